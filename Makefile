@@ -1,0 +1,36 @@
+# make demo: build what is missing and watch an address move.   make test: install what the tests need and run them all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SOURCES := $(wildcard src/fastvrrp/*.pyx src/fastvrrp/*.pxd src/fastvrrp/core/*) setup.py pyproject.toml
+
+.PHONY: demo test build lint clean
+build: .stamps/build
+
+.stamps/venv: pyproject.toml
+	@mkdir -p .stamps
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip 'setuptools>=77' wheel 'cython>=3.1,<4'
+	@touch $@
+
+.stamps/build: .stamps/venv $(SOURCES)
+	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
+	@touch $@
+
+.stamps/system: tools/install-test-packages
+	@mkdir -p .stamps
+	$(SUDO) tools/install-test-packages
+	@touch $@
+
+demo: .stamps/build
+	$(BIN)/fastvrrp lab
+
+lint: .stamps/build
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/cython-lint src/fastvrrp
+
+test: .stamps/system .stamps/build
+	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 6 --dist loadgroup
+
+clean:
+	rm -rf build .stamps $(VENV) src/fastvrrp/_core.c src/fastvrrp/*.so

@@ -1,0 +1,3 @@
+"""fastvrrp: high availability for Linux routers and load balancers."""
+
+__version__ = "0.1.0"

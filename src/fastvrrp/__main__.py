@@ -1,0 +1,6 @@
+"""`python -m fastvrrp` is the `fastvrrp` command."""
+
+from fastvrrp.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,286 @@
+"""Typed surface of the compiled core.
+
+Two classes carry the product: `Core` (pure state machine, virtual time; simulator and tests)
+and `Engine` (the same core driven by a thread that never takes the GIL). Both are fed with the
+same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses are packed bytes.
+"""
+
+from typing import NamedTuple
+
+NEVER: int
+
+# vr states
+INIT: int
+BACKUP: int
+MASTER: int
+FAULT: int
+STATE_NAMES: tuple[str, ...]
+
+# fault reason bits (FAULT is left when the mask is 0)
+FAULT_LINK: int  # own interface down or absent (core: link events)
+FAULT_TRACK_LINK: int  # tracked interface with weight 0 (core: link events)
+FAULT_SCRIPT: int  # control plane
+FAULT_FILE: int  # control plane
+FAULT_PROCESS: int  # control plane
+FAULT_SOURCE: int  # no usable source address (core: source is empty)
+FAULT_GROUP: int  # another member of the sync group is faulty (core)
+FAULT_AWAIT: int  # a weight-0 tracker has no first result yet: INIT instead of FAULT
+FAULT_CONFIG: int  # control plane: cannot run as configured now (e.g. no VMAC)
+FAULT_NAMES: dict[int, str]
+
+# flags of an instance
+F_NOPREEMPT: int
+F_WANT_MASTER: int  # configured `state MASTER`
+F_LOWER_PRIO_NO_ADVERT: int
+F_HIGHER_PRIO_SEND_ADVERT: int
+F_OWNER_IGNORE_ADVERTS: int
+F_CHECK_UNICAST_SRC: int
+F_SKIP_CHECK_ADV_ADDR: int
+F_CHECKSUM_AS_V2: int  # IPv4 v3: send without pseudo-header
+F_DONT_TRACK_PRIMARY: int
+F_UNICAST: int
+
+# why a state was entered (Event.reason)
+REASON_NAMES: tuple[str, ...]
+
+# receive results: index of a counter; 0 is "accepted"
+RX_NAMES: tuple[str, ...]
+
+# kinds of Event
+EV_STATE: int  # a=old state, b=new state, reason, priority
+EV_PRIORITY: int  # a=old effective priority, b=new
+EV_RX_LOWER_PRI: int  # as master heard an inferior advert: a=its priority, address=sender
+EV_DUAL_MASTER: int  # contention: a=1 start, 0 end; address=other, b=1 when we won
+EV_LATE: int  # own lateness: a=ns late
+EV_PLAYED: int  # program result: a=errno (0 ok), b=failed requests, c=1 up, 0 down
+EV_RX_ERROR: int  # first rejection of this cause since the last report: a=rx code, b=count
+EV_INTERVAL_MISMATCH: int  # a=their ns, b=ours
+EV_ADDR_MISMATCH: int
+EV_LINK: int  # a=ifindex, b=flags; slot is the link slot
+EV_LINK_RESYNC: int  # the link socket overflowed: re-read everything
+EV_COMMITTED: int  # a=epoch
+EV_STOPPED: int  # every instance has stopped and its down program was played
+EV_SEND_ERROR: int  # a=errno, b=count since last report
+EV_MASTER_CHANGED: int  # as backup: now following another router; address, a=priority
+EV_GROUP: int  # slot=group slot: a=old group state, b=new
+
+class Event(NamedTuple):
+    kind: int
+    slot: int
+    sequence: int  # per instance, counts EV_STATE
+    now_ns: int
+    a: int
+    b: int
+    c: int
+    reason: int
+    priority: int  # effective
+    address: bytes  # packed sender, b"" when none
+
+class Instance:
+    """Everything the core needs about one virtual router, as plain values.
+
+    Packets, announcements and programs are bytes built beforehand (see `build_announcement`
+    and `pack_program`). Raises ValueError when a value is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        slot: int,
+        vrid: int,
+        family: int,  # 4 or 6
+        version: int,  # 2 or 3
+        priority: int,
+        advert_int_ns: int,
+        link: int,  # link slot
+        flags: int = 0,
+        group: int = -1,  # group slot
+        down_timer_adverts: int = 3,
+        preempt_delay_ns: int = 0,
+        hold_until_ns: int = 0,  # startup delay: no adverts heard or sent before
+        source: bytes = b"",  # packed own address; empty: FAULT_SOURCE
+        destination: bytes = b"",  # multicast group; empty with F_UNICAST
+        peers: list[tuple[bytes, int, int]] = ...,  # (address, min_ttl, max_ttl)
+        ttl: int = 255,
+        addresses: list[bytes] = ...,  # advertised, in configured order
+        auth_type: int = 0,
+        auth_data: bytes = b"",
+        garp_master_repeat: int = 5,
+        garp_master_delay_ns: int = ...,
+        garp_master_refresh_ns: int = 0,
+        garp_master_refresh_repeat: int = 1,
+        garp_lower_prio_repeat: int = 5,
+        garp_lower_prio_delay_ns: int = ...,
+        timer_expired_backup: int = 0,
+        tracks: list[tuple[int, int, bool]] = ...,  # (link slot, weight, reverse)
+        fault: int = 0,  # initial control-plane reason bits
+        adjust: int = 0,  # initial sum of soft weights
+        announce: bytes = b"",  # concatenated build_announcement() records
+        up: bytes = b"",  # pack_program(): played on becoming MASTER
+        down: bytes = b"",  # pack_program(): played on leaving MASTER
+    ) -> None: ...
+
+class Status(NamedTuple):
+    """Snapshot of one instance; consistent, lock-free."""
+
+    slot: int
+    state: int
+    sequence: int
+    fault: int
+    base_priority: int
+    effective_priority: int
+    advert_int_ns: int
+    master_advert_int_ns: int
+    skew_time_ns: int
+    master_down_interval_ns: int
+    since_ns: int  # monotonic, of the last transition
+    next_due_ns: int
+    master_address: bytes
+    master_priority: int
+    source: bytes
+    reason: int
+    vips_up: bool
+    counters: dict[str, int]
+
+COUNTER_NAMES: tuple[str, ...]
+
+def checksum(data: bytes, initial: int = 0) -> int:
+    """RFC 1071 ones' complement sum of data, folded and inverted."""
+
+class Advert(NamedTuple):
+    version: int
+    type: int
+    vrid: int
+    priority: int
+    count: int
+    interval_cs: int  # centiseconds (v2: seconds * 100)
+    auth_type: int
+    auth_data: bytes
+    addresses: tuple[bytes, ...]
+
+def encode_advert(
+    *,
+    version: int,
+    vrid: int,
+    priority: int,
+    interval_cs: int,
+    addresses: list[bytes],
+    source: bytes = b"",
+    destination: bytes = b"",
+    auth_type: int = 0,
+    auth_data: bytes = b"",
+    checksum_as_v2: bool = False,
+) -> bytes:
+    """A VRRP PDU with its checksum (RFC 9568 5.1, RFC 3768 5.3)."""
+
+def decode_advert(
+    pdu: bytes, *, source: bytes = b"", destination: bytes = b""
+) -> tuple[int, Advert | None]:
+    """(rx code, advert or None). Never raises for any bytes."""
+
+def build_announcement(
+    *, family: int, address: bytes, ifindex: int, mac: bytes, request: int = 0, router: bool = True
+) -> bytes:
+    """One record of Instance.announce: a gratuitous ARP request or an unsolicited NA frame.
+
+    `request` is the index in the up program of the request that adds this address: when the
+    kernel refused it the address is not announced.
+    """
+
+OK_EXIST: int  # EEXIST counts as success
+OK_GONE: int  # ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, EINVAL-free "nothing to delete" count too
+
+def pack_program(requests: list[tuple[bytes, int]]) -> bytes:
+    """A program: complete rtnetlink requests (nlmsghdr included) with their tolerated errors."""
+
+class Core:
+    """The pure core under virtual time."""
+
+    def __init__(self, *, instances: int = 64, links: int = 16, groups: int = 16) -> None: ...
+    def link(self, slot: int, *, ifindex: int, up: bool, now_ns: int) -> list[tuple]: ...
+    def commit(
+        self, instances: list[Instance], *, remove: list[int] = ..., now_ns: int
+    ) -> list[tuple]: ...
+    def packet(
+        self,
+        data: bytes,
+        *,
+        link: int,
+        source: bytes,
+        destination: bytes,
+        ttl: int,
+        now_ns: int,
+        family: int | None = None,
+    ) -> tuple[int, list[tuple]]:
+        """Feed a VRRP PDU. Returns (rx code, actions)."""
+    def tick(self, now_ns: int) -> list[tuple]: ...
+    def played(
+        self, slot: int, generation: int, *, up: bool, error: int = 0, failed: int = 0, now_ns: int
+    ) -> list[tuple]: ...
+    def fault(self, slot: int, *, set: int = 0, clear: int = 0, now_ns: int) -> list[tuple]: ...
+    def adjust(self, slot: int, total: int, *, now_ns: int) -> list[tuple]: ...
+    def source(self, slot: int, address: bytes, *, now_ns: int) -> list[tuple]: ...
+    def stop(self, slot: int, *, now_ns: int) -> list[tuple]: ...
+    def next_due_ns(self) -> int: ...
+    def status(self, slot: int) -> Status: ...
+    def advert_bytes(self, slot: int, priority: int) -> bytes:
+        """The PDU that TX_ADVERT puts on the wire."""
+    def fingerprint(self) -> int: ...
+    def legality_matrix(self) -> tuple[tuple[bool, ...], ...]: ...
+
+# Actions are tuples: ("tx", slot, priority) | ("announce", slot, repeat) |
+# ("play", slot, up, generation) | ("event", Event)
+
+class Engine:
+    """The engine and applier threads. Create, `start()`, feed, `stop()`, `join()`.
+
+    Must be created in the network namespace it shall serve. Methods are for one Python thread.
+    Raises OSError when a socket cannot be made (e.g. EPERM without NET_RAW).
+    """
+
+    def __init__(
+        self,
+        *,
+        instances: int = 8192,
+        links: int = 1024,
+        groups: int = 1024,
+        rt_priority: int = 0,
+        lock_memory: bool = False,
+        cpu: int = -1,
+    ) -> None: ...
+    def start(self) -> None: ...
+    def fileno(self) -> int:
+        """Readable when events wait: for loop.add_reader."""
+    def events(self, limit: int = 512) -> list[Event]: ...
+    def overflowed(self) -> bool:
+        """True once after events were lost: re-read status()."""
+    def link(
+        self,
+        slot: int,
+        *,
+        ifindex: int,
+        up: bool,
+        families: int = 1,  # 1: IPv4, 2: IPv6, 3: both
+        garp_interval_ns: int = 0,
+        gna_interval_ns: int = 0,
+        pace_group: int = -1,
+        mcast4: list[bytes] = ...,
+        mcast6: list[bytes] = ...,
+        source6: bytes = b"",
+        rx_buffer: int = 0,
+        vrf_ifindex: int = 0,
+    ) -> None:
+        """Define or redefine a link slot. ifindex 0 detaches it; slot 0 with ifindex -1 is the
+        pseudo link of unicast instances without an interface."""
+    def commit(self, instances: list[Instance], *, remove: list[int] = ..., epoch: int) -> None: ...
+    def fault(self, slot: int, *, set: int = 0, clear: int = 0) -> None: ...
+    def adjust(self, slot: int, total: int) -> None: ...
+    def replay(self, slot: int) -> None:
+        """If MASTER: play the up program again and announce (an address was deleted)."""
+    def stop_instances(self) -> None:
+        """Priority 0 for every master, down programs, then EV_STOPPED."""
+    def stop(self) -> None: ...
+    def join(self, timeout_s: float | None = None) -> bool: ...
+    def status(self, slot: int) -> Status: ...
+    def counters(self) -> dict[str, int]:
+        """Of the engine itself: turns, lateness_ns_max, unknown_vrid, events_lost, ..."""

@@ -1,0 +1,410 @@
+"""The canonical configuration model: what every front end (keepalived.conf, YAML) produces.
+
+Frozen, fully resolved data: defaults and global_defs inheritance are already applied, so no
+reader of the model needs to know where a value came from. Names are keepalived's keywords;
+the unit is the last word of a field name where one applies. Positions lead back to the file.
+
+Everything here can be encoded with msgspec (MessagePack between processes).
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+NS_PER_S = 1_000_000_000
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every model type: immutable, compared by value, keyword-only."""
+
+
+class Position(Struct):
+    """Where something was written. Line and column count from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+
+class Severity(enum.Enum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Message(Struct):
+    """One diagnostic. `hint` says what would be right."""
+
+    position: Position
+    severity: Severity
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        p = self.position
+        tail = f"; {self.hint}" if self.hint else ""
+        return f"{p.file}:{p.line}:{p.column}: {self.severity.value}: {self.text}{tail}"
+
+
+class Account(Struct):
+    """The user and group a script runs as, resolved to numbers when configuration is read."""
+
+    user: str
+    uid: int
+    gid: int
+
+
+class Command(Struct):
+    """A program with its arguments; never a shell line."""
+
+    argv: tuple[str, ...]
+    account: Account | None = None  # None: the default script account
+    position: Position | None = None
+
+
+class VirtualAddress(Struct):
+    """An entry of virtual_ipaddress, virtual_ipaddress_excluded or static_ipaddress."""
+
+    address: str  # text form without prefix
+    prefixlen: int
+    family: int  # 4 or 6
+    dev: str | None = None  # None: the instance's interface
+    label: str | None = None
+    scope: int = 0  # rtnetlink scope number, 0 = global
+    broadcast: str | None = None  # resolved address text
+    peer: str | None = None
+    peer_prefixlen: int | None = None
+    home: bool = False
+    nodad: bool = True  # IPv6 only
+    mngtmpaddr: bool = False
+    noprefixroute: bool = False
+    autojoin: bool = False
+    preferred_lft_s: int | None = None  # None: forever
+    no_track: bool = False
+    use_vmac: bool = False
+    track_group: str | None = None
+    position: Position | None = None
+
+
+class NextHop(Struct):
+    """One `nexthop` of a multipath route."""
+
+    via: str | None = None
+    via_family: int | None = None
+    dev: str | None = None
+    weight: int | None = None
+    onlink: bool = False
+    realm: int | None = None
+
+
+class VirtualRoute(Struct):
+    """An entry of virtual_routes or static_routes, numbers resolved from names."""
+
+    family: int
+    type: str = "unicast"  # unicast, local, blackhole, unreachable, prohibit, throw, ...
+    destination: str = "default"  # ADDR/LEN or "default"
+    via: str | None = None
+    via_family: int | None = None
+    dev: str | None = None
+    source: str | None = None  # preferred source (`src`)
+    from_: str | None = None  # IPv6 `from` selector
+    table: int | None = None
+    protocol: int | None = None  # None: 18
+    scope: int | None = None
+    metric: int | None = None
+    tos: int | None = None
+    mtu: int | None = None
+    mtu_lock: bool = False
+    advmss: int | None = None
+    onlink: bool = False
+    realm: int | None = None
+    metrics: dict[str, int] = {}  # hoplimit, initcwnd, initrwnd, rtt_ms, window, quickack, ...
+    encap: dict[str, str] = {}  # `encap` type and attributes, not yet effective
+    preference: str | None = None  # IPv6 `pref`
+    expires_s: int | None = None
+    ttl_propagate: bool | None = None
+    nexthops: tuple[NextHop, ...] = ()
+    add_mode: str = "prepend"  # prepend, append, add
+    no_track: bool = False
+    track_group: str | None = None
+    position: Position | None = None
+
+
+class VirtualRule(Struct):
+    """An entry of virtual_rules or static_rules, numbers resolved from names."""
+
+    family: int
+    action: str = "lookup"  # lookup, goto, nop, blackhole, unreachable, prohibit
+    table: int | None = None
+    goto: int | None = None
+    preference: int | None = None  # None: assigned downwards from 16384
+    negate: bool = False
+    from_: str | None = None
+    to: str | None = None
+    iif: str | None = None
+    oif: str | None = None
+    tos: int | None = None
+    fwmark: int | None = None
+    fwmask: int | None = None
+    realms: int | None = None
+    ipproto: int | None = None
+    sport: tuple[int, int] | None = None
+    dport: tuple[int, int] | None = None
+    uid_range: tuple[int, int] | None = None
+    l3mdev: bool = False
+    protocol: int | None = None
+    tunnel_id: int | None = None
+    suppress_prefixlength: int | None = None
+    suppress_ifgroup: int | None = None
+    no_track: bool = False
+    track_group: str | None = None
+    position: Position | None = None
+
+
+class TrackScript(Struct):
+    """vrrp_script."""
+
+    name: str
+    command: Command
+    interval_ns: int = NS_PER_S
+    timeout_ns: int = NS_PER_S
+    weight: int = 0
+    reverse: bool = False
+    rise: int = 1
+    fall: int = 1
+    init_fail: bool = False
+    position: Position | None = None
+
+
+class TrackProcess(Struct):
+    """vrrp_track_process."""
+
+    name: str
+    process: str
+    parameters: tuple[str, ...] = ()
+    param_match: str = "none"  # none, exact, partial, initial
+    full_command: bool = False
+    weight: int = 0
+    reverse: bool = False
+    quorum: int = 1
+    quorum_max: int | None = None
+    fork_delay_ns: int = 0
+    terminate_delay_ns: int = 0
+    position: Position | None = None
+
+
+class TrackFile(Struct):
+    """track_file (vrrp_track_file)."""
+
+    name: str
+    file: str
+    weight: int = 1
+    reverse: bool = False
+    init_value: int | None = None  # None: the file is not created
+    init_overwrite: bool = False
+    position: Position | None = None
+
+
+class Tracked(Struct):
+    """One line of a track_interface, track_script, track_file or track_process block."""
+
+    name: str
+    weight: int = 0  # resolved: the object's weight unless overridden here
+    reverse: bool = False
+    position: Position | None = None
+
+
+class Notify(Struct):
+    """Notification scripts of an instance or a group; None = not configured."""
+
+    notify: Command | None = None
+    notify_master: Command | None = None
+    notify_backup: Command | None = None
+    notify_fault: Command | None = None
+    notify_stop: Command | None = None
+    notify_deleted: Command | None = None
+    report_deleted: bool = False  # bare `notify_deleted`
+    notify_master_rx_lower_pri: Command | None = None
+    notify_priority_changes: bool = False
+    smtp_alert: bool = False
+
+
+class UnicastPeer(Struct):
+    address: str
+    min_ttl: int = 0
+    max_ttl: int = 255
+
+
+class Vmac(Struct):
+    """use_vmac: virtual MAC device of an instance."""
+
+    name: str | None = None
+    address: str | None = None  # custom MAC
+    xmit_base: bool = False
+    group: int | None = None
+
+
+class Garp(Struct):
+    """Gratuitous ARP / unsolicited NA settings of one instance, resolved."""
+
+    master_delay_s: int = 5
+    master_repeat: int = 5
+    master_refresh_s: int = 0
+    master_refresh_repeat: int = 1
+    lower_prio_delay_s: int = 5
+    lower_prio_repeat: int = 5
+    extra_if_s: int = 0
+    extra_if_all: bool = False
+
+
+class VrrpInstance(Struct):
+    """vrrp_instance, resolved."""
+
+    name: str
+    virtual_router_id: int
+    family: int  # 4 or 6
+    version: int  # 2 or 3
+    interface: str | None = None  # None: unicast with a source address only
+    state: str = "BACKUP"  # the configured wish: MASTER or BACKUP
+    priority: int = 100
+    advert_int_ns: int = NS_PER_S
+    nopreempt: bool = False
+    preempt_delay_ns: int = 0
+    down_timer_adverts: int = 3
+    accept: bool = True
+    strict_mode: bool = False
+    auth_type: int = 0  # 0 none, 1 PASS
+    auth_pass: bytes = b""  # 8 bytes, zero padded
+    source: str | None = None  # mcast_src_ip or unicast_src_ip; None: primary address
+    track_src_ip: bool = False
+    mcast_dst_ip: str = "224.0.0.18"
+    unicast_peers: tuple[UnicastPeer, ...] = ()
+    unicast_ttl: int = 255
+    check_unicast_src: bool = False
+    unicast_fault_no_peer: bool = False
+    vrf: str | None = None
+    vmac: Vmac | None = None
+    virtual_ipaddress: tuple[VirtualAddress, ...] = ()
+    virtual_ipaddress_excluded: tuple[VirtualAddress, ...] = ()
+    virtual_routes: tuple[VirtualRoute, ...] = ()
+    virtual_rules: tuple[VirtualRule, ...] = ()
+    promote_secondaries: bool = False
+    skip_check_adv_addr: bool = False
+    lower_prio_no_advert: bool = False
+    higher_prio_send_advert: bool = False
+    owner_ignore_adverts: bool = False
+    v3_checksum_as_v2: bool = False
+    timer_expired_backup: int = 0  # 0 off, else the priority assumed for the other node
+    dont_track_primary: bool = False
+    track_interface: tuple[Tracked, ...] = ()
+    track_script: tuple[Tracked, ...] = ()
+    track_file: tuple[Tracked, ...] = ()
+    track_process: tuple[Tracked, ...] = ()
+    garp: Garp = Garp()
+    notify: Notify = Notify()
+    kernel_rx_buf_size: int = 0
+    sync_group: str | None = None  # name of its vrrp_sync_group
+    position: Position | None = None
+
+
+class SyncGroup(Struct):
+    """vrrp_sync_group."""
+
+    name: str
+    members: tuple[str, ...]  # instance names, all of which exist
+    sync_group_tracking_weight: bool = False
+    track_interface: tuple[Tracked, ...] = ()
+    track_script: tuple[Tracked, ...] = ()
+    track_file: tuple[Tracked, ...] = ()
+    track_process: tuple[Tracked, ...] = ()
+    notify: Notify = Notify()
+    position: Position | None = None
+
+
+class GarpGroup(Struct):
+    """garp_group: pacing shared by some interfaces."""
+
+    interfaces: tuple[str, ...]
+    garp_interval_ns: int = 0
+    gna_interval_ns: int = 0
+
+
+class Mail(Struct):
+    """Alert mail settings of global_defs."""
+
+    smtp_server: str | None = None
+    smtp_port: int = 25
+    smtp_helo_name: str | None = None
+    smtp_connect_timeout_s: int = 30
+    notification_email: tuple[str, ...] = ()
+    notification_email_from: str | None = None
+    no_email_faults: bool = False
+
+
+class Fifo(Struct):
+    """A notify FIFO and the program that reads it."""
+
+    path: str
+    account: Account | None = None
+    script: Command | None = None
+
+
+class GlobalDefs(Struct):
+    """global_defs that are not per-instance defaults."""
+
+    router_id: str = ""
+    mail: Mail = Mail()
+    notify_fifo: Fifo | None = None
+    vrrp_notify_fifo: Fifo | None = None
+    lvs_notify_fifo: Fifo | None = None
+    fifo_write_vrrp_states_on_reload: bool = False
+    script_account: Account | None = None  # default account of scripts; None: the daemon's own
+    enable_script_security: bool = False
+    default_interface: str = "eth0"
+    dynamic_interfaces: bool = False
+    garp_interval_ns: int = 0
+    gna_interval_ns: int = 0
+    startup_delay_ns: int = 0
+    delay_after_boot_ns: int = 0
+    startup_script: Command | None = None
+    startup_script_timeout_s: int = 10
+    shutdown_script: Command | None = None
+    shutdown_script_timeout_s: int = 10
+    log_unknown_vrids: bool = False
+    vrrp_rt_priority: int = 0
+    vrrp_rlimit_rttime_us: int = 10000
+    vrrp_priority: int = 0
+    vrrp_cpu_affinity: tuple[int, ...] = ()
+    vrrp_no_swap: bool = False
+    child_wait_time_s: int = 5
+    nftables: str | None = None  # table name, None: "fastvrrp" on demand
+    net_namespace: str | None = None
+    instance: str | None = None
+
+
+class Configuration(Struct):
+    """A whole configuration, valid by construction."""
+
+    global_defs: GlobalDefs = GlobalDefs()
+    vrrp_instances: tuple[VrrpInstance, ...] = ()
+    sync_groups: tuple[SyncGroup, ...] = ()
+    track_scripts: tuple[TrackScript, ...] = ()
+    track_processes: tuple[TrackProcess, ...] = ()
+    track_files: tuple[TrackFile, ...] = ()
+    garp_groups: tuple[GarpGroup, ...] = ()
+    static_addresses: tuple[VirtualAddress, ...] = ()
+    static_routes: tuple[VirtualRoute, ...] = ()
+    static_rules: tuple[VirtualRule, ...] = ()
+    source_files: tuple[str, ...] = ()
+
+
+class Loaded(Struct):
+    """Result of reading a configuration: usable only when `configuration` is not None."""
+
+    configuration: Configuration | None
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Message, ...]:
+        return tuple(m for m in self.messages if m.severity is Severity.ERROR)

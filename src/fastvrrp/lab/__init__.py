@@ -1,0 +1,1 @@
+"""Routers and a client in network namespaces, to watch and to test."""

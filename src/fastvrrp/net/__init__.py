@@ -1,0 +1,1 @@
+"""Kernel state: monitor, netlink programs, reconciliation."""

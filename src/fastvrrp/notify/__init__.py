@@ -1,0 +1,1 @@
+"""Notification: ordered queues, scripts, FIFOs, mail."""

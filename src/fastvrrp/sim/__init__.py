@@ -1,0 +1,1 @@
+"""LAN simulator: the production core under virtual time."""

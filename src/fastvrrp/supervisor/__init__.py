@@ -1,0 +1,1 @@
+"""The parent process: children, scripts, clean-up."""

@@ -1,0 +1,1 @@
+"""Trackers: scripts, processes, files, and their weights."""
