@@ -10,12 +10,14 @@ Everything here can be encoded with msgspec (MessagePack between processes).
 from __future__ import annotations
 
 import enum
+from typing import dataclass_transform
 
 import msgspec
 
 NS_PER_S = 1_000_000_000
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of every model type: immutable, compared by value, keyword-only."""
 

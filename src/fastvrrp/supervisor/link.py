@@ -1,0 +1,250 @@
+"""A child's end of the supervisor: arguments, parent-death signal, and the channel as calls.
+
+A child's main function is:
+
+    arguments = adopt()                      # sys.argv, parent-death signal
+    async def main() -> None:
+        link = Link(arguments.channel, handlers)
+        await link.closed()
+
+The link answers pings by itself; beats are the child's own doing, see `Link.beat`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from fastvrrp.config import model
+from fastvrrp.control.protocol import ControlError
+from fastvrrp.supervisor import logs, messages
+from fastvrrp.supervisor.channel import Channel, ProtocolError, close_fds, read_memfd
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+
+
+class ConfigurationRefused(Exception):
+    """Raised by `Handlers.configure`: the text says why; the child keeps what it had."""
+
+
+class Arguments(NamedTuple):
+    """What the supervisor passes to a child on its command line."""
+
+    channel: socket.socket
+    scripts: socket.socket  # requests to the script runner (track.runner, supervisor.runner)
+    run_dir: Path
+
+
+class Handlers(Protocol):
+    """What a child does when the supervisor asks. Called in the loop, one configure at a time."""
+
+    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+        """Start with, or change to, a configuration; returns lines that say what changed.
+
+        Raises ConfigurationRefused.
+        """
+
+    async def stop(self) -> None:
+        """Undo everything. When it returns, Stopped is sent and the channel closed."""
+
+    async def dump(self, kind: str, path: Path) -> None:
+        """Write keepalived's dump of `kind` ("data", "stats", "json") to `path`, atomically.
+
+        Raises OSError.
+        """
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        """A control request ("status", "counters"); the result must be JSON-able.
+
+        Raises ControlError.
+        """
+
+    def subscribe(self, on: bool) -> None:
+        """Whether somebody listens to events now."""
+
+
+def set_parent_death_signal(number: int = signal.SIGTERM) -> None:
+    """Have the kernel send `number` to this process when its parent ends. Raises OSError.
+
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> Arguments:
+    """Read the supervisor's arguments, set up logging and die with the parent.
+
+    Raises SystemExit when the parent is already gone or the arguments are not the supervisor's.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description="Started by `fastvrrp run` only.")
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--scripts", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-format", default="text")
+    args = parser.parse_args(argv)
+    set_parent_death_signal()
+    # The parent may have died before the line above: then no signal will ever come.
+    if os.getppid() != args.parent:
+        raise SystemExit("the supervisor is gone")
+    logs.setup(level=args.log_level, form=args.log_format)
+    channel = socket.socket(fileno=args.channel)
+    scripts = socket.socket(fileno=args.scripts)
+    for sock in (channel, scripts):
+        sock.set_inheritable(False)
+        sock.setblocking(False)
+    return Arguments(channel, scripts, args.run_dir)
+
+
+class Link:
+    """The channel of a child as calls and handlers. Create it inside the running loop."""
+
+    def __init__(self, sock: socket.socket, handlers: Handlers) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._handlers = handlers
+        self._configure_lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._stopping = False
+        self._channel = Channel(sock, self._on_message, self._on_close)
+
+    # ---------------------------------------------------------------- child says
+
+    def ready(self) -> None:
+        """The instances run."""
+        self._channel.send(messages.Ready())
+
+    def beat(self) -> None:
+        """The child lives. Call it every BEAT_INTERVAL_S, only if the engine made turns since."""
+        self._channel.send(messages.Beat())
+
+    def states(self, states: Sequence[messages.InstanceState]) -> None:
+        """Instances changed: call it at every transition, for the clean-up after a crash."""
+        self._channel.send(messages.States(tuple(states)))
+
+    def event(self, record: dict[str, Any]) -> None:
+        """One record for the subscribers of the event stream."""
+        self._channel.send(messages.Event(record))
+
+    def stopping(self, reason: str = "") -> None:
+        """The child stops on its own account (a signal, a broken engine)."""
+        self._channel.send(messages.Stopping(reason))
+
+    async def closed(self) -> None:
+        """Return when the channel is closed: after a stop, or because the supervisor is gone."""
+        await asyncio.shield(self._closed)
+
+    async def stop(self) -> None:
+        """Stop in good order, as if the supervisor had asked (SIGTERM at the child itself)."""
+        if self._stopping:
+            await self.closed()
+            return
+        self._stopping = True
+        self._channel.send(messages.Stopping())
+        try:
+            await self._handlers.stop()
+            self._channel.send(messages.Stopped())
+            await self._channel.drain()
+        finally:
+            self._channel.close()
+            self._finish()
+
+    # ---------------------------------------------------------------- supervisor says
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self._loop.call_exception_handler(
+                {"message": "a request of the supervisor failed", "exception": exc}
+            )
+
+    def _on_close(self, exc: Exception | None) -> None:
+        if exc is not None:
+            log.error("channel to the supervisor broke: %s", exc)
+        if self._stopping:
+            self._finish()
+        else:
+            # Without a supervisor nobody would clean up after us: stop in good order.
+            log.error("the supervisor is gone: stopping")
+            self._spawn(self.stop())
+
+    def _finish(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _on_message(self, message: messages.AnyMessage, fds: list[int]) -> None:
+        match message:
+            case messages.Configure():
+                self._spawn(self._configure(message, fds))
+                return
+            case messages.Stop():
+                self._spawn(self.stop())
+            case messages.Dump():
+                self._spawn(self._dump(message))
+            case messages.Call():
+                self._spawn(self._call(message))
+            case messages.Subscribe():
+                self._handlers.subscribe(message.on)
+            case messages.Ping():
+                self._channel.send(messages.Pong(message.number))
+            case _:
+                log.error("unexpected message %s from the supervisor", type(message).__name__)
+        close_fds(fds)
+
+    async def _configure(self, message: messages.Configure, fds: list[int]) -> None:
+        async with self._configure_lock:
+            answer = messages.Configured(message.epoch)
+            try:
+                if not fds:
+                    raise ProtocolError("configuration descriptor is missing")
+                configuration = decode_configuration(fds[0])
+                changes = await self._handlers.configure(configuration, message.epoch)
+                answer = messages.Configured(message.epoch, changes=tuple(changes))
+            except (ConfigurationRefused, ProtocolError) as exc:
+                answer = messages.Configured(message.epoch, ok=False, error=str(exc))
+            finally:
+                close_fds(fds)
+            self._channel.send(answer)
+
+    async def _dump(self, message: messages.Dump) -> None:
+        try:
+            await self._handlers.dump(message.kind, Path(message.path))
+        except OSError as exc:
+            log.error("cannot write %s: %s", message.path, exc)
+
+    async def _call(self, message: messages.Call) -> None:
+        try:
+            result = await self._handlers.call(message.method, message.params)
+            answer = messages.Reply(message.id, result=result)
+        except ControlError as exc:
+            answer = messages.Reply(message.id, error=str(exc), code=exc.code)
+        self._channel.send(answer)
+
+
+def decode_configuration(fd: int) -> model.Configuration:
+    """The configuration in a sealed memfd. Raises ProtocolError."""
+    try:
+        return msgspec.msgpack.decode(read_memfd(fd), type=model.Configuration)
+    except msgspec.MsgspecError as exc:
+        raise ProtocolError(f"configuration cannot be decoded: {exc}") from exc

@@ -1,0 +1,154 @@
+"""Logging of every process of the daemon: stderr, as text or JSON, with journald priorities.
+
+`setup` once per process; `RateLimit` for causes that may come in floods.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+
+# syslog(3) priorities, as sd-daemon(3) prefixes.
+_PRIORITY = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+
+def under_journal(stream: TextIO | None = None) -> bool:
+    """Whether `stream` (default stderr) leads to journald.
+
+    JOURNAL_STREAM names device and inode of the socket (systemd.exec(5)); comparing them keeps
+    a shell started from a service from getting prefixes into its terminal.
+    """
+    value = os.environ.get("JOURNAL_STREAM", "")
+    device, _, inode = value.partition(":")
+    try:
+        status = os.fstat((stream or sys.stderr).fileno())
+        return (status.st_dev, status.st_ino) == (int(device), int(inode))
+    except (ValueError, OSError):
+        return False
+
+
+class TextFormatter(logging.Formatter):
+    """`PROCESS: message`, with `<N>` in front for journald and the time in front otherwise."""
+
+    def __init__(self, process: str, *, journal: bool) -> None:
+        super().__init__()
+        self._process = process
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        if self._journal:
+            prefix = f"<{_PRIORITY.get(record.levelno, 6)}>"
+            # journald takes each line as an entry of its own: each needs the priority.
+            return "\n".join(f"{prefix}{self._process}: {line}" for line in text.splitlines())
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        level = record.levelname.lower()
+        return f"{stamp}.{int(record.msecs):03d} {self._process} {level}: {text}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time (UTC, RFC 3339), level, process, logger, message."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def setup(
+    *, level: str = "info", form: str = "text", process: str = "vrrp", stream: TextIO | None = None
+) -> None:
+    """Send everything at or above `level` to stderr as `form`. Replaces an earlier setup."""
+    if level not in LEVELS or form not in FORMATS:
+        raise ValueError(f"unknown log level or format: {level}, {form}")
+    target = stream or sys.stderr
+    handler = logging.StreamHandler(target)
+    if form == "json":
+        handler.setFormatter(JsonFormatter(process))
+    else:
+        handler.setFormatter(TextFormatter(process, journal=under_journal(target)))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(getattr(logging, level.upper()))
+    # asyncio's debug lines are about the loop, not about VRRP.
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # A reader of stderr that went away must not become an exception inside the daemon.
+    logging.raiseExceptions = False
+
+
+class RateLimit:
+    """Logs the first `burst` messages of a cause per interval, and later how many were left out.
+
+    Keyed by cause, never by anything a sender chooses (a source address), so that nobody can
+    get around the limit; `causes` bounds the memory all the same.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        *,
+        burst: int = 5,
+        interval_s: float = 60.0,
+        causes: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._burst = burst
+        self._interval_s = interval_s
+        self._causes = causes
+        self._clock = clock
+        self._windows: dict[str, list[float]] = {}  # cause -> [start, logged, left out]
+
+    def log(self, cause: str, level: int, text: str, *args: object) -> bool:
+        """Log unless the cause had its share. Returns whether it was logged."""
+        now = self._clock()
+        window = self._windows.get(cause)
+        if window is None or now - window[0] >= self._interval_s:
+            if window is not None and window[2]:
+                self._logger.log(
+                    level,
+                    "%d more like this in the last %.0f s: %s",
+                    window[2],
+                    now - window[0],
+                    cause,
+                )
+            elif window is None and len(self._windows) >= self._causes:
+                oldest = min(self._windows, key=lambda key: self._windows[key][0])
+                del self._windows[oldest]
+            window = self._windows[cause] = [now, 0, 0]
+        if window[1] >= self._burst:
+            window[2] += 1
+            return False
+        window[1] += 1
+        self._logger.log(level, text, *args)
+        return True

@@ -1,0 +1,135 @@
+"""What the supervisor and a child say to each other, as typed messages.
+
+The supervisor sends Configure, Stop, Dump, Call, Subscribe and Ping; the child sends Configured,
+Ready, Beat, States, Stopping, Stopped, Reply, Event and Pong. `channel.Channel` carries them.
+A message is MessagePack with the type's name as tag; unknown fields are ignored, so either side
+may grow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, dataclass_transform
+
+import msgspec
+
+BEAT_INTERVAL_S = 1.0
+"""How often a child sends Beat, seconds."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class Wire(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Base of every message."""
+
+
+# ------------------------------------------------------------------ supervisor -> child
+
+
+class Configure(Wire):
+    """A configuration to apply; one file descriptor comes with it.
+
+    The descriptor is a sealed memfd holding `model.Configuration` as MessagePack. The first
+    Configure of a child starts it, later ones are reloads. Answered by Configured with the epoch.
+    """
+
+    epoch: int
+
+
+class Stop(Wire):
+    """Stop in good order: priority 0, addresses removed, notify_stop; then Stopped and exit 0."""
+
+
+class Dump(Wire):
+    """Write a dump. `kind` is "data", "stats" or "json"; `path` is the file to replace."""
+
+    kind: str
+    path: str
+
+
+class Call(Wire):
+    """A request of a control client; answered by Reply with the same id."""
+
+    id: int
+    method: str
+    params: dict[str, Any] = {}
+
+
+class Subscribe(Wire):
+    """Whether anybody listens to events at the moment: without a listener none need be sent."""
+
+    on: bool
+
+
+class Ping(Wire):
+    """Answered by Pong with the same number."""
+
+    number: int = 0
+
+
+# ------------------------------------------------------------------ child -> supervisor
+
+
+class Configured(Wire):
+    """Answer to Configure. When not ok the child keeps what it had before."""
+
+    epoch: int
+    ok: bool = True
+    error: str = ""
+    changes: tuple[str, ...] = ()  # for a person: what was added, removed, changed
+
+
+class Ready(Wire):
+    """The instances run: sent once, after the first configuration is in effect."""
+
+
+class Beat(Wire):
+    """The child lives: every BEAT_INTERVAL_S, only while loop and engine both make progress."""
+
+
+class InstanceState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """State of one instance, with what a clean-up after a crash needs to know."""
+
+    name: str
+    state: str  # INIT, BACKUP, MASTER, FAULT; STOPPED or DELETED: forget it
+    source: str = ""  # the address its adverts leave from, text; empty: unknown
+
+
+class States(Wire):
+    """Instances whose state or source address changed. Sent at every transition."""
+
+    states: tuple[InstanceState, ...]
+
+
+class Stopping(Wire):
+    """The child began to stop, because it was told to or on its own account (`reason`)."""
+
+    reason: str = ""
+
+
+class Stopped(Wire):
+    """Everything is undone; the process exits next."""
+
+
+class Reply(Wire):
+    """Answer to Call: a result, or an error text with its code (`control.protocol`)."""
+
+    id: int
+    result: Any = None
+    error: str = ""
+    code: str = ""
+
+
+class Event(Wire):
+    """One record of the event stream, as documented in docs/control-socket.md."""
+
+    record: dict[str, Any]
+
+
+class Pong(Wire):
+    """Answer to Ping."""
+
+    number: int = 0
+
+
+FromSupervisor = Configure | Stop | Dump | Call | Subscribe | Ping
+FromChild = Configured | Ready | Beat | States | Stopping | Stopped | Reply | Event | Pong
+AnyMessage = FromSupervisor | FromChild
