@@ -118,7 +118,11 @@ class Instance:
         announce: bytes = b"",  # concatenated build_announcement() records
         up: bytes = b"",  # pack_program(): played on becoming MASTER
         down: bytes = b"",  # pack_program(): played on leaving MASTER
+        change: bytes = b"",  # pack_program(): played when committed over a running MASTER
     ) -> None: ...
+    slot: int
+    @property
+    def size(self) -> int: ...
 
 class Status(NamedTuple):
     """Snapshot of one instance; consistent, lock-free."""
@@ -179,12 +183,21 @@ def decode_advert(
     """(rx code, advert or None). Never raises for any bytes."""
 
 def build_announcement(
-    *, family: int, address: bytes, ifindex: int, mac: bytes, request: int = 0, router: bool = True
+    *,
+    family: int,
+    address: bytes,
+    ifindex: int,
+    mac: bytes,
+    request: int = 0,
+    router: bool = True,
+    new: bool = False,
 ) -> bytes:
     """One record of Instance.announce: a gratuitous ARP request or an unsolicited NA frame.
 
     `request` is the index in the up program of the request that adds this address: when the
-    kernel refused it the address is not announced.
+    kernel refused it the address is not announced. `new` marks an address that a reload added:
+    the announcement after that commit carries only these. Raises ValueError for a link-layer
+    address that is not 6 bytes.
     """
 
 OK_EXIST: int  # EEXIST counts as success
@@ -193,14 +206,30 @@ OK_GONE: int  # ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, EINVAL-free "nothing to de
 def pack_program(requests: list[tuple[bytes, int]]) -> bytes:
     """A program: complete rtnetlink requests (nlmsghdr included) with their tolerated errors."""
 
-class Core:
-    """The pure core under virtual time."""
+P_DOWN: int
+P_UP: int
+P_CHANGE: int
 
-    def __init__(self, *, instances: int = 64, links: int = 16, groups: int = 16) -> None: ...
-    def link(self, slot: int, *, ifindex: int, up: bool, now_ns: int) -> list[tuple]: ...
+# ("tx", slot, priority) | ("announce", slot, repeat, only_new) | ("play", slot, program, generation)
+# | ("event", Event)
+Action = (
+    tuple[str, int, int] | tuple[str, int, int, bool] | tuple[str, int, int, int] | tuple[str, Event]
+)
+
+class Core:
+    """The pure core under virtual time.
+
+    A new slot starts at its commit. Committing a slot that runs changes its configuration and
+    keeps its state; identity (vrid, family, link, unicast) must not change: use another slot.
+    """
+
+    def __init__(
+        self, *, instances: int = 64, links: int = 16, groups: int = 16, now_ns: int = 0
+    ) -> None: ...
+    def link(self, slot: int, *, ifindex: int, up: bool, now_ns: int) -> list[Action]: ...
     def commit(
-        self, instances: list[Instance], *, remove: list[int] = ..., now_ns: int
-    ) -> list[tuple]: ...
+        self, instances: list[Instance], *, remove: list[int] | None = None, now_ns: int
+    ) -> list[Action]: ...
     def packet(
         self,
         data: bytes,
@@ -210,26 +239,45 @@ class Core:
         destination: bytes,
         ttl: int,
         now_ns: int,
-        family: int | None = None,
-    ) -> tuple[int, list[tuple]]:
+    ) -> tuple[int, list[Action]]:
         """Feed a VRRP PDU. Returns (rx code, actions)."""
-    def tick(self, now_ns: int) -> list[tuple]: ...
+    def tick(self, now_ns: int) -> list[Action]: ...
     def played(
-        self, slot: int, generation: int, *, up: bool, error: int = 0, failed: int = 0, now_ns: int
-    ) -> list[tuple]: ...
-    def fault(self, slot: int, *, set: int = 0, clear: int = 0, now_ns: int) -> list[tuple]: ...
-    def adjust(self, slot: int, total: int, *, now_ns: int) -> list[tuple]: ...
-    def source(self, slot: int, address: bytes, *, now_ns: int) -> list[tuple]: ...
-    def stop(self, slot: int, *, now_ns: int) -> list[tuple]: ...
+        self,
+        slot: int,
+        generation: int,
+        *,
+        program: int = ...,
+        error: int = 0,
+        failed: int = 0,
+        now_ns: int,
+    ) -> list[Action]: ...
+    def fault(self, slot: int, *, set: int = 0, clear: int = 0, now_ns: int) -> list[Action]: ...
+    def adjust(self, slot: int, total: int, *, now_ns: int) -> list[Action]: ...
+    def replay(self, slot: int, *, now_ns: int) -> list[Action]: ...
+    def stop(self, slot: int, *, now_ns: int) -> list[Action]: ...
     def next_due_ns(self) -> int: ...
-    def status(self, slot: int) -> Status: ...
-    def advert_bytes(self, slot: int, priority: int) -> bytes:
-        """The PDU that TX_ADVERT puts on the wire."""
+    def status(self, slot: int) -> Status:
+        """Raises KeyError for an empty slot."""
+    def group_state(self, slot: int) -> int: ...
+    def advert_bytes(self, slot: int, priority: int, destination: bytes = b"") -> bytes:
+        """The PDU that ("tx", slot, priority) puts on the wire."""
+    def illegal_transitions(self) -> int: ...
+    def unowned(self) -> dict[str, int]: ...
     def fingerprint(self) -> int: ...
-    def legality_matrix(self) -> tuple[tuple[bool, ...], ...]: ...
+    @staticmethod
+    def legality_matrix() -> tuple[tuple[bool, ...], ...]: ...
 
-# Actions are tuples: ("tx", slot, priority) | ("announce", slot, repeat) |
-# ("play", slot, up, generation) | ("event", Event)
+class Wheel:
+    """The timer wheel alone, for property tests and benchmarks."""
+
+    def __init__(self, size: int, now_ns: int = 0) -> None: ...
+    def arm(self, index: int, due_ns: int) -> None: ...
+    def cancel(self, index: int) -> None: ...
+    def next_due(self) -> int:
+        """Never later than the earliest deadline; exact when it is near. NEVER when empty."""
+    def pop_due(self, now_ns: int) -> list[tuple[int, int]]:
+        """(due, index) of everything due, in that order."""
 
 class Engine:
     """The engine and applier threads. Create, `start()`, feed, `stop()`, `join()`.
@@ -259,20 +307,23 @@ class Engine:
         slot: int,
         *,
         ifindex: int,
-        up: bool,
         families: int = 1,  # 1: IPv4, 2: IPv6, 3: both
         garp_interval_ns: int = 0,
         gna_interval_ns: int = 0,
         pace_group: int = -1,
-        mcast4: list[bytes] = ...,
-        mcast6: list[bytes] = ...,
-        source6: bytes = b"",
+        mcast4: list[bytes] | None = None,
+        mcast6: list[bytes] | None = None,
         rx_buffer: int = 0,
         vrf_ifindex: int = 0,
     ) -> None:
-        """Define or redefine a link slot. ifindex 0 detaches it; slot 0 with ifindex -1 is the
-        pseudo link of unicast instances without an interface."""
-    def commit(self, instances: list[Instance], *, remove: list[int] = ..., epoch: int) -> None: ...
+        """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
+        multicast groups given. The engine follows up and down by itself. ifindex 0: the interface
+        is absent (down). ifindex -1: pseudo link, always up, of unicast instances without an
+        interface. Raises OSError when a socket cannot be made."""
+    def commit(
+        self, instances: list[Instance], *, remove: list[int] | None = None, epoch: int
+    ) -> None:
+        """One atomic change. A removed slot may be used again after EV_COMMITTED of this epoch."""
     def fault(self, slot: int, *, set: int = 0, clear: int = 0) -> None: ...
     def adjust(self, slot: int, total: int) -> None: ...
     def replay(self, slot: int) -> None:

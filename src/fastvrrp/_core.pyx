@@ -1,0 +1,20 @@
+# distutils: language = c
+# cython: language_level=3
+# The compiled core: table of contents. Layout: _core.pxd. Python surface: _core.pyi.
+# Everything below pyapi.pxi is `noexcept nogil` and touches no Python object.
+
+from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport calloc, free, malloc
+
+include "core/sys.pxi"
+include "core/const.pxi"
+include "core/wire.pxi"
+include "core/wheel.pxi"
+include "core/fsm.pxi"
+include "core/group.pxi"
+include "core/receive.pxi"
+include "core/step.pxi"
+cdef enum:
+    MAX_REQUEST = 8192
+
+include "core/pyapi.pxi"

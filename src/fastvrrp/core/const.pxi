@@ -1,0 +1,20 @@
+# Constants that are not layout, and small pure helpers used everywhere.
+
+
+cdef extern from *:
+    """
+    #define FV_NEVER ((int64_t)0x7fffffffffffffffLL)
+    #define FV_NS_PER_CS 10000000LL
+    #define FV_NS_PER_S 1000000000LL
+    """
+    const i64 FV_NEVER
+    const i64 FV_NS_PER_CS
+    const i64 FV_NS_PER_S
+
+
+cdef inline i64 imin(i64 a, i64 b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline i64 imax(i64 a, i64 b) noexcept nogil:
+    return a if a > b else b

@@ -1,0 +1,50 @@
+/* What Cython cannot say: atomics for the rings, unaligned big-endian access, and syscalls that
+ * glibc may lack. Nothing here allocates, locks or touches Python. */
+#ifndef FASTVRRP_SHIM_H
+#define FASTVRRP_SHIM_H
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+#include <errno.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#include <sys/epoll.h>
+
+static inline uint32_t fv_load_u32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void fv_store_u32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline uint32_t fv_swap_u32(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL); }
+static inline uint64_t fv_load_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void fv_store_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+/* Full barrier: the ring's "was it empty" question needs store-load order. */
+static inline void fv_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+static inline int fv_ctz64(uint64_t v) { return __builtin_ctzll(v); }
+static inline int fv_clz64(uint64_t v) { return __builtin_clzll(v); }
+
+static inline uint16_t fv_get16(const uint8_t *p) { return (uint16_t)((p[0] << 8) | p[1]); }
+static inline void fv_put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
+
+static inline int64_t fv_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static inline int fv_errno(void) { return errno; }
+
+/* epoll_pwait2 (Linux 5.11): nanosecond timeout without a timerfd. Before that: milliseconds,
+ * rounded down, so that the loop wakes early and spins the rest rather than sleeping over a due. */
+static inline int fv_epoll_wait(int fd, struct epoll_event *ev, int max, int64_t timeout_ns) {
+#ifdef SYS_epoll_pwait2
+    static int missing = 0;
+    if (!missing) {
+        struct timespec t, *tp = NULL;
+        if (timeout_ns >= 0) { t.tv_sec = timeout_ns / 1000000000LL; t.tv_nsec = timeout_ns % 1000000000LL; tp = &t; }
+        int r = (int)syscall(SYS_epoll_pwait2, fd, ev, max, tp, NULL, 8);
+        if (r >= 0 || errno != ENOSYS) return r;
+        missing = 1;
+    }
+#endif
+    return epoll_wait(fd, ev, max, timeout_ns < 0 ? -1 : (int)(timeout_ns / 1000000LL));
+}
+#endif

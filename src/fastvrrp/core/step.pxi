@@ -1,0 +1,282 @@
+# Life of instances and dispatch of everything that is not a packet. Pure.
+# Bound of one call: each instance is touched at most twice (itself, its group), with at most eight
+# actions each time; ACTIONS_PER_VR sizes the engine's buffer.
+
+cdef enum:
+    ACTIONS_PER_VR = 18
+    ACTIONS_SPARE = 256
+
+
+cdef bint blob_equal(const u8 *a, const u8 *b) noexcept nogil:
+    """Program blobs begin with their own length."""
+    cdef u32 n = (<const u32 *> a)[0]
+    return n == (<const u32 *> b)[0] and memcmp(a, b, n) == 0
+
+
+cdef void vr_reset(core_t *c, u32 i, i64 now) noexcept nogil:
+    cdef vr_t *v = &c.vr[i]
+    cdef u32 generation = v.generation
+    cdef u32 sequence = v.sequence
+    cdef u32 k
+    wheel_cancel(c, i)
+    memset(v, 0, sizeof(vr_t))
+    v.generation = generation + 1
+    v.sequence = sequence
+    v.node_due = FV_NEVER
+    v.wheel_prev = NONE
+    v.wheel_next = NONE
+    v.next_same = NONE
+    v.group_next = NONE
+    v.since_ns = now
+    for k in range(<u32> N_DUE):
+        v.due[k] = FV_NEVER
+
+
+cdef void core_rebuild_tables(core_t *c) noexcept nogil:
+    """Look-up tables and group chains from the committed records, in slot order (deterministic)."""
+    cdef u32 i
+    cdef u32 k
+    cdef u32 *head
+    cdef group_t *g
+    for k in range(c.cap_link):
+        if c.link[k].used:
+            memset(c.link[k].table, 0xFF, sizeof(c.link[k].table))
+    for k in range(c.cap_group):
+        c.group[k].first = NONE
+        c.group[k].members = 0
+    i = c.high_vr
+    while i > 0:                                        # backwards, so that chains are in slot order
+        i -= 1
+        if not c.vr[i].used:
+            continue
+        head = &c.link[c.cfg[i].link].table[(256 if c.cfg[i].alen == 16 else 0) + c.cfg[i].vrid]
+        c.vr[i].next_same = head[0]
+        head[0] = i
+        if c.cfg[i].group != NONE:
+            g = &c.group[c.cfg[i].group]
+            c.vr[i].group_next = g.first
+            g.first = i
+            g.members += 1
+            g.used = 1
+        else:
+            c.vr[i].group_next = NONE
+    for k in range(c.cap_group):
+        if c.group[k].members == 0:
+            c.group[k].used = 0
+            c.group[k].state = S_INIT
+
+
+cdef void core_retire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """Stops instance i for good; its record stays until the tables are rebuilt."""
+    if i < c.cap_vr and c.vr[i].used:
+        vr_stop(c, i, now, out)
+        c.vr[i].used = 0
+        wheel_cancel(c, i)
+
+
+cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nogil:
+    """A changed configuration for a running instance: state, master and counters stay."""
+    cdef vr_t *v = &c.vr[i]
+    cdef cfg_t *old = c.cfg[i]
+    cdef i64 skew = skew_time(c, i)
+    cdef bint programs = not blob_equal(g.up, old.up)
+    c.cfg[i] = g
+    v.adjust = g.adjust
+    if v.state == S_MASTER or v.state != S_BACKUP or g.version == 2:
+        v.master_int_ns = g.advert_int_ns
+    if v.state == S_MASTER:
+        if v.due[D_ADVERT] > now + g.advert_int_ns:
+            set_due(c, i, D_ADVERT, now + g.advert_int_ns)
+        if g.refresh_ns == 0:
+            v.due[D_REFRESH] = FV_NEVER
+        emit_play(c, i, P_CHANGE, now, out)
+        if programs:
+            v.announce_new_only = v.vips == 2
+            emit_play(c, i, P_UP, now, out)
+    elif v.state == S_BACKUP and v.due[D_DOWN] != FV_NEVER:
+        if old.version == 2 and g.advert_int_ns != old.advert_int_ns:
+            set_due(c, i, D_DOWN, now + master_down_interval(c, i))
+        else:
+            set_due(c, i, D_DOWN, imax(now, v.due[D_DOWN] + skew_time(c, i) - skew))
+
+
+cdef void core_install(core_t *c, cfg_t *g, i64 now) noexcept nogil:
+    """First configuration of a slot; it starts when the whole commit is in place."""
+    cdef u32 i = g.slot
+    vr_reset(c, i, now)
+    memset(&c.stat[i], 0, sizeof(stat_t))
+    c.cfg[i] = g
+    c.vr[i].used = 1
+    c.vr[i].adjust = g.adjust
+    c.vr[i].master_int_ns = g.advert_int_ns
+    if i >= c.high_vr:
+        c.high_vr = i + 1
+
+
+cdef void core_prepare(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """Fault mask and priority of a committed instance, before anybody acts on them."""
+    cdef cfg_t *g = c.cfg[i]
+    cdef vr_t *v = &c.vr[i]
+    v.fault = (g.fault & ~<u32> FAULT_OF_CORE) | (v.fault & FAULT_GROUP) | vr_measure_links(c, i)
+    if not g.has_source:
+        v.fault |= FAULT_SOURCE
+    vr_update_priority(c, i, now, out)
+
+
+cdef void core_commit(core_t *c, cfg_t **items, u32 n, const u32 *remove, u32 n_remove, i64 now,
+                      out_t *out) noexcept nogil:
+    """One atomic change of many instances. items[k].displaced names the block that the caller must
+    free once nobody plays its programs any more."""
+    cdef u32 k
+    cdef u32 i
+    for k in range(n_remove):
+        core_retire(c, remove[k], now, out)
+    for k in range(n):
+        i = items[k].slot
+        items[k].displaced = c.cfg[i]
+        if c.vr[i].used:
+            vr_adopt(c, i, items[k], now, out)
+        else:
+            core_install(c, items[k], now)
+    core_rebuild_tables(c)
+    for k in range(n):
+        core_prepare(c, items[k].slot, now, out)
+    for k in range(n):
+        i = items[k].slot
+        vr_set_fault(c, i, c.vr[i].fault, now, out)
+    for k in range(c.cap_group):                        # members came or went
+        if c.group[k].used and not c.group[k].dirty:
+            c.group[k].dirty = 1
+            c.dirty[c.n_dirty] = k
+            c.n_dirty += 1
+    groups_flush(c, now, out)
+
+
+cdef void core_link(core_t *c, u32 link, bint up, i64 now, out_t *out) noexcept nogil:
+    """A link went up or down: everything that depends on it is evaluated again."""
+    cdef u32 i
+    cdef u32 k
+    cdef cfg_t *g
+    cdef bint depends
+    if c.link[link].up == up:
+        return
+    c.link[link].up = up
+    for i in range(c.high_vr):
+        if not c.vr[i].used or c.vr[i].stopped:
+            continue
+        g = c.cfg[i]
+        depends = g.link == link
+        for k in range(g.n_tracks):
+            if g.tracks[k].link == link:
+                depends = True
+        if depends:
+            vr_links(c, i, now, out)
+    groups_flush(c, now, out)
+
+
+cdef void core_fault(core_t *c, u32 i, u32 set_bits, u32 clear_bits, i64 now, out_t *out) noexcept nogil:
+    if i >= c.cap_vr or not c.vr[i].used:
+        return
+    vr_set_fault(c, i, (c.vr[i].fault | set_bits) & ~clear_bits, now, out)
+    groups_flush(c, now, out)
+
+
+cdef void core_adjust(core_t *c, u32 i, i32 total, i64 now, out_t *out) noexcept nogil:
+    if i >= c.cap_vr or not c.vr[i].used:
+        return
+    c.vr[i].adjust = total
+    vr_update_priority(c, i, now, out)
+
+
+cdef void vr_stop(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """Orderly stop: priority 0 and the down program when MASTER, then INIT for good."""
+    if c.vr[i].stopped:
+        return
+    c.vr[i].stopped = 1
+    if c.vr[i].state != S_INIT:
+        vr_transition(c, i, S_INIT, R_STOP, now, out)
+
+
+cdef void core_stop(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    if i < c.cap_vr and c.vr[i].used:
+        vr_stop(c, i, now, out)
+        groups_flush(c, now, out)
+
+
+cdef void core_replay(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """Something of this master's was taken from the kernel: put it back and announce it."""
+    if i < c.cap_vr and c.vr[i].used and c.vr[i].state == S_MASTER:
+        c.vr[i].announce_new_only = 0
+        emit_play(c, i, P_UP, now, out)
+
+
+cdef void core_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, u32 failed, i64 now,
+                      out_t *out) noexcept nogil:
+    if i < c.cap_vr and c.vr[i].used:
+        vr_played(c, i, generation, program, error, failed, now, out)
+
+
+cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
+    """Fires at most `budget` due instances. True when more may be due."""
+    cdef u32 n
+    cdef u32 k
+    while budget:
+        n = wheel_pop_due(c, now, c.scratch, budget)
+        if n == 0:
+            return False
+        for k in range(n):
+            # an earlier member of its group may have moved this one's deadlines meanwhile
+            if not c.vr[c.scratch[k]].queued:
+                vr_fire(c, c.scratch[k], now, out)
+        groups_flush(c, now, out)
+        budget -= n
+    return True
+
+
+cdef inline i64 core_next_due(const core_t *c) noexcept nogil:
+    return wheel_next_due(c)
+
+
+cdef u64 core_fingerprint(const core_t *c) noexcept nogil:
+    """FNV-1a over the run-time records: two runs of one seed must agree."""
+    cdef u64 h = 14695981039346656037ULL
+    cdef const u8 *p
+    cdef u64 k
+    p = <const u8 *> c.vr
+    for k in range(<u64> c.high_vr * sizeof(vr_t)):
+        h = (h ^ p[k]) * 1099511628211ULL
+    p = <const u8 *> c.stat
+    for k in range(<u64> c.high_vr * sizeof(stat_t)):
+        h = (h ^ p[k]) * 1099511628211ULL
+    return h
+
+
+cdef size_t core_bytes(u32 vrs, u32 links, u32 groups) noexcept nogil:
+    return (vrs * (sizeof(vr_t) + sizeof(stat_t) + sizeof(void *) + 4) + links * sizeof(link_t)
+            + groups * (sizeof(group_t) + 4) + 256)
+
+
+cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 now) noexcept nogil:
+    """Lays the arrays out in `arena` (core_bytes() zeroed bytes, 8-byte aligned)."""
+    cdef u32 k
+    memset(c, 0, sizeof(core_t))
+    c.cap_vr = vrs
+    c.cap_link = links
+    c.cap_group = groups
+    c.vr = <vr_t *> arena
+    arena += vrs * sizeof(vr_t)
+    c.stat = <stat_t *> arena
+    arena += vrs * sizeof(stat_t)
+    c.cfg = <cfg_t **> arena
+    arena += vrs * sizeof(void *)
+    c.link = <link_t *> arena
+    arena += links * sizeof(link_t)
+    c.group = <group_t *> arena
+    arena += groups * sizeof(group_t)
+    arena += (8 - (<size_t> arena & 7)) & 7
+    c.scratch = <u32 *> arena
+    arena += vrs * 4
+    c.dirty = <u32 *> arena
+    wheel_init(c, now)
+    for k in range(vrs):
+        c.vr[k].node_due = FV_NEVER
