@@ -15,6 +15,7 @@ from typing import dataclass_transform
 import msgspec
 
 NS_PER_S = 1_000_000_000
+FOREVER_S = 0xFFFF_FFFF  # an explicit `preferred_lft forever`
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -82,7 +83,7 @@ class VirtualAddress(Struct):
     mngtmpaddr: bool = False
     noprefixroute: bool = False
     autojoin: bool = False
-    preferred_lft_s: int | None = None  # None: forever
+    preferred_lft_s: int | None = None  # None: default (forever, 0 for IPv6 /128); see FOREVER_S
     no_track: bool = False
     use_vmac: bool = False
     track_group: str | None = None
@@ -121,7 +122,12 @@ class VirtualRoute(Struct):
     advmss: int | None = None
     onlink: bool = False
     realm: int | None = None
-    metrics: dict[str, int] = {}  # hoplimit, initcwnd, initrwnd, rtt_ms, window, quickack, ...
+    # hoplimit, initcwnd, initrwnd, window, cwnd, ssthresh, reordering, quickack,
+    # fastopen_no_cookie, features (bits, ecn = 1); rtt, rttvar, rto_min in the kernel's own
+    # units, or rtt_ms, rttvar_ms, rto_min_ms
+    metrics: dict[str, int] = {}
+    metric_locks: tuple[str, ...] = ()  # metric names written with `lock`, also advmss, congctl
+    congctl: str | None = None
     encap: dict[str, str] = {}  # `encap` type and attributes, not yet effective
     preference: str | None = None  # IPv6 `pref`
     expires_s: int | None = None

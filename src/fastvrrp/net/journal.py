@@ -1,0 +1,222 @@
+"""A file that lists what this daemon may have in the kernel (see janitor.py, which reads it).
+
+Written before anything is installed, so that after a crash at any instant the next start, the
+supervisor or `fastvrrp clean` can take away exactly our own leftovers: an object is removed only
+if the journal names it *and* it carries our mark (IFA_PROTO, route or rule protocol 18, name
+and kind of a device). Where the kernel keeps no mark for addresses (before 5.18), address,
+prefix length and interface name together must match.
+
+Synchronous and quick to import: the supervisor uses it between a crash and a restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from fastvrrp.config.model import Configuration, VirtualAddress
+from fastvrrp.net import sysctl
+from fastvrrp.net.addresses import address_key
+from fastvrrp.net.objects import RouteKey, RuleKey
+from fastvrrp.net.routes import route_key
+from fastvrrp.net.rules import rule_key
+
+if TYPE_CHECKING:
+    from fastvrrp.net.rtnl import RtnlSocket
+
+_VERSION = 1
+_MAXIMUM_BYTES = 64 << 20
+_MODE = 0o600
+
+
+class JournalError(Exception):
+    """The journal cannot be trusted or read; nothing was removed because of it."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """An address that may be ours. ifindex 0: the interface did not exist when it was written."""
+
+    interface: str
+    ifindex: int
+    family: int
+    address: bytes
+    prefixlen: int
+
+
+class Macvlan(msgspec.Struct, frozen=True, array_like=True):
+    """A virtual MAC device that may be ours."""
+
+    name: str
+    mac: bytes
+
+
+class Contents(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything this daemon may put into the kernel."""
+
+    version: int = _VERSION
+    addresses: tuple[Entry, ...] = ()
+    routes: tuple[RouteKey, ...] = ()
+    rules: tuple[RuleKey, ...] = ()
+    macvlans: tuple[Macvlan, ...] = ()
+    settings: tuple[sysctl.Setting, ...] = ()
+    nft_tables: tuple[str, ...] = ()
+
+    def __or__(self, other: Contents) -> Contents:
+        """Both together: what may be there while a reload replaces one by the other."""
+        return Contents(
+            addresses=_union(self.addresses, other.addresses),
+            routes=_union(self.routes, other.routes),
+            rules=_union(self.rules, other.rules),
+            macvlans=_union(self.macvlans, other.macvlans),
+            settings=_union(self.settings, other.settings),
+            nft_tables=_union(self.nft_tables, other.nft_tables),
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _union(first: tuple[_T, ...], second: tuple[_T, ...]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(first + second))
+
+
+def contents_of(
+    configuration: Configuration,
+    interfaces: Mapping[str, int],
+    *,
+    default_devs: Mapping[str, str] | None = None,
+    macvlans: Iterable[Macvlan] = (),
+    settings: Iterable[sysctl.Setting] = (),
+    nft_tables: Iterable[str] = (),
+) -> Contents:
+    """The journal of a configuration, whether its interfaces exist already or not.
+
+    `default_devs` maps instance names to the device that stands for their interface (a virtual
+    MAC). Raises ValueError for a rule without preference (see programs.assign_preferences).
+    """
+    entries: dict[Entry, None] = {}
+
+    def add(address: VirtualAddress, default: str | None) -> None:
+        device = address.dev or default or ""
+        key = address_key(address, interfaces.get(device, 0))
+        entry = Entry(device, key.ifindex, key.family, key.address, key.prefixlen)
+        entries[entry] = None
+
+    routes = list(configuration.static_routes)
+    rules = list(configuration.static_rules)
+    for address in configuration.static_addresses:
+        add(address, configuration.global_defs.default_interface)
+    for instance in configuration.vrrp_instances:
+        device = (default_devs or {}).get(instance.name) or instance.interface
+        for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
+            add(address, device)
+        routes += instance.virtual_routes
+        rules += instance.virtual_rules
+    return Contents(
+        addresses=tuple(entries),
+        routes=tuple(dict.fromkeys(route_key(route) for route in routes)),
+        rules=tuple(dict.fromkeys(rule_key(rule) for rule in rules)),
+        macvlans=tuple(macvlans),
+        settings=tuple(settings),
+        nft_tables=tuple(nft_tables),
+    )
+
+
+class Journal:
+    """The journal file at a path; its directory must exist."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def _directory(self) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(self.path.parent, flags)
+
+    def write(self, contents: Contents) -> None:
+        """Replace the file in one step. Raises OSError.
+
+        Not synchronised to a disk on purpose: it must survive the daemon, and what it lists does
+        not survive the machine.
+        """
+        data = msgspec.json.encode(contents)
+        temporary = f".{self.path.name}.{os.getpid()}"
+        directory = self._directory()
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)  # of an earlier process with our number
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(temporary, flags, _MODE, dir_fd=directory), "wb") as stream:
+                stream.write(data)
+            os.rename(temporary, self.path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def read(self) -> Contents | None:
+        """The contents, None when there is no journal. Raises JournalError when it is not a
+        plain file of ours that nobody else can write, or does not hold a journal."""
+        try:
+            directory = self._directory()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise JournalError(f"{self.path.parent}: {error.strerror}") from error
+        try:
+            data = self._read(directory)
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
+        finally:
+            os.close(directory)
+        if data is None:
+            return None
+        try:
+            contents = msgspec.json.decode(data, type=Contents)
+        except msgspec.DecodeError as error:
+            raise JournalError(f"{self.path}: not a journal: {error}") from error
+        if contents.version != _VERSION:
+            raise JournalError(f"{self.path}: version {contents.version} is not known")
+        return contents
+
+    def _read(self, directory: int) -> bytes | None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.path.name, flags, dir_fd=directory)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                raise JournalError(f"{self.path}: not a plain file")
+            if status.st_uid not in (0, os.geteuid()):
+                raise JournalError(f"{self.path}: belongs to user {status.st_uid}")
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise JournalError(f"{self.path}: others may write it")
+            if status.st_size > _MAXIMUM_BYTES:
+                raise JournalError(f"{self.path}: too large")
+            return stream.read(_MAXIMUM_BYTES)
+
+    def remove(self) -> None:
+        """Delete the file, once nothing of ours is left. A missing one is fine. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            directory = self._directory()
+            try:
+                os.unlink(self.path.name, dir_fd=directory)
+            finally:
+                os.close(directory)
+
+
+def clean(path: str | os.PathLike[str], netlink: RtnlSocket | None = None) -> list[str]:
+    """Remove what the journal lists and our mark shows; one line for each thing removed.
+
+    Problems are lines that begin with "problem: "; `janitor.clean_up` returns them apart.
+    """
+    # Here, because the daemon itself writes journals and never needs the rest.
+    from fastvrrp.net.janitor import clean_up
+
+    result = clean_up(path, netlink)
+    return [*result.removed, *(f"problem: {problem}" for problem in result.problems)]

@@ -1,0 +1,264 @@
+"""What an instance puts into the kernel, and the netlink programs that do it.
+
+A program is a list of complete requests, each with the errors that count as success; the applier
+plays it without any Python. Order matters: addresses first (routes may name them as source),
+routes, rules; on the way down the other way round, so that secondary addresses go before the
+primary that would take them along.
+"""
+
+from __future__ import annotations
+
+import enum
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from fastvrrp.config.model import (
+    Configuration,
+    VirtualAddress,
+    VirtualRoute,
+    VirtualRule,
+    VrrpInstance,
+)
+from fastvrrp.net.addresses import add_address, address_key, delete_address
+from fastvrrp.net.objects import AddressKey, Hop, RouteKey, RuleKey
+from fastvrrp.net.routes import (
+    MissingInterface,
+    add_route,
+    delete_route,
+    ifindex_of,
+    route_hops,
+    route_key,
+)
+from fastvrrp.net.rules import add_rule, delete_rule, rule_key
+from fastvrrp.net.wire import OK_EXIST, OK_GONE, Request
+
+__all__ = [
+    "OK_EXIST",
+    "OK_GONE",
+    "STATIC",
+    "Item",
+    "Kind",
+    "Objects",
+    "Request",
+    "assign_preferences",
+    "down_program",
+    "instance_objects",
+    "static_objects",
+    "up_program",
+]
+
+STATIC = ""  # owner of static_ipaddress, static_routes and static_rules; no instance has this name
+_FIRST_AUTOMATIC_PREFERENCE = 16384
+
+
+class Kind(enum.Enum):
+    ADDRESS = "address"
+    ROUTE = "route"
+    RULE = "rule"
+
+
+class Item(NamedTuple):
+    """One address, route or rule, ready to be added, deleted and recognised."""
+
+    kind: Kind
+    owner: str  # instance name, or STATIC
+    key: AddressKey | RouteKey | RuleKey
+    add: bytes
+    delete: bytes
+    text: str  # for messages
+    restore: bool  # put back when somebody deletes it (not `no_track`)
+    hops: tuple[Hop, ...] = ()
+    advertised: bool = False  # listed in adverts (not excluded)
+
+
+class Objects(NamedTuple):
+    """Everything one owner may have in the kernel, in the order of the up program.
+
+    The index of an item is the index of its request in `up_program`. `missing` names interfaces
+    that do not exist: their objects are left out, and the owner must be built anew when they do.
+    """
+
+    owner: str
+    items: tuple[Item, ...]
+    missing: frozenset[str]
+
+    def addresses(self) -> Iterator[tuple[int, AddressKey]]:
+        """(request index, key) of each address, for announcements."""
+        for index, item in enumerate(self.items):
+            if isinstance(item.key, AddressKey):
+                yield index, item.key
+
+
+def up_program(objects: Objects) -> list[tuple[bytes, int]]:
+    """Requests that install everything; playing it again changes nothing."""
+    return [Request(item.add, OK_EXIST) for item in objects.items]
+
+
+def down_program(objects: Objects) -> list[tuple[bytes, int]]:
+    """Requests that remove everything; what is gone already is fine."""
+    return [Request(item.delete, OK_GONE) for item in reversed(objects.items)]
+
+
+def instance_objects(
+    instance: VrrpInstance, interfaces: Mapping[str, int], *, default_dev: str | None = None
+) -> Objects:
+    """Compile an instance against the interfaces that exist now (name to ifindex).
+
+    `default_dev` takes the place of the instance's interface for addresses without `dev`
+    (a virtual MAC device). Raises ValueError or OSError when the model holds no valid address.
+    """
+    builder = _Builder(instance.name, interfaces)
+    device = default_dev or instance.interface
+    for address in instance.virtual_ipaddress:
+        builder.address(address, device, advertised=True)
+    for address in instance.virtual_ipaddress_excluded:
+        builder.address(address, device, advertised=False)
+    builder.routes(instance.virtual_routes)
+    builder.rules(instance.virtual_rules)
+    return builder.objects()
+
+
+def static_objects(configuration: Configuration, interfaces: Mapping[str, int]) -> Objects:
+    """Compile the static_* blocks; their default device is `default_interface`."""
+    builder = _Builder(STATIC, interfaces)
+    for address in configuration.static_addresses:
+        builder.address(address, configuration.global_defs.default_interface, advertised=False)
+    builder.routes(configuration.static_routes)
+    builder.rules(configuration.static_rules)
+    return builder.objects()
+
+
+class _Builder:
+    """Collects items, each kernel identity once."""
+
+    def __init__(self, owner: str, interfaces: Mapping[str, int]) -> None:
+        self.owner = owner
+        self.interfaces = interfaces
+        self.items: dict[object, Item] = {}
+        self.missing: set[str] = set()
+
+    def objects(self) -> Objects:
+        return Objects(self.owner, tuple(self.items.values()), frozenset(self.missing))
+
+    def address(
+        self, address: VirtualAddress, default_dev: str | None, *, advertised: bool
+    ) -> None:
+        device = address.dev or default_dev or ""
+        try:
+            ifindex = ifindex_of(device, self.interfaces)
+        except MissingInterface as missing:
+            self.missing.add(missing.name)
+            return
+        key = address_key(address, ifindex)
+        item = Item(
+            kind=Kind.ADDRESS,
+            owner=self.owner,
+            key=key,
+            add=add_address(address, ifindex),
+            delete=delete_address(key),
+            text=f"address {address.address}/{address.prefixlen} dev {device}",
+            restore=not address.no_track,
+            advertised=advertised,
+        )
+        self.items.setdefault((Kind.ADDRESS, key), item)
+
+    def routes(self, routes: Iterable[VirtualRoute]) -> None:
+        for route in routes:
+            key = route_key(route)
+            try:
+                hops = route_hops(route, self.interfaces)
+                item = Item(
+                    kind=Kind.ROUTE,
+                    owner=self.owner,
+                    key=key,
+                    add=add_route(route, self.interfaces),
+                    delete=delete_route(route, self.interfaces),
+                    text=route_text(route),
+                    restore=not route.no_track,
+                    hops=hops,
+                )
+            except MissingInterface as missing:
+                self.missing.add(missing.name)
+                continue
+            self.items.setdefault((Kind.ROUTE, key, hops), item)
+
+    def rules(self, rules: Iterable[VirtualRule]) -> None:
+        for rule in rules:
+            key = rule_key(rule)
+            item = Item(
+                kind=Kind.RULE,
+                owner=self.owner,
+                key=key,
+                add=add_rule(key),
+                delete=delete_rule(key),
+                text=rule_text(key),
+                restore=not rule.no_track,
+            )
+            self.items.setdefault((Kind.RULE, key), item)
+
+
+def route_text(route: VirtualRoute) -> str:
+    """Short form for messages."""
+    words = ["route"]
+    if route.type != "unicast":
+        words.append(route.type)
+    words.append(route.destination)
+    for name, value in (("via", route.via), ("dev", route.dev), ("table", route.table)):
+        if value is not None:
+            words += [name, str(value)]
+    for hop in route.nexthops:
+        words += ["nexthop", hop.via or "", hop.dev or ""]
+    return " ".join(word for word in words if word)
+
+
+def prefix_text(address: bytes, length: int) -> str:
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    return f"{socket.inet_ntop(family, address)}/{length}"
+
+
+def rule_text(key: RuleKey) -> str:
+    """Short form for messages."""
+    words = [f"rule preference {key.preference}"]
+    if key.source_len:
+        words.append(f"from {prefix_text(key.source, key.source_len)}")
+    if key.destination_len:
+        words.append(f"to {prefix_text(key.destination, key.destination_len)}")
+    if key.table:
+        words.append(f"table {key.table}")
+    return " ".join(words)
+
+
+def assign_preferences(configuration: Configuration) -> Configuration:
+    """Give every rule without a preference its own, counting down from 16384 per family.
+
+    Static rules come first, then the instances in their order: the same file gives the same
+    numbers on every start. Numbers that are written in the file are not given again.
+    """
+    every = list(configuration.static_rules)
+    for instance in configuration.vrrp_instances:
+        every += instance.virtual_rules
+    if all(rule.preference is not None for rule in every):
+        return configuration
+    taken = {(rule.family, rule.preference) for rule in every}
+    following = {4: _FIRST_AUTOMATIC_PREFERENCE, 6: _FIRST_AUTOMATIC_PREFERENCE}
+
+    def complete(rules: Sequence[VirtualRule]) -> tuple[VirtualRule, ...]:
+        done = []
+        for rule in rules:
+            if rule.preference is None:
+                while (rule.family, following[rule.family]) in taken:
+                    following[rule.family] -= 1
+                rule = msgspec.structs.replace(rule, preference=following[rule.family])
+                following[rule.family] -= 1
+            done.append(rule)
+        return tuple(done)
+
+    static = complete(configuration.static_rules)
+    instances = tuple(
+        msgspec.structs.replace(instance, virtual_rules=complete(instance.virtual_rules))
+        for instance in configuration.vrrp_instances
+    )
+    return msgspec.structs.replace(configuration, static_rules=static, vrrp_instances=instances)

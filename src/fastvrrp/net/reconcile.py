@@ -1,0 +1,171 @@
+"""Desired against observed kernel state: what is missing, and what of ours should not be there.
+
+Pure. `Desired` is an index of everything the configuration may install, by kernel identity, so
+an event about one object finds its owners in one look-up, and a whole resync is one pass.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from fastvrrp.net.objects import AddressKey, Route, RouteKey, RuleKey
+from fastvrrp.net.observed import Observed, hops_match
+from fastvrrp.net.programs import STATIC, Item, Kind, Objects, Request
+from fastvrrp.net.wire import OK_EXIST, OK_GONE
+
+
+class Verb(enum.Enum):
+    ADD = "add"
+    DELETE = "delete"
+
+
+class Operation(NamedTuple):
+    """One step from observed to desired."""
+
+    verb: Verb
+    item: Item
+
+    @property
+    def owner(self) -> str:
+        return self.item.owner
+
+    @property
+    def request(self) -> tuple[bytes, int]:
+        if self.verb is Verb.ADD:
+            return Request(self.item.add, OK_EXIST)
+        return Request(self.item.delete, OK_GONE)
+
+    def __str__(self) -> str:
+        return f"{self.verb.value} {self.item.text}"
+
+
+class Desired:
+    """What each owner installs while it is active (an instance in MASTER; STATIC always).
+
+    Replaced owner by owner, so that one interface that appears costs only its own instances.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[str, Objects] = {}
+        self._index: dict[AddressKey | RouteKey | RuleKey, list[Item]] = {}
+
+    def put(self, objects: Objects) -> None:
+        """Set or replace everything one owner may install."""
+        self.remove(objects.owner)
+        self._objects[objects.owner] = objects
+        for item in objects.items:
+            self._index.setdefault(item.key, []).append(item)
+
+    def remove(self, owner: str) -> None:
+        """Forget an owner; unknown owners are fine."""
+        objects = self._objects.pop(owner, None)
+        if objects is None:
+            return
+        for item in objects.items:
+            left = [other for other in self._index[item.key] if other.owner != owner]
+            if left:
+                self._index[item.key] = left
+            else:
+                del self._index[item.key]
+
+    def get(self, owner: str) -> Objects | None:
+        return self._objects.get(owner)
+
+    def owners(self) -> Iterable[str]:
+        return self._objects.keys()
+
+    def items(self, key: AddressKey | RouteKey | RuleKey) -> list[Item]:
+        """Every item with this identity; more than one when owners share it. O(1)."""
+        return self._index.get(key, [])
+
+    def keys(self) -> Iterator[AddressKey | RouteKey | RuleKey]:
+        return iter(self._index)
+
+    def owners_of(self, changed: AddressKey | Route | RuleKey) -> set[str]:
+        """Who installs this object and wants it back when it vanishes (not `no_track`).
+
+        For the deletion callbacks of the monitor: every active owner must be replayed. O(1).
+        """
+        if isinstance(changed, Route):
+            return {
+                item.owner
+                for item in self.items(changed.key)
+                if item.restore and hops_match(item.hops, changed.hops)
+            }
+        return {item.owner for item in self.items(changed) if item.restore}
+
+
+def is_present(item: Item, observed: Observed) -> bool:
+    """Whether the kernel has the object, whoever installed it."""
+    key = item.key
+    if isinstance(key, AddressKey):
+        return observed.address(key) is not None
+    if isinstance(key, RouteKey):
+        return observed.find_route(key, item.hops) is not None
+    return key in observed.rules
+
+
+def _removable(item: Item, observed: Observed) -> bool:
+    """Whether the kernel has the object and it carries our mark. Routes and rules carry the
+    protocol number in their identity, so an exact match is the mark."""
+    if isinstance(item.key, AddressKey):
+        address = observed.address(item.key)
+        return address is not None and observed.address_is_ours(address)
+    return is_present(item, observed)
+
+
+_REMOVAL_ORDER = {Kind.RULE: 0, Kind.ROUTE: 1, Kind.ADDRESS: 2}
+
+
+def reconcile(desired: Desired, observed: Observed, active: Collection[str]) -> list[Operation]:
+    """Operations that turn observed into desired: deletions first (rules, routes, addresses),
+    then additions in program order.
+
+    `active` names the instances that are MASTER now; STATIC is always active. Objects no owner
+    of `desired` knows are never touched, nor addresses without our mark. Objects with
+    `no_track` are not put back. Additions of an instance are for its replay (see
+    `owners_to_replay`); those of STATIC and deletions are played by the caller.
+    """
+    deletions = []
+    additions = []
+    for owner in desired.owners():
+        objects = desired.get(owner)
+        assert objects is not None
+        is_active = owner == STATIC or owner in active
+        for item in objects.items:
+            if is_active:
+                if item.restore and not is_present(item, observed):
+                    additions.append(Operation(Verb.ADD, item))
+            elif _removable(item, observed) and not _wanted_by_another(item, desired, active):
+                deletions.append(Operation(Verb.DELETE, item))
+    deletions.reverse()
+    deletions.sort(key=lambda operation: _REMOVAL_ORDER[operation.item.kind])
+    return deletions + additions
+
+
+def _wanted_by_another(item: Item, desired: Desired, active: Collection[str]) -> bool:
+    return any(
+        (other.owner == STATIC or other.owner in active)
+        and (hops_match(item.hops, other.hops) or hops_match(other.hops, item.hops))
+        for other in desired.items(item.key)
+    )
+
+
+def owners_to_replay(operations: Iterable[Operation]) -> set[str]:
+    """Instances whose up program must be played again."""
+    return {
+        operation.owner
+        for operation in operations
+        if operation.verb is Verb.ADD and operation.owner != STATIC
+    }
+
+
+def requests_to_play(operations: Iterable[Operation]) -> list[tuple[bytes, int]]:
+    """What the control plane plays itself: deletions, and additions of static objects."""
+    return [
+        operation.request
+        for operation in operations
+        if operation.verb is Verb.DELETE or operation.owner == STATIC
+    ]

@@ -1,0 +1,105 @@
+"""Per-interface kernel settings, changed while we run and restored afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from fastvrrp.config.model import Configuration
+
+_ROOT = Path("/proc/sys/net/ipv4/conf")
+# The only settings a journal may restore: it must not become a way to write anywhere in /proc.
+_SETTINGS = frozenset(("promote_secondaries",))
+
+
+class Setting(NamedTuple):
+    """One net.ipv4.conf.INTERFACE.NAME with the value it had and the value we give it."""
+
+    interface: str
+    name: str
+    original: str
+    ours: str
+
+
+def wanted_promotions(configuration: Configuration) -> set[str]:
+    """Interfaces of the instances with `promote_secondaries`: where it is on, removing a primary
+    address keeps the other addresses of its subnet (net.ipv4.conf.*.promote_secondaries)."""
+    return {
+        instance.interface
+        for instance in configuration.vrrp_instances
+        if instance.promote_secondaries and instance.interface
+    }
+
+
+def plan_promotions(
+    interfaces: Iterable[str], current: Iterable[Setting] = ()
+) -> tuple[Setting, ...]:
+    """The settings to hold from now on: those of `current` still wanted, with the original value
+    they were found with, and new ones for interfaces that exist and have another value.
+
+    The result belongs in the journal before `apply` is called; what `current` has beyond it is
+    for `restore`. Reads only.
+    """
+    wanted = sorted(set(interfaces))
+    held = {setting.interface: setting for setting in current}
+    plan = []
+    for interface in wanted:
+        if interface in held:
+            plan.append(held[interface])
+        elif (value := read(interface, "promote_secondaries")) not in (None, "1"):
+            assert value is not None
+            plan.append(Setting(interface, "promote_secondaries", value, "1"))
+    return tuple(plan)
+
+
+def read(interface: str, name: str) -> str | None:
+    """The value, None when the interface does not exist."""
+    try:
+        return _path(interface, name).read_text("ascii").strip()
+    except FileNotFoundError:
+        return None
+
+
+def apply(settings: Iterable[Setting]) -> list[str]:
+    """Write our values where they are not set yet. Returns one message per failure.
+
+    An interface that does not exist now is passed over: to be called again when it does.
+    """
+    problems = []
+    for setting in settings:
+        if read(setting.interface, setting.name) not in (None, setting.ours):
+            problem = _write(setting.interface, setting.name, setting.ours)
+            if problem:
+                problems.append(problem)
+    return problems
+
+
+def restore(settings: Iterable[Setting]) -> tuple[list[str], list[str]]:
+    """Write the original values back where ours is still there: (what was done, problems)."""
+    done: list[str] = []
+    problems: list[str] = []
+    for setting in settings:
+        if read(setting.interface, setting.name) == setting.ours:
+            problem = _write(setting.interface, setting.name, setting.original)
+            if problem:
+                problems.append(problem)
+            else:
+                where = f"net.ipv4.conf.{setting.interface}.{setting.name}"
+                done.append(f"setting {where} back to {setting.original}")
+    return done, problems
+
+
+def _path(interface: str, name: str) -> Path:
+    """Raises ValueError for anything that is not one of our settings of one interface."""
+    if name not in _SETTINGS or "/" in interface or interface in ("", ".", ".."):
+        raise ValueError(f"setting {name!r} of interface {interface!r}")
+    return _ROOT / interface / name
+
+
+def _write(interface: str, name: str, value: str) -> str:
+    try:
+        _path(interface, name).write_text(value, "ascii")
+    except OSError as error:
+        return f"cannot set net.ipv4.conf.{interface}.{name} to {value}: {error.strerror}"
+    return ""
