@@ -198,6 +198,12 @@ class Channel:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
+    def receive(self) -> None:
+        """Deliver now everything that has arrived; used when the other end is known to be gone."""
+        more = True
+        while more and not self._closed:
+            more = self._readable()
+
     def close(self) -> None:
         """Close this end; what is still queued is dropped."""
         if self._closed:
@@ -260,11 +266,12 @@ class Channel:
             self._loop.remove_writer(self._sock.fileno())
         self._wake()
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Deliver some messages; returns whether more may be waiting."""
         # Bounded, so that a chatty end cannot keep the loop from anything else.
         for _ in range(64):
             if self._closed:
-                return
+                return False
             try:
                 packet, ancillary, flags, _ = self._sock.recvmsg(
                     INLINE_LIMIT + 1024,
@@ -272,26 +279,27 @@ class Channel:
                     socket.MSG_CMSG_CLOEXEC,
                 )
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except OSError as exc:
                 self._fail(None if exc.errno == errno.ECONNRESET else exc)
-                return
+                return False
             fds = _received_fds(ancillary)
             if not packet:
                 close_fds(fds)
                 self._fail(None)
-                return
+                return False
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 close_fds(fds)
                 self._fail(ProtocolError("truncated packet"))
-                return
+                return False
             try:
                 message, rest = unpack(packet, fds)
             except ProtocolError as exc:
                 close_fds(fds)
                 self._fail(exc)
-                return
+                return False
             self._on_message(message, rest)
+        return True
 
 
 def _received_fds(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

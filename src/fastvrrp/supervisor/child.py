@@ -1,0 +1,269 @@
+"""One life of a child process: spawned, spoken to, watched, collected.
+
+A `Child` is never reused; `keeper.Keeper` decides what follows its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from fastvrrp.config import model
+from fastvrrp.control.protocol import INTERNAL, UNAVAILABLE, ControlError
+from fastvrrp.supervisor import channel, messages
+
+log = logging.getLogger(__name__)
+
+VRRP_ARGV = (sys.executable, "-P", "-m", "fastvrrp.vrrp")
+"""-P keeps the working directory out of the module path: we are root."""
+
+
+class ScriptService(Protocol):
+    """Runs scripts for one child until closed; closing kills what still runs."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How children are run. Times in seconds; the defaults are the product's."""
+
+    run_dir: Path
+    argv: Sequence[str] = VRRP_ARGV
+    keep_fds: Sequence[int] = ()  # further descriptors the child inherits
+    log_level: str = "info"
+    log_format: str = "text"
+    start_timeout_s: float = 60.0  # from the spawn to the first beat
+    beat_timeout_s: float = 10.0  # between two beats
+    configure_timeout_s: float = 120.0
+    call_timeout_s: float = 5.0
+    stable_s: float = 60.0  # a child that ran longer than this is restarted at once
+    backoff_s: Sequence[float] = field(default=(0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0))
+
+
+class ChildGone(Exception):
+    """The child ended before it answered."""
+
+
+class Child:
+    """A running child. Create it with `spawn`, inside the running loop's thread.
+
+    `on_message` gets Ready, States, Event, Stopping and Stopped; the rest is answered here.
+    `exited` resolves to the return code (negative: the signal that killed it) once the process
+    is collected and everything it had sent was delivered.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        sock: Any,
+        settings: Settings,
+        on_message: Callable[[messages.AnyMessage], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._process = process
+        self._settings = settings
+        self._on_message = on_message
+        self._ids = itertools.count(1)
+        self._calls: dict[int, asyncio.Future[messages.Reply]] = {}
+        self._configures: dict[int, asyncio.Future[messages.Configured]] = {}
+        self._killed_for = ""
+        self.pid = process.pid
+        self.started = self._loop.time()
+        self.ready = False
+        self.stopped = False  # it said that it undid everything
+        self.states: dict[str, messages.InstanceState] = {}
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._deadline = self.started + settings.start_timeout_s
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(self._pidfd, self._collect)
+        self._channel = channel.Channel(sock, self._received, self._broken)
+        self._watchdog = self._loop.create_task(self._watch())
+
+    @classmethod
+    def spawn(
+        cls,
+        settings: Settings,
+        on_message: Callable[[messages.AnyMessage], None],
+        serve_scripts: Callable[[Any], ScriptService],
+    ) -> tuple[Child, ScriptService]:
+        """Start a process and the service of its scripts. Raises OSError."""
+        ours, theirs = channel.pair()
+        scripts_ours, scripts_theirs = channel.pair()
+        argv = [
+            *settings.argv,
+            f"--channel={theirs.fileno()}",
+            f"--scripts={scripts_theirs.fileno()}",
+            f"--parent={os.getpid()}",
+            f"--run-dir={settings.run_dir}",
+            f"--log-level={settings.log_level}",
+            f"--log-format={settings.log_format}",
+        ]
+        try:
+            # A group of its own: Ctrl-C in a terminal is for the supervisor, who stops in order.
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), scripts_theirs.fileno(), *settings.keep_fds),
+                process_group=0,
+                cwd="/",
+            )
+        except BaseException:
+            ours.close()
+            scripts_ours.close()
+            raise
+        finally:
+            theirs.close()
+            scripts_theirs.close()
+        return cls(process, ours, settings, on_message), serve_scripts(scripts_ours)
+
+    # ---------------------------------------------------------------- requests
+
+    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+        """Hand over a configuration; returns what changed, for people.
+
+        Raises ChildGone, or ValueError with the child's words when it refused.
+        """
+        answer: asyncio.Future[messages.Configured] = self._loop.create_future()
+        self._configures[epoch] = answer
+        fd = channel.sealed_memfd("fastvrrp-configuration", msgspec.msgpack.encode(configuration))
+        try:
+            self._channel.send(messages.Configure(epoch), [fd])
+        finally:
+            os.close(fd)
+        # Compiling thousands of instances may keep the child's loop from beating.
+        self._extend(self._settings.start_timeout_s)
+        try:
+            done = await asyncio.wait_for(answer, self._settings.configure_timeout_s)
+        except TimeoutError:
+            self.kill(f"no answer to a configuration in {self._settings.configure_timeout_s:g} s")
+            raise ChildGone("the VRRP process did not answer and was killed") from None
+        finally:
+            del self._configures[epoch]
+        if not done.ok:
+            raise ValueError(done.error)
+        return done.changes
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        """The result of a control request. Raises ControlError."""
+        number = next(self._ids)
+        answer: asyncio.Future[messages.Reply] = self._loop.create_future()
+        self._calls[number] = answer
+        self._channel.send(messages.Call(number, method, params))
+        try:
+            reply = await asyncio.wait_for(answer, self._settings.call_timeout_s)
+        except TimeoutError:
+            raise ControlError(UNAVAILABLE, "the VRRP process does not answer") from None
+        except ChildGone as exc:
+            raise ControlError(UNAVAILABLE, str(exc)) from exc
+        finally:
+            del self._calls[number]
+        if reply.error or reply.code:
+            raise ControlError(reply.code or INTERNAL, reply.error)
+        return reply.result
+
+    def send(self, message: messages.AnyMessage) -> None:
+        """Send something that has no answer (Stop, Dump, Subscribe)."""
+        self._channel.send(message)
+
+    def kill(self, why: str) -> None:
+        """SIGKILL, by pidfd, so that never another process is hit."""
+        if self.exited.done():
+            return
+        self._killed_for = self._killed_for or why
+        log.error("killing the VRRP process %d: %s", self.pid, why)
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            log.debug("process %d has ended already", self.pid)
+
+    @property
+    def killed_for(self) -> str:
+        """Why we killed it ourselves; empty when we did not."""
+        return self._killed_for
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its beats come in time."""
+        return self._loop.time() <= self._deadline
+
+    # ---------------------------------------------------------------- what happens
+
+    def _extend(self, seconds: float) -> None:
+        self._deadline = max(self._deadline, self._loop.time() + seconds)
+
+    async def _watch(self) -> None:
+        interval = min(1.0, self._settings.beat_timeout_s / 4)
+        while True:
+            before = self._loop.time()
+            await asyncio.sleep(interval)
+            overslept = self._loop.time() - before - interval
+            if overslept > interval:
+                # The whole machine stood still, or we did: the child gets that time back.
+                self._deadline += overslept
+            if not self.fresh:
+                self.kill("it does not beat any more")
+                return
+
+    def _received(self, message: messages.AnyMessage, fds: list[int]) -> None:
+        channel.close_fds(fds)
+        match message:
+            case messages.Beat():
+                if not self._configures:
+                    self._deadline = self._loop.time()
+                self._extend(self._settings.beat_timeout_s)
+                return
+            case messages.Configured():
+                _resolve(self._configures.get(message.epoch), message)
+                return
+            case messages.Reply():
+                _resolve(self._calls.get(message.id), message)
+                return
+            case messages.States():
+                for state in message.states:
+                    if state.state in ("STOPPED", "DELETED"):
+                        self.states.pop(state.name, None)
+                    else:
+                        self.states[state.name] = state
+            case messages.Ready():
+                self.ready = True
+            case messages.Stopped():
+                self.stopped = True
+        self._on_message(message)
+
+    def _broken(self, exc: Exception | None) -> None:
+        # Without its channel a child cannot be governed; usually it is just about to end.
+        if exc is not None:
+            self.kill(f"its channel broke: {exc}")
+        elif not self.exited.done():
+            self._deadline = min(self._deadline, self._loop.time() + self._settings.beat_timeout_s)
+
+    def _collect(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        code = self._process.wait()
+        os.close(self._pidfd)
+        self._watchdog.cancel()
+        self._channel.receive()  # what it said before it ended
+        self._channel.close()
+        gone = ChildGone("the VRRP process ended")
+        waiting: list[asyncio.Future[Any]] = [*self._calls.values(), *self._configures.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(gone)
+        self.exited.set_result(code)
+
+
+def _resolve(future: asyncio.Future[Any] | None, message: messages.AnyMessage) -> None:
+    if future is not None and not future.done():
+        future.set_result(message)

@@ -1,0 +1,272 @@
+"""Keeps the VRRP process running: spawn, configure, clean up after a crash, back off, respawn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastvrrp.config import model
+from fastvrrp.control.protocol import UNAVAILABLE, ControlError
+from fastvrrp.supervisor import messages
+from fastvrrp.supervisor.child import Child, ChildGone, ScriptService, Settings
+from fastvrrp.supervisor.process import describe_code
+
+log = logging.getLogger(__name__)
+
+EXIT_PERMISSION = 4
+"""A child that ends with this lacks a permission: another attempt would end the same way."""
+
+
+class State(enum.Enum):
+    DISABLED = "disabled"  # nothing in the configuration needs the process
+    STARTING = "starting"
+    RUNNING = "running"
+    DOWN = "down"  # it ended; the next attempt is scheduled
+    STOPPING = "stopping"
+
+
+class Refused(Exception):
+    """A configuration was not taken; the text says why."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the keeper needs from its surroundings."""
+
+    serve_scripts: Callable[[Any], ScriptService]
+    clean: Callable[[model.Configuration, Sequence[messages.InstanceState]], Awaitable[None]]
+    """The janitor: after a child that ended without undoing its work."""
+    on_event: Callable[[dict[str, Any]], None]
+    on_change: Callable[[], None]
+    """State, or the states of instances, changed."""
+    on_fatal: Callable[[int, str], None]
+    """Going on makes no sense: exit code and reason."""
+
+
+def is_needed(configuration: model.Configuration) -> bool:
+    """Whether a configuration contains work for the VRRP process."""
+    return bool(
+        configuration.vrrp_instances
+        or configuration.static_addresses
+        or configuration.static_routes
+        or configuration.static_rules
+    )
+
+
+class Keeper:
+    """The VRRP process over all its lives."""
+
+    def __init__(
+        self, settings: Settings, hooks: Hooks, configuration: model.Configuration, epoch: int
+    ) -> None:
+        self._settings = settings
+        self._hooks = hooks
+        self._configuration = configuration
+        self._epoch = epoch
+        self._proven = False  # the configuration has run
+        self._child: Child | None = None
+        self._subscribed = False
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._next_start: float | None = None  # loop time
+        self._task: asyncio.Task[None] | None = None
+        self.state = State.STARTING if is_needed(configuration) else State.DISABLED
+        self.restarts = 0
+        self.last_exit: str | None = None
+
+    # ---------------------------------------------------------------- for the supervisor
+
+    def start(self) -> None:
+        """Begin; does nothing yet when the configuration needs no process."""
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self, wait_s: float) -> None:
+        """Stop the child in good order; after `wait_s` kill it and clean up in its place."""
+        self._stopping = True
+        self._wake.set()
+        if self._child is not None:
+            self._change(State.STOPPING)
+            self._child.send(messages.Stop())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._child.exited), wait_s)
+            if self._child is not None:
+                self._child.kill(f"it did not stop within {wait_s:g} s")
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+        """Change to `configuration`; returns what changed. Raises Refused: the old one stays."""
+        child = self._child
+        if child is None:
+            self._configuration, self._epoch, self._proven = configuration, epoch, False
+            self._wake.set()
+            return ("the VRRP process is not running; it starts with this configuration",)
+        try:
+            changes = await child.configure(configuration, epoch)
+        except ValueError as exc:
+            raise Refused(str(exc)) from exc
+        except ChildGone as exc:
+            # It may be what the new configuration did to it: the old one is the safe one.
+            raise Refused(f"{exc}; it is restarted with the old configuration") from exc
+        self._configuration, self._epoch, self._proven = configuration, epoch, True
+        return changes
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        """A control request to the child. Raises ControlError."""
+        if self._child is None:
+            raise ControlError(UNAVAILABLE, f"the VRRP process is {self.state.value}")
+        return await self._child.call(method, params)
+
+    def dump(self, kind: str, path: str) -> None:
+        if self._child is not None:
+            self._child.send(messages.Dump(kind, path))
+
+    def subscribe(self, on: bool) -> None:
+        self._subscribed = on
+        if self._child is not None:
+            self._child.send(messages.Subscribe(on))
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all is as it should be: beats in time, or a child that is rightly not there."""
+        return self._child is None or self._child.fresh
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None else None
+
+    def instance_states(self) -> Sequence[messages.InstanceState]:
+        """What the child last reported; empty while it is down."""
+        return tuple(self._child.states.values()) if self._child is not None else ()
+
+    def record(self) -> dict[str, Any]:
+        """The `daemon.vrrp` object of docs/control-socket.md."""
+        wait = None
+        if self._next_start is not None:
+            wait = max(0.0, self._next_start - asyncio.get_running_loop().time())
+        return {
+            "state": self.state.value,
+            "pid": self.pid,
+            "restarts": self.restarts,
+            "last_exit": self.last_exit,
+            "next_start_s": wait,
+        }
+
+    # ---------------------------------------------------------------- the life of children
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            # A fault of ours. Nobody keeps the child any more, so everything has to end.
+            log.critical("the supervisor failed", exc_info=exc)
+            if self._child is not None:
+                self._child.kill("its supervisor failed")
+            self._hooks.on_fatal(70, "internal error")
+
+    async def _keep(self) -> None:
+        failures = 0
+        while not self._stopping:
+            if not is_needed(self._configuration):
+                self._change(State.DISABLED)
+                await self._sleep(None)
+                continue
+            ran_s = await self._one_life()
+            if self._stopping or ran_s is None:
+                break
+            failures = 0 if ran_s > self._settings.stable_s else failures
+            delays = self._settings.backoff_s
+            delay = delays[min(failures, len(delays) - 1)]
+            failures += 1
+            self.restarts += 1
+            self._change(State.DOWN, self.last_exit or "")
+            log.warning("starting the VRRP process again in %g s", delay)
+            if await self._sleep(delay):
+                failures = 0  # a new configuration deserves a new attempt at once
+
+    async def _one_life(self) -> float | None:
+        """Run one child to its end; returns how long it ran, None after a fatal end."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._change(State.STARTING)
+        try:
+            child, scripts = Child.spawn(self._settings, self._received, self._hooks.serve_scripts)
+        except OSError as exc:
+            self.last_exit = f"could not be started: {exc}"
+            log.error("cannot start the VRRP process: %s", exc)
+            return loop.time() - began
+        log.info("Starting VRRP child process, pid=%d", child.pid)
+        self._child = child
+        if self._subscribed:
+            child.send(messages.Subscribe(True))
+        setup = loop.create_task(self._first_configuration(child))
+        try:
+            code = await asyncio.shield(child.exited)
+            await setup
+        finally:
+            self._child = None
+        await scripts.close()
+        self.last_exit = child.killed_for or describe_code(code)
+        orderly = child.stopped and code == 0
+        if not orderly:
+            log.error("the VRRP process %d ended: %s", child.pid, self.last_exit)
+            await self._hooks.clean(self._configuration, tuple(child.states.values()))
+        elif not self._stopping:
+            log.warning("the VRRP process %d stopped without being told to", child.pid)
+        if code == EXIT_PERMISSION and not self._stopping:
+            self._hooks.on_fatal(code, "the VRRP process lacks a permission, see above")
+            return None
+        return loop.time() - began
+
+    async def _first_configuration(self, child: Child) -> None:
+        epoch = self._epoch
+        try:
+            await child.configure(self._configuration, epoch)
+        except ChildGone:
+            return  # its end is reported by _one_life
+        except ValueError as exc:
+            log.error("the VRRP process refuses the configuration: %s", exc)
+            if not self._proven:
+                self._hooks.on_fatal(2, f"the configuration cannot be run: {exc}")
+            child.kill("it refuses its configuration")
+            return
+        self._proven = True
+
+    async def _sleep(self, delay: float | None) -> bool:
+        """Wait; returns True when woken early by a configuration or a stop."""
+        self._wake.clear()
+        if delay is not None:
+            self._next_start = asyncio.get_running_loop().time() + delay
+        try:
+            await asyncio.wait_for(self._wake.wait(), delay)
+        except TimeoutError:
+            return False
+        finally:
+            self._next_start = None
+        return True
+
+    def _received(self, message: messages.AnyMessage) -> None:
+        match message:
+            case messages.Ready():
+                if not self._stopping:
+                    self._change(State.RUNNING)
+            case messages.States():
+                self._hooks.on_change()
+            case messages.Event():
+                self._hooks.on_event(message.record)
+            case messages.Stopping():
+                if message.reason:
+                    log.warning("the VRRP process stops: %s", message.reason)
+
+    def _change(self, state: State, detail: str = "") -> None:
+        if state is self.state:
+            return
+        self.state = state
+        self._hooks.on_change()
+        self._hooks.on_event(
+            {"kind": "process", "process": "vrrp", "state": state.value, "detail": detail}
+        )

@@ -1,0 +1,427 @@
+"""The supervisor: from the command line's options to the exit code.
+
+Order of a start: signals, run directory and its lock, configuration, network namespace, leftovers
+of a crash, startup_script, the VRRP process, READY. Order of a stop: STOPPING, the VRRP process
+(priority 0, addresses), shutdown_script, socket. It stays simple on purpose: everything
+else may crash, this may not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fastvrrp import __version__
+from fastvrrp.config import model
+from fastvrrp.control.protocol import SCHEMA, UNAVAILABLE, ControlError
+from fastvrrp.control.server import ControlServer
+from fastvrrp.supervisor import janitor, logs, process
+from fastvrrp.supervisor.child import Settings
+from fastvrrp.supervisor.configuration import Source, wall_clock
+from fastvrrp.supervisor.keeper import EXIT_PERMISSION, Hooks, Keeper, Refused, State, is_needed
+from fastvrrp.supervisor.rundir import DEFAULT, RunDir, RunDirError, acquire
+from fastvrrp.supervisor.runner import Executor, RunnerService, allows, configured_commands
+from fastvrrp.supervisor.sdnotify import Notifier
+from fastvrrp.track.runner import resolve
+
+log = logging.getLogger(__name__)
+
+ORPHAN_SWEEP_S = 2.0
+
+DUMPS: dict[int, tuple[str, str]] = {
+    signal.SIGUSR1: ("data", "keepalived.data"),
+    signal.SIGUSR2: ("stats", "keepalived.stats"),
+    signal.SIGRTMIN + 2: ("json", "keepalived.json"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `fastvrrp run` was asked for."""
+
+    file: Path
+    run_dir: Path = DEFAULT
+    log_level: str = "info"
+    log_format: str = "text"
+    config_id: str | None = None
+    child: Settings | None = None  # tests run another program, with other times
+
+
+def run(options: Options) -> int:
+    """Run until stopped; returns the exit code.
+
+    0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start;
+    2 when the VRRP process refuses the configuration; 4 when it lacks a permission.
+    """
+    logs.setup(level=options.log_level, form=options.log_format, process="supervisor")
+    os.umask(0o027)  # nothing that any of our processes writes is for everybody
+    notifier = Notifier(os.environ)
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_run(options, notifier))
+    finally:
+        notifier.close()
+
+
+async def _run(options: Options, notifier: Notifier) -> int:
+    # Before anything else: process 1 of a container ignores signals it has no handler for.
+    signals = Signals()
+    try:
+        run_dir = acquire(options.run_dir)
+    except RunDirError as exc:
+        log.error("%s", exc)
+        return 1
+    try:
+        return await Supervisor(options, run_dir, notifier, signals).run()
+    finally:
+        run_dir.release()
+
+
+class Signals:
+    """Collects signals from the start on; `connect` names who gets them, late ones first."""
+
+    def __init__(self) -> None:
+        self._stop = asyncio.Event()
+        self._waiting: list[int] = []
+        self._supervisor: Supervisor | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        for other in (signal.SIGHUP, *DUMPS):
+            loop.add_signal_handler(other, self._arrived, other)
+
+    def connect(self, supervisor: Supervisor) -> None:
+        # keepalived ignores a reload or dump until it is initialised; so do we with dumps, but
+        # a reload asked for while starting would be lost for good.
+        self._supervisor = supervisor
+        if signal.SIGHUP in self._waiting:
+            supervisor.on_signal(signal.SIGHUP)
+        self._waiting.clear()
+
+    def _arrived(self, number: int) -> None:
+        if self._supervisor is None:
+            self._waiting.append(number)
+        else:
+            self._supervisor.on_signal(number)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def wait_stop(self) -> None:
+        await self._stop.wait()
+
+
+class Supervisor:
+    """One run of the daemon inside its run directory."""
+
+    def __init__(
+        self, options: Options, run_dir: RunDir, notifier: Notifier, signals: Signals
+    ) -> None:
+        self._options = options
+        self._run_dir = run_dir
+        self._notifier = notifier
+        self._signals = signals
+        self._loop = asyncio.get_running_loop()
+        self._source = Source(options.file, options.config_id)
+        self._started_text = wall_clock()
+        self._started = self._loop.time()
+        self._exit_code = 0
+        self._ready = False
+        self._allowed: Sequence[frozenset[Any]] = ()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._reload_running: asyncio.Task[dict[str, Any]] | None = None
+        self._reload_next: asyncio.Task[dict[str, Any]] | None = None
+        self._executor: Executor
+        self._keeper: Keeper
+        self._server: ControlServer
+
+    # ---------------------------------------------------------------- start and stop
+
+    async def run(self) -> int:
+        """The whole life; returns the exit code."""
+        # Not in a thread: a thread started before the change of namespace would stay behind.
+        loaded = self._source.read()
+        if loaded.configuration is None:
+            log.error("%s: %d errors: not started", self._source.path, len(loaded.errors))
+            return 1
+        if not self._prepare(loaded.configuration):
+            return 1
+        self._source.accept(loaded.configuration)
+        self._allow(loaded.configuration)
+        self._executor = Executor()
+        defs = loaded.configuration.global_defs
+        try:
+            await asyncio.to_thread(janitor.clean_journal, self._run_dir.journal)
+            await self._script("startup_script", defs.startup_script, defs.startup_script_timeout_s)
+            if not self._signals.stopped:
+                await self._serve()
+            defs = self._source.configuration.global_defs
+            await self._script(
+                "shutdown_script", defs.shutdown_script, defs.shutdown_script_timeout_s
+            )
+        finally:
+            await self._executor.close()
+        log.info("Stopped")
+        return self._exit_code
+
+    def _prepare(self, configuration: model.Configuration) -> bool:
+        try:
+            process.become_subreaper()
+        except OSError as exc:
+            log.warning("orphans of scripts will not be seen: %s", exc)
+        name = configuration.global_defs.net_namespace
+        if name is not None:
+            try:
+                process.enter_network_namespace(name)
+            except OSError as exc:
+                log.error("cannot enter network namespace %s: %s", name, exc.strerror)
+                return False
+        return True
+
+    async def _serve(self) -> None:
+        hooks = Hooks(
+            serve_scripts=lambda sock: RunnerService(
+                sock, self._executor, allowed=self._is_allowed
+            ),
+            clean=lambda configuration, states: janitor.clean_up(
+                configuration, states, self._run_dir.journal
+            ),
+            on_event=self._publish,
+            on_change=self._changed,
+            on_fatal=self._fatal,
+        )
+        settings = self._options.child or Settings(
+            run_dir=self._run_dir.path,
+            log_level=self._options.log_level,
+            log_format=self._options.log_format,
+        )
+        # The child holds the lock too: after a kill -9 of this process nobody may start anew
+        # while the old child is still undoing its work.
+        settings = replace(settings, keep_fds=(self._run_dir.lock,))
+        self._keeper = Keeper(settings, hooks, self._source.configuration, self._source.epoch)
+        self._server = ControlServer(
+            self._run_dir.control,
+            {
+                "version": self._on_version,
+                "status": self._on_status,
+                "counters": lambda params: self._keeper.call("counters", params),
+                "reload": lambda params: self.reload(),
+            },
+            on_subscribers=self._keeper.subscribe,
+        )
+        try:
+            await self._server.start()
+        except OSError as exc:
+            log.error("cannot create the control socket: %s", exc)
+            self._exit_code = 1
+            return
+        if not is_needed(self._source.configuration):
+            log.warning("%s configures nothing that could be run yet", self._source.path)
+        self._keeper.start()
+        self._changed()
+        self._signals.connect(self)
+        self._spawn(self._tick())
+        await self._signals.wait_stop()
+        log.info("Stopping")
+        self._notifier.stopping("stopping")
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._keeper.stop(self._source.configuration.global_defs.child_wait_time_s)
+        await self._server.stop()
+
+    async def _script(self, what: str, command: model.Command | None, timeout_s: int) -> None:
+        if command is None:
+            return
+        account = self._source.configuration.global_defs.script_account
+        result = await self._executor.run(
+            resolve(command, account), timeout_ns=timeout_s * model.NS_PER_S
+        )
+        if not result.ok:
+            log.warning("%s %s: %s", what, command.argv[0], result)
+
+    def _fatal(self, code: int, reason: str) -> None:
+        log.error("stopping: %s", reason)
+        self._exit_code = code
+        if code == EXIT_PERMISSION:
+            self._notifier.error(errno.EPERM)
+        self._signals.stop()
+
+    # ---------------------------------------------------------------- while running
+
+    def on_signal(self, number: int) -> None:
+        """A signal other than those that stop us."""
+        if number == signal.SIGHUP:
+            self._spawn(self.reload())
+            return
+        kind, name = DUMPS[number]
+        self._keeper.dump(kind, str(self._run_dir.path / name))
+        if kind == "data":
+            self._dump()
+
+    def _dump(self) -> None:
+        """The supervisor's own part of the state dump."""
+        record = msgspec.json.format(msgspec.json.encode(self._daemon_record()), indent=2)
+        try:
+            self._run_dir.write("keepalived_parent.data", record + b"\n")
+        except OSError as exc:
+            log.error("cannot write keepalived_parent.data: %s", exc)
+
+    async def _tick(self) -> None:
+        """Orphans collected, systemd's watchdog fed, its status line kept up to date."""
+        period = min(ORPHAN_SWEEP_S, self._notifier.watchdog_s or ORPHAN_SWEEP_S)
+        orphans = process.Orphans(self._owned)
+        swept = self._loop.time()
+        while True:
+            if self._notifier.watchdog_s is not None and self._keeper.healthy:
+                self._notifier.watchdog()
+            self._notifier.status(self._status_line())
+            if self._loop.time() - swept >= ORPHAN_SWEEP_S:
+                swept = self._loop.time()
+                for pid in orphans.sweep():
+                    log.debug("collected orphan %d", pid)
+            await asyncio.sleep(period)
+
+    def _owned(self) -> set[int]:
+        pid = self._keeper.pid
+        return set(self._executor.pids) | ({pid} if pid is not None else set())
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _changed(self) -> None:
+        if not self._ready and self._keeper.state in (State.RUNNING, State.DISABLED):
+            self._ready = True
+            self._notifier.ready(self._status_line())
+            log.info("Ready: %s", self._status_line())
+
+    def _publish(self, record: dict[str, Any]) -> None:
+        record.setdefault("time", wall_clock())
+        self._server.publish(record)
+
+    def _status_line(self) -> str:
+        """For `systemctl status`: how many instances are in which state."""
+        state = self._keeper.state
+        if state is not State.RUNNING:
+            return f"VRRP process {state.value}"
+        states = Counter(item.state for item in self._keeper.instance_states())
+        total = len(self._source.configuration.vrrp_instances)
+        parts = ", ".join(f"{n} {name}" for name, n in sorted(states.items()))
+        return f"{total} instances" + (f": {parts}" if parts else "")
+
+    def _allow(self, configuration: model.Configuration) -> None:
+        # The last configuration's commands too: what it removed may still have to be notified.
+        self._allowed = (*self._allowed[-1:], configured_commands(configuration))
+
+    def _is_allowed(self, command: model.Command) -> bool:
+        return any(allows(commands, command) for commands in self._allowed)
+
+    # ---------------------------------------------------------------- reload
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the file again and change to it; returns the result as on the control socket.
+
+        At most one runs and one waits: whoever asks during a reload shares the next one.
+        """
+        if self._reload_running is None:
+            self._reload_running = self._loop.create_task(self._reload())
+            self._reload_running.add_done_callback(self._reloaded)
+            return await asyncio.shield(self._reload_running)
+        if self._reload_next is None:
+            self._reload_next = self._loop.create_task(self._reload_after(self._reload_running))
+        return await asyncio.shield(self._reload_next)
+
+    def _reloaded(self, task: asyncio.Task[dict[str, Any]]) -> None:
+        if self._reload_running is task:
+            self._reload_running = None
+
+    async def _reload_after(self, running: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+        await asyncio.wait({running})
+        task = asyncio.current_task()
+        assert task is not None
+        # From here on it is the running one, and the next to ask waits for another.
+        self._reload_running, self._reload_next = task, None
+        task.add_done_callback(self._reloaded)
+        return await self._reload()
+
+    async def _reload(self) -> dict[str, Any]:
+        log.info("Reloading %s", self._source.path)
+        self._notifier.reloading()
+        try:
+            result = await self._change_configuration()
+        finally:
+            if not self._signals.stopped:
+                self._notifier.ready(self._status_line())
+        if result["ok"]:
+            log.info("Reloaded: %s", "; ".join(result["changes"]) or "nothing changed")
+        else:
+            log.error("reload refused, the old configuration stays: %s", result["error"])
+        self._publish({"kind": "reload", **{k: result[k] for k in result if k != "error"}})
+        return result
+
+    async def _change_configuration(self) -> dict[str, Any]:
+        loaded = await self._source.read_again()
+        if loaded.configuration is None:
+            error = f"{len(loaded.errors)} errors in the configuration"
+            return self._source.report(ok=False, messages=loaded.messages, error=error)
+        configuration = loaded.configuration
+        obstacle = self._source.obstacle(configuration)
+        if obstacle:
+            return self._source.report(ok=False, messages=loaded.messages, error=obstacle)
+        before = self._allowed
+        self._allow(configuration)
+        try:
+            changes = await self._keeper.configure(configuration, self._source.epoch + 1)
+        except Refused as exc:
+            self._allowed = before
+            return self._source.report(ok=False, messages=loaded.messages, error=str(exc))
+        self._source.accept(configuration)
+        return self._source.report(ok=True, messages=loaded.messages, changes=changes)
+
+    # ---------------------------------------------------------------- control requests
+
+    async def _on_version(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"version": __version__, "schema": SCHEMA}
+
+    async def _on_status(self, params: dict[str, Any]) -> dict[str, Any]:
+        parts: dict[str, Any] = dict.fromkeys(("instances", "groups", "trackers", "engine"))
+        detail = ""
+        if self._keeper.state in (State.RUNNING, State.STOPPING):
+            try:
+                parts |= await self._keeper.call("status", params)
+            except ControlError as exc:
+                if exc.code != UNAVAILABLE:
+                    raise
+                detail = str(exc)  # still worth an answer: the rest of it says why
+        daemon = self._daemon_record()
+        daemon["vrrp"]["detail"] = detail
+        return {"daemon": daemon, **parts}
+
+    def _daemon_record(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self._started_text,
+            "uptime_s": self._loop.time() - self._started,
+            "run_dir": str(self._run_dir.path),
+            "configuration": self._source.record(),
+            "last_reload": self._source.last_reload,
+            "vrrp": self._keeper.record(),
+        }

@@ -1,0 +1,117 @@
+"""What the supervisor asks of the kernel: sub-reaper, orphans, network namespace, end codes."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+_CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+
+ORPHAN_GRACE_S = 5.0
+"""A zombie this old has no owner among us: whoever started a process collects it at once."""
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of every orphan below it (prctl(2)). Raises OSError.
+
+    So no script's stray grandchild escapes to init, where nothing would tell us of it.
+    """
+    if _libc().prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def enter_network_namespace(name: str) -> None:
+    """Move this process, and with it all its children, into the namespace `ip netns` calls `name`.
+
+    Source: setns(2). Raises OSError when it does not exist or may not be entered.
+    """
+    if "/" in name or name in ("", ".", ".."):
+        raise FileNotFoundError(2, "not a namespace name", name)
+    fd = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc().setns(fd, _CLONE_NEWNET) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), name)
+    finally:
+        os.close(fd)
+
+
+def describe_code(code: int) -> str:
+    """A return code as subprocess gives it (negative: a signal) in words."""
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+class Orphans:
+    """Collects adopted processes that ended, without touching those that have an owner here.
+
+    `owned()` names processes whose end somebody waits for. Any other zombie gets ORPHAN_GRACE_S,
+    because an owner may not have been told of it yet; after that it is an orphan's.
+    """
+
+    def __init__(
+        self,
+        owned: Callable[[], Collection[int]],
+        *,
+        grace_s: float = ORPHAN_GRACE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._owned = owned
+        self._grace_s = grace_s
+        self._clock = clock
+        self._seen: dict[int, float] = {}  # pid -> when first seen as a zombie
+
+    def sweep(self) -> list[int]:
+        """Collect what is due; returns the process ids. Cheap when there are no zombies."""
+        owned = self._owned()
+        zombies = {pid for pid in _children() if pid not in owned and _is_zombie(pid)}
+        now = self._clock()
+        self._seen = {pid: self._seen.get(pid, now) for pid in zombies}
+        collected = []
+        for pid, since in list(self._seen.items()):
+            if now - since >= self._grace_s:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    log.debug("process %d was collected by its owner", pid)
+                else:
+                    collected.append(pid)
+                del self._seen[pid]
+        return collected
+
+
+def _children() -> list[int]:
+    """Our children, adopted ones included (proc(5), /proc/PID/task/TID/children)."""
+    pids: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            pids.extend(int(word) for word in (task / "children").read_text().split())
+        except FileNotFoundError:
+            continue  # a thread that just ended, or a kernel without CONFIG_PROC_CHILDREN
+    return pids
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # The name is in parentheses and may itself contain some.
+    return text.rpartition(")")[2].split()[:1] == ["Z"]
