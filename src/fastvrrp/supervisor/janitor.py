@@ -48,15 +48,14 @@ async def clean_up(
 def clean_journal(journal: Path) -> bool:
     """Remove what the journal lists; logs each object. Returns whether that worked."""
     # Here, because it brings netlink code along that a healthy supervisor never needs.
-    from fastvrrp.net import journal as kernel
+    from fastvrrp.net.janitor import clean_up as clean_kernel
 
-    try:
-        for line in kernel.clean(journal):
-            log.warning("left over from a crash: %s", line)
-    except OSError as exc:
-        log.error("cannot remove what a crash left over: %s", exc)
-        return False
-    return True
+    result = clean_kernel(journal)
+    for line in result.removed:
+        log.warning("removed what a crash left over: %s", line)
+    for line in result.problems:
+        log.error("cannot remove what a crash left over: %s", line)
+    return not result.problems
 
 
 def resign(instance: model.VrrpInstance, source: str = "") -> bool:

@@ -25,6 +25,7 @@ from fastvrrp import __version__
 from fastvrrp.config import model
 from fastvrrp.control.protocol import SCHEMA, UNAVAILABLE, ControlError
 from fastvrrp.control.server import ControlServer
+from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import janitor, logs, process
 from fastvrrp.supervisor.child import Settings
 from fastvrrp.supervisor.configuration import Source, wall_clock
@@ -186,9 +187,9 @@ class Supervisor:
         name = configuration.global_defs.net_namespace
         if name is not None:
             try:
-                process.enter_network_namespace(name)
-            except OSError as exc:
-                log.error("cannot enter network namespace %s: %s", name, exc.strerror)
+                enter(name)
+            except NamespaceError as exc:
+                log.error("%s", exc)
                 return False
         return True
 

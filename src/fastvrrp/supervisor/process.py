@@ -1,4 +1,4 @@
-"""What the supervisor asks of the kernel: sub-reaper, orphans, network namespace, end codes."""
+"""What the supervisor asks of the kernel as a process: sub-reaper, orphans, end codes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,9 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
-_CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 ORPHAN_GRACE_S = 5.0
 """A zombie this old has no owner among us: whoever started a process collects it at once."""
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
 
 
 def become_subreaper() -> None:
@@ -28,25 +23,10 @@ def become_subreaper() -> None:
 
     So no script's stray grandchild escapes to init, where nothing would tell us of it.
     """
-    if _libc().prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
-
-
-def enter_network_namespace(name: str) -> None:
-    """Move this process, and with it all its children, into the namespace `ip netns` calls `name`.
-
-    Source: setns(2). Raises OSError when it does not exist or may not be entered.
-    """
-    if "/" in name or name in ("", ".", ".."):
-        raise FileNotFoundError(2, "not a namespace name", name)
-    fd = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _libc().setns(fd, _CLONE_NEWNET) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error), name)
-    finally:
-        os.close(fd)
 
 
 def describe_code(code: int) -> str:

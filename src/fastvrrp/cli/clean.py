@@ -1,0 +1,49 @@
+"""`fastvrrp clean`: remove what a killed daemon left in the kernel. ExecStopPost of the unit."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from fastvrrp.cli.common import add_run_dir, fail, subparser
+
+if TYPE_CHECKING:
+    from fastvrrp.cli.common import Subparsers
+
+DESCRIPTION = """\
+Remove the addresses, routes and rules that a daemon which was killed left behind.
+
+They are listed in DIR/journal; nothing else is touched. A daemon that starts does this
+itself, so it is needed only when none will start. While a daemon runs this is refused."""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = subparser(
+        subparsers,
+        "clean",
+        summary="remove what a killed daemon left in the kernel",
+        description=DESCRIPTION,
+        examples=(
+            "fastvrrp clean                           # after `kill -9`, with no restart to come",
+            "fastvrrp clean --run-dir /run/vrrp-test  # of a daemon with another run directory",
+        ),
+    )
+    add_run_dir(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fastvrrp.supervisor import logs
+    from fastvrrp.supervisor.janitor import clean_journal
+    from fastvrrp.supervisor.rundir import RunDirError, acquire
+
+    logs.setup(process="clean")
+    if not args.run_dir.exists():
+        return 0  # never started, or systemd removed it: nothing can be left
+    try:
+        run_dir = acquire(args.run_dir, create=False)
+    except RunDirError as exc:
+        return fail(str(exc))
+    try:
+        return 0 if clean_journal(run_dir.journal) else 1
+    finally:
+        run_dir.release()

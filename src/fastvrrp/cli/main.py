@@ -1,0 +1,107 @@
+"""The `fastvrrp` command: finds the subcommand, imports only that one, runs it.
+
+A subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`, the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from fastvrrp import __version__
+
+
+class Command(NamedTuple):
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Command("fastvrrp.cli.run", "run the daemon in the foreground"),
+    "check": Command("fastvrrp.cli.check", "check configuration files without running them"),
+    "status": Command("fastvrrp.cli.status", "show who is master, and why"),
+    "reload": Command("fastvrrp.cli.reload", "have the daemon read its configuration again"),
+    "events": Command("fastvrrp.cli.events", "follow what happens, live"),
+    "lab": Command("fastvrrp.cli.lab", "two routers on this machine: watch a failover"),
+    "capture": Command("fastvrrp.cli.capture", "decode the adverts on an interface, live"),
+    "clean": Command("fastvrrp.cli.clean", "remove what a killed daemon left in the kernel"),
+}
+
+EPILOG = """\
+examples:
+  fastvrrp lab                                    # see an address move, no configuration needed
+  fastvrrp check /etc/keepalived/keepalived.conf  # what is wrong with it, and where
+  fastvrrp run -f /etc/keepalived/keepalived.conf # be the router
+  fastvrrp status                                 # who is master
+
+`fastvrrp COMMAND --help` explains each command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Suggests the command that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"fastvrrp: {message}\n")
+
+
+def _chosen(argv: Sequence[str]) -> str | None:
+    """The subcommand's name: the first word that is not an option."""
+    return next((word for word in argv if not word.startswith("-")), None)
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    if name == "convert":
+        return "there is no `convert` in this version"
+    hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(COMMANDS)}"
+    return f"unknown command {name!r}; {hint}"
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser with all commands listed, and the arguments of the chosen one."""
+    parser = Parser(
+        prog="fastvrrp",
+        description="VRRP routers that share addresses (RFC 9568), configured like keepalived.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastvrrp {__version__}")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=argparse.ArgumentParser
+    )
+    for name, command in COMMANDS.items():
+        if name == chosen:
+            importlib.import_module(command.module).add_parser(subparsers)
+        else:
+            # Listed, but its module is not imported: help has to be quick.
+            subparsers.add_parser(name, help=command.summary)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code (2: the command line is wrong)."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    chosen = _chosen(words)
+    parser = build_parser(chosen)
+    if chosen is not None and chosen not in COMMANDS:
+        parser.error(_unknown(chosen))
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code: int = importlib.import_module(COMMANDS[args.command].module).run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has enough; keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code

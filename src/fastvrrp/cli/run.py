@@ -1,0 +1,105 @@
+"""`fastvrrp run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastvrrp.cli.common import DEFAULT_RUN_DIR, fail, subparser
+
+if TYPE_CHECKING:
+    from fastvrrp.cli.common import Subparsers
+
+NATIVE = Path("/etc/fastvrrp/fastvrrp.yaml")
+KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
+
+DESCRIPTION = f"""\
+Run the daemon in the foreground until SIGTERM or SIGINT, logging to stderr.
+
+A file with errors starts nothing; `fastvrrp check` shows them all.
+Without -f the file is {NATIVE} if there is one,
+else {KEEPALIVED}.
+
+signals:
+  SIGTERM, SIGINT           stop in order: the other router takes over at once
+  SIGHUP                    reload (`fastvrrp reload` also shows what came of it)
+  SIGUSR1                   write the state to DIR/keepalived.data
+  SIGUSR2                   write the statistics to DIR/keepalived.stats
+  SIGRTMIN+2                write both as JSON to DIR/keepalived.json
+
+exit status:
+  0  stopped in order
+  1  the configuration has errors, or the daemon cannot start
+  2  the command line is wrong, or the configuration cannot be run
+  4  a permission is missing (raw sockets need root or CAP_NET_RAW and CAP_NET_ADMIN)"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = subparser(
+        subparsers,
+        "run",
+        summary="run the daemon in the foreground",
+        description=DESCRIPTION,
+        examples=(
+            "fastvrrp run                                         # the usual files",
+            "fastvrrp run -f ./pair.conf --run-dir /run/vrrp-test # a second daemon, for a test",
+            "fastvrrp run --config-id node2                       # lines marked @node2 apply",
+        ),
+    )
+    parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="configuration file")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        default=DEFAULT_RUN_DIR,
+        metavar="DIR",
+        help="directory for sockets and state, created with mode 0750 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        choices=("vrrp", "ipvs"),
+        help="run only this part (ipvs: virtual servers have no effect yet)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least level that is logged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object per line (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--config-id",
+        metavar="ID",
+        help="which `@ID` lines of the file apply (default: the host name)",
+    )
+
+
+def default_file() -> Path:
+    """The file that is read without -f."""
+    return NATIVE if NATIVE.exists() else KEEPALIVED
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.only == "ipvs":
+        return fail(
+            "--only ipvs: there is nothing to run: virtual servers have no effect yet in this "
+            "version; leave --only out, or say --only vrrp"
+        )
+    from fastvrrp.supervisor.main import Options
+    from fastvrrp.supervisor.main import run as supervise
+
+    file: Path = args.file or default_file()
+    return supervise(
+        Options(
+            file=file.absolute(),
+            run_dir=args.run_dir,
+            log_level=args.log_level,
+            log_format=args.log_format,
+            config_id=args.config_id,
+        )
+    )
