@@ -1,0 +1,171 @@
+"""Alert mail: one message per transition, through one SMTP relay.
+
+Everything that can block (name resolution, the dialogue) happens in one thread that serves one
+message after the other. A message is tried three times; then, or when the server refuses it for
+good, it is dropped with a log line. The thread is a daemon thread: a dead relay never keeps the
+process from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import os
+import pwd
+import queue
+import smtplib
+import socket
+import threading
+from collections.abc import Sequence
+from email.mime.text import MIMEText
+
+from fastvrrp.config import model
+
+log = logging.getLogger(__name__)
+
+BACKLOG_MAX = 1000  # messages waiting for the relay
+RETRY_DELAYS_S = (2.0, 10.0)
+CLOSE_LIMIT_S = 3.0
+
+
+def subject(router_id: str, kind: str, name: str, state: str) -> str:
+    """The subject line keepalived uses; `kind` is "Instance" or "Group"."""
+    what = {"STOP": "Stopping", "DELETED": "Deleted"}.get(state, f"Entering {state} state")
+    return _one_line(f"[{router_id}] VRRP {kind} {name} - {what}")
+
+
+def compose(
+    mail: model.Mail, router_id: str, kind: str, name: str, state: str, priority: int
+) -> MIMEText:
+    """The message of one transition, dated now."""
+    lines = [f"VRRP {kind.lower()}: {name}", f"State: {state}"]
+    if kind == "Instance":
+        lines.append(f"Priority: {priority}")
+    lines += [f"Router: {router_id}", f"Host: {socket.gethostname()}"]
+    message = MIMEText("\n".join(_one_line(line) for line in lines) + "\n")
+    message["From"] = _one_line(mail.notification_email_from or _own_address())
+    message["To"] = ", ".join(_one_line(address) for address in mail.notification_email)
+    message["Subject"] = subject(router_id, kind, name, state)
+    message["Date"] = email.utils.formatdate(localtime=True)
+    message["X-Mailer"] = "fastvrrp"
+    return message
+
+
+def _own_address() -> str:
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = "fastvrrp"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+class Mailer:
+    """Sends messages in the background; does nothing unless server and recipients are set."""
+
+    def __init__(
+        self,
+        mail: model.Mail,
+        router_id: str,
+        *,
+        retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    ) -> None:
+        self.mail = mail
+        self.router_id = router_id
+        self._retry_delays_s = retry_delays_s
+        self._messages: queue.Queue[MIMEText | None] = queue.Queue(BACKLOG_MAX)
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.mail.smtp_server and self.mail.notification_email)
+
+    def send(self, kind: str, name: str, state: str, priority: int) -> None:
+        """Queue the message of a transition; call it in the event loop's thread."""
+        if not self.enabled or (state == "FAULT" and self.mail.no_email_faults):
+            return
+        message = compose(self.mail, self.router_id, kind, name, state, priority)
+        try:
+            self._messages.put_nowait(message)
+        except queue.Full:
+            log.error(
+                "alert mail: %d messages wait already, dropped: %s %s", BACKLOG_MAX, name, state
+            )
+            return
+        if self._thread is None:
+            loop = asyncio.get_running_loop()
+            self._done = loop.create_future()
+            self._thread = threading.Thread(
+                target=self._work, args=(loop, self._done), name="mail", daemon=True
+            )
+            self._thread.start()
+
+    async def close(self, limit_s: float = CLOSE_LIMIT_S) -> None:
+        """Give what waits `limit_s` to be sent, each message tried once more at most."""
+        if self._thread is None or self._done is None:
+            return
+        self._ending.set()
+        try:
+            self._messages.put_nowait(None)
+        except queue.Full:
+            log.error("alert mail: too many messages wait, they are dropped")
+            return
+        _, late = await asyncio.wait({self._done}, timeout=limit_s)
+        if late:
+            log.error("alert mail: the SMTP server is too slow, messages are dropped")
+        self._thread = None
+
+    # ------------------------------------------------------------------ the thread
+
+    def _work(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+        while (message := self._messages.get()) is not None:
+            self._deliver(message)
+
+        def finish() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        try:
+            loop.call_soon_threadsafe(finish)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            return
+
+    def _deliver(self, message: MIMEText) -> None:
+        for delay_s in (*self._retry_delays_s, None):
+            try:
+                self._dialogue(message)
+                return
+            except smtplib.SMTPResponseException as error:
+                problem = f"{error.smtp_code} {error.smtp_error!r}"
+                if error.smtp_code >= 500:
+                    break
+            except smtplib.SMTPRecipientsRefused as error:
+                problem = f"all recipients refused: {error.recipients}"
+                break
+            except (smtplib.SMTPException, OSError, ValueError) as error:
+                problem = str(error)
+            if delay_s is None or self._ending.wait(delay_s):
+                break
+            log.warning("alert mail: %s; trying again", problem)
+        log.error("alert mail %r was not delivered: %s", message["Subject"], problem)
+
+    def _dialogue(self, message: MIMEText) -> None:
+        mail = self.mail
+        sender = email.utils.parseaddr(str(message["From"]))[1]
+        recipients = [email.utils.parseaddr(address)[1] for address in mail.notification_email]
+        with smtplib.SMTP(
+            mail.smtp_server or "",
+            mail.smtp_port,
+            local_hostname=mail.smtp_helo_name or socket.gethostname(),
+            timeout=max(mail.smtp_connect_timeout_s, 1),
+        ) as server:
+            refused = server.send_message(message, sender, recipients)
+        for address, (code, reply) in refused.items():
+            log.error("alert mail: %s refused: %d %r", address, code, reply)
