@@ -1,0 +1,66 @@
+"""A network namespace around a test, and what the tests of this area read from it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fastvrrp.net import namespace as net_namespace
+
+_numbers = itertools.count()
+
+
+def run(*argv: str) -> str:
+    """Run a command that must succeed."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
+    return done.stdout
+
+
+def ip(line: str) -> str:
+    return run("ip", *line.split())
+
+
+def ip_json(line: str) -> list[dict[str, Any]]:
+    text = run("ip", "-d", "-j", *line.split())
+    found: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+    return found
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A namespace of its own that this thread is in; loopback is up."""
+    name = f"net-{os.getpid()}-{next(_numbers)}"
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    run("ip", "netns", "add", name)
+    try:
+        net_namespace.enter(name)
+        ip("link set lo up")
+        yield name
+    finally:
+        net_namespace._setns(home)
+        os.close(home)
+        run("ip", "netns", "del", name)
+
+
+@pytest.fixture
+def link(namespace: str) -> Callable[..., int]:
+    """Makes a veth pair NAME, NAMEp, both up; returns NAME's ifindex."""
+
+    def make(name: str = "v0", *addresses: str) -> int:
+        ip(f"link add {name} type veth peer name {name}p")
+        for end in (name, f"{name}p"):
+            run("sysctl", "-qw", f"net.ipv6.conf.{end}.accept_dad=0")
+            ip(f"link set {end} up")
+        for address in addresses:
+            ip(f"address add {address} dev {name}")
+        index: int = ip_json(f"link show dev {name}")[0]["ifindex"]
+        return index
+
+    return make
