@@ -6,6 +6,8 @@ intervals without asking.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -34,7 +36,7 @@ def _checksum(data: bytes) -> int:
     """RFC 1071. The lab has its own so that it shows nothing through the daemon's eyes."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -83,11 +85,9 @@ class Prober:
                 packet = packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
             self._echoes.append(Echo(time.clock_gettime_ns(time.CLOCK_REALTIME)))
             self._sent += 1
-            try:
+            # No neighbour, no route: for the client that is the same as no answer.
+            with contextlib.suppress(OSError):
                 self._socket.sendto(packet, (self.address, 0))
-            except OSError:
-                # No neighbour, no route: for the client that is the same as no answer.
-                pass
             due = max(due + self.interval_s, time.monotonic() - self.interval_s)
             self._stop.wait(max(0.0, due - time.monotonic()))
 
@@ -115,6 +115,10 @@ class Prober:
         """The requests so far, oldest first; the last 65536 are kept."""
         return list(self._echoes.copy())
 
+    def recent(self, since_ns: int) -> list[Echo]:
+        """The requests sent from `since_ns` on, newest first."""
+        return list(itertools.takewhile(lambda e: e.sent_ns >= since_ns, reversed(self.echoes())))
+
     def answers(self, *, since_ns: int = 0) -> list[int]:
         """Times of the answers from `since_ns` on, sorted."""
         return sorted(e.answered_ns for e in self.echoes() if e.answered_ns > since_ns)
@@ -125,7 +129,7 @@ class Prober:
         before = [t for t in self.answers() if t <= since_ns][-1:]
         inside = [t for t in self.answers(since_ns=since_ns) if t <= end]
         marks = [*(before or [since_ns]), *inside, end] if since_ns else [*inside, end]
-        return max((b - a for a, b in zip(marks, marks[1:], strict=False)), default=0)
+        return max((b - a for a, b in itertools.pairwise(marks)), default=0)
 
     def close(self) -> None:
         self._stop.set()
