@@ -14,7 +14,11 @@ include "core/fsm.pxi"
 include "core/group.pxi"
 include "core/receive.pxi"
 include "core/step.pxi"
-cdef enum:
-    MAX_REQUEST = 8192
-
+include "core/ring.pxi"
+include "core/netio.pxi"
+include "core/link.pxi"
+include "core/apply.pxi"
+include "core/announce.pxi"
+include "core/engine.pxi"
 include "core/pyapi.pxi"
+include "core/pyengine.pxi"

@@ -353,11 +353,6 @@ cdef int check_announce(bytes data) except -1:
     return 0
 
 
-cdef enum:
-    OK_EXIST = 1
-    OK_GONE = 2
-
-
 def pack_program(list requests):
     parts = []
     for request, tolerated in requests:

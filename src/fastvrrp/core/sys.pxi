@@ -39,6 +39,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void *buf, size_t n)
     ssize_t write(int fd, const void *buf, size_t n)
     int close(int fd)
+    int usleep(unsigned int us)
 
 cdef extern from *:
     """

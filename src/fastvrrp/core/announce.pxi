@@ -1,0 +1,145 @@
+# Gratuitous ARP and unsolicited NA: frames prepared beforehand, sent round-robin over the addresses
+# of an instance, paced per link or garp_group. Jobs of an instance that has left MASTER vanish.
+
+cdef enum:
+    JOBS = 32768
+    ANN_TURN_LIMIT = 2048       # frames per turn: adverts of the next turn must not wait for them
+
+ctypedef struct job_t:
+    u32 slot
+    u32 generation
+    u32 rounds                  # left, this one included
+    u32 at                      # offset of the next record
+    u32 only_new
+    u32 pad
+    const u8 *records           # `at` is an offset into these; a commit may bring others
+
+ctypedef struct announcer_t:
+    int fd                      # AF_PACKET, sends only
+    job_t *jobs
+    u32 head
+    u32 tail
+    u32 dropped
+    u64 frames
+    mmsghdr tx[64]
+    iovec iov[64]
+    sockaddr_ll name[64]
+    u32 n
+
+
+cdef int announcer_init(announcer_t *a) noexcept nogil:
+    cdef u32 k
+    memset(a, 0, sizeof(announcer_t))
+    a.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    a.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
+    if a.fd < 0 or a.jobs == NULL:
+        return -1
+    fv_set_int(a.fd, SOL_SOCKET, SO_PRIORITY, 6)
+    for k in range(<u32> TX_BATCH):
+        a.tx[k].msg_hdr.msg_iov = &a.iov[k]
+        a.tx[k].msg_hdr.msg_iovlen = 1
+        a.tx[k].msg_hdr.msg_name = &a.name[k]
+        a.tx[k].msg_hdr.msg_namelen = sizeof(sockaddr_ll)
+        a.name[k].sll_family = AF_PACKET
+        a.name[k].sll_halen = 6
+    return 0
+
+
+cdef void announcer_free(announcer_t *a) noexcept nogil:
+    if a.fd >= 0:
+        close(a.fd)
+    a.fd = -1
+    free(a.jobs)
+    a.jobs = NULL
+
+
+cdef void announce_flush(announcer_t *a) noexcept nogil:
+    """Best effort: a frame the device refuses is one of several repeats."""
+    cdef u32 done = 0
+    cdef int r
+    while done < a.n:
+        r = sendmmsg(a.fd, &a.tx[done], a.n - done, MSG_DONTWAIT)
+        if r > 0:
+            done += <u32> r
+        elif r < 0 and fv_errno() == EINTR:
+            continue
+        else:
+            done += 1
+    a.frames += a.n
+    a.n = 0
+
+
+cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, bint only_new) noexcept nogil:
+    cdef job_t *j
+    if a.head - a.tail >= JOBS:
+        a.dropped += 1
+        return
+    j = &a.jobs[a.head % JOBS]
+    a.head += 1
+    j.slot = slot
+    j.generation = generation
+    j.rounds = rounds
+    j.at = 0
+    j.records = NULL
+    j.only_new = only_new
+
+
+cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, const u64 *failed, i64 now) noexcept nogil:
+    """Sends what may be sent now. Returns when to come back (FV_NEVER: nothing left)."""
+    cdef u32 budget = ANN_TURN_LIMIT
+    cdef u32 todo = a.head - a.tail
+    cdef i64 again = FV_NEVER
+    cdef job_t j
+    cdef cfg_t *g
+    cdef u8 *record
+    cdef u32 family
+    cdef u32 request
+    cdef pace_t *pace
+    cdef bint waiting
+    while todo and budget:
+        todo -= 1
+        j = a.jobs[a.tail % JOBS]
+        a.tail += 1
+        if c.vr[j.slot].state != S_MASTER or c.vr[j.slot].generation != j.generation:
+            continue
+        g = c.cfg[j.slot]
+        pace = &paces[links[g.link].pace]
+        waiting = False
+        if j.records != g.announce:
+            j.records = g.announce
+            j.at = 0
+        while budget and j.rounds:
+            if j.at >= g.announce_len:
+                j.at = 0
+                j.rounds -= 1
+                continue
+            record = g.announce + j.at
+            family = 1 if record[8] & ANN_IPV6 else 0
+            if pace.interval_ns[family] and now < pace.next_ns[family]:
+                again = imin(again, pace.next_ns[family])
+                waiting = True
+                break
+            j.at += ANN_HEADER + (<u16 *> record)[2]
+            request = (<u16 *> record)[3]
+            if j.only_new and not record[8] & ANN_NEW:
+                continue
+            if failed[j.slot] & (<u64> 1 << (request if request < 63 else 63)):
+                continue                                # the kernel refused it: never announce what we do not hold
+            a.iov[a.n].iov_base = record + ANN_HEADER
+            a.iov[a.n].iov_len = (<u16 *> record)[2]
+            a.name[a.n].sll_ifindex = (<i32 *> record)[0]
+            memcpy(a.name[a.n].sll_addr, record + ANN_HEADER, 6)
+            a.n += 1
+            budget -= 1
+            if pace.interval_ns[family]:
+                pace.next_ns[family] = now + pace.interval_ns[family]
+            if a.n == TX_BATCH:
+                announce_flush(a)
+        if j.rounds:
+            a.jobs[a.head % JOBS] = j                   # keeps its place behind the others
+            a.head += 1
+            if not waiting:
+                again = now
+    if a.n:
+        announce_flush(a)
+    return now if todo else again

@@ -1,0 +1,210 @@
+# The applier: a thread that plays netlink programs (addresses, routes, rules), because the kernel's
+# RTNL lock can block and an advert must not wait for it. Work comes in one ring, results go back in
+# another. Of the programs queued for an instance only the newest is played: an older generation is
+# skipped. Retired configuration travels behind everything that may still play it, then back to Python.
+
+cdef enum:
+    PLAY_RING = 16384
+    CHUNK_REQUESTS = 64         # acknowledgements of one chunk must fit the receive buffer
+    CHUNK_BYTES = 32768
+    MAX_REQUEST = 8192
+    W_PLAY = 1
+    W_FREE = 2
+    W_EXIT = 3
+    OK_EXIST = 1                # errno classes that count as success, per request
+    OK_GONE = 2
+
+ctypedef struct work_t:         # engine to applier
+    u32 kind
+    u32 slot
+    u32 generation
+    u32 program
+    const u8 *blob
+    cfg_t *block
+
+ctypedef struct result_t:       # applier to engine
+    u32 slot
+    u32 generation
+    u32 program
+    i32 error                   # first errno, 0 when all is well
+    u32 failed
+    u32 pad
+    cfg_t *block                # a retired block on its way to the thread that made it
+    u64 failed_mask             # requests 0..62 by bit, the rest share bit 63
+
+ctypedef struct applier_t:
+    ring_t work
+    ring_t done
+    int fd                      # rtnetlink
+    u32 seq
+    u32 *wanted                 # newest generation per slot, written by the engine
+    u8 *buffer
+    u8 *answer
+    u64 played
+    u64 skipped
+
+
+cdef int applier_init(applier_t *p, u32 slots) noexcept nogil:
+    memset(p, 0, sizeof(applier_t))
+    p.fd = -1
+    p.work.fd = -1
+    p.done.fd = -1
+    p.wanted = <u32 *> calloc(slots, 4)
+    p.buffer = <u8 *> malloc(CHUNK_BYTES)
+    p.answer = <u8 *> malloc(CHUNK_BYTES)
+    if p.wanted == NULL or p.buffer == NULL or p.answer == NULL:
+        return -1
+    if ring_init(&p.work, sizeof(work_t), PLAY_RING) or ring_init(&p.done, sizeof(result_t), PLAY_RING):
+        return -1
+    p.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
+    if p.fd < 0:
+        return -1
+    fv_set_int(p.fd, SOL_NETLINK, NETLINK_CAP_ACK, 1)
+    if fv_set_int(p.fd, SOL_SOCKET, SO_RCVBUFFORCE, 1048576) < 0:
+        fv_set_int(p.fd, SOL_SOCKET, SO_RCVBUF, 1048576)
+    return 0
+
+
+cdef void applier_free(applier_t *p) noexcept nogil:
+    ring_free(&p.work)
+    ring_free(&p.done)
+    if p.fd >= 0:
+        close(p.fd)
+    p.fd = -1
+    free(p.wanted)
+    free(p.buffer)
+    free(p.answer)
+    p.wanted = NULL
+    p.buffer = NULL
+    p.answer = NULL
+
+
+cdef inline bint tolerated(i32 error, u32 classes) noexcept nogil:
+    if error == EEXIST:
+        return classes & OK_EXIST != 0
+    if error == ENOENT or error == ESRCH or error == EADDRNOTAVAIL or error == ENODEV:
+        return classes & OK_GONE != 0
+    return False
+
+
+cdef void note_failure(result_t *r, u32 index, i32 error) noexcept nogil:
+    if r.error == 0:
+        r.error = error
+    r.failed += 1
+    r.failed_mask |= <u64> 1 << (index if index < 63 else 63)
+
+
+cdef void collect_answers(applier_t *p, u32 first_seq, u32 n, u32 first_index, const u32 *classes,
+                          result_t *r) noexcept nogil:
+    """Reads n acknowledgements. Requests are handled inside send(), so they are all there already;
+    a missing one (receive buffer overrun) counts as failed and is tried again by the core."""
+    cdef u32 seen = 0
+    cdef ssize_t got
+    cdef u32 at
+    cdef nlmsghdr h
+    cdef i32 error
+    cdef u32 k
+    while seen < n:
+        got = recv(p.fd, p.answer, CHUNK_BYTES, MSG_DONTWAIT)
+        if got < 0 and fv_errno() == EINTR:
+            continue
+        if got <= 0:
+            for k in range(seen, n):
+                note_failure(r, first_index + k, ENOBUFS)
+            return
+        at = 0
+        while <u32> got - at >= sizeof(nlmsghdr):
+            memcpy(&h, p.answer + at, sizeof(nlmsghdr))
+            if h.nlmsg_len < sizeof(nlmsghdr) or h.nlmsg_len > <u32> got - at:
+                break
+            if h.nlmsg_type == NLMSG_ERROR and h.nlmsg_len >= sizeof(nlmsghdr) + 4 \
+                    and h.nlmsg_seq - first_seq < n:
+                memcpy(&error, p.answer + at + sizeof(nlmsghdr), 4)
+                error = -error
+                k = h.nlmsg_seq - first_seq
+                if error and not tolerated(error, classes[k]):
+                    note_failure(r, first_index + k, error)
+                seen += 1
+            at += (h.nlmsg_len + 3) & ~<u32> 3
+            if at > <u32> got:
+                break
+
+
+cdef void play_program(applier_t *p, const u8 *blob, result_t *r) noexcept nogil:
+    """Sends the requests of a pack_program() blob in chunks and collects what the kernel says."""
+    cdef u32 total = (<const u32 *> blob)[0]
+    cdef u32 at = 8
+    cdef u32 index = 0
+    cdef u32 bytes_in = 0
+    cdef u32 n = 0
+    cdef u32 length
+    cdef u32 first_seq
+    cdef u32 k
+    cdef u32 classes[64]
+    while at < total:
+        n = 0
+        bytes_in = 0
+        first_seq = p.seq + 1
+        while at < total and n < CHUNK_REQUESTS:
+            length = (<const u32 *> (blob + at + 4))[0]
+            if bytes_in + length + 4 > CHUNK_BYTES:
+                break
+            classes[n] = (<const u32 *> (blob + at))[0]
+            memcpy(p.buffer + bytes_in, blob + at + 4, length)
+            p.seq += 1
+            (<nlmsghdr *> (p.buffer + bytes_in)).nlmsg_seq = p.seq
+            bytes_in += (length + 3) & ~<u32> 3
+            at += 4 + ((length + 3) & ~<u32> 3)
+            n += 1
+        while True:
+            if send(p.fd, p.buffer, bytes_in, 0) >= 0:
+                collect_answers(p, first_seq, n, index, classes, r)
+                break
+            if fv_errno() != EINTR:
+                for k in range(n):
+                    note_failure(r, index + k, fv_errno())
+                break
+        index += n
+
+
+cdef void finish_work(applier_t *p, const result_t *r) noexcept nogil:
+    while not ring_push(&p.done, r):                    # the engine drains it every turn
+        ring_bell(&p.done)
+        usleep(1000)
+    if ring_used(&p.done) == 1:
+        ring_bell(&p.done)
+
+
+cdef void applier_loop(applier_t *p) noexcept nogil:
+    """Body of the applier thread; returns on W_EXIT."""
+    cdef work_t w
+    cdef result_t r
+    cdef int ep = epoll_create1(EPOLL_CLOEXEC)
+    cdef epoll_event ev
+    fv_block_signals()
+    memset(&ev, 0, sizeof(ev))
+    ev.events = EPOLLIN
+    epoll_ctl(ep, EPOLL_CTL_ADD, p.work.fd, &ev)
+    while True:
+        if not ring_pop(&p.work, &w):
+            fv_epoll_wait(ep, &ev, 1, -1)
+            ring_answer(&p.work)
+            continue
+        if w.kind == W_EXIT:
+            break
+        memset(&r, 0, sizeof(r))
+        if w.kind == W_FREE:                            # nothing before it plays this block any more
+            r.block = w.block
+            finish_work(p, &r)
+            continue
+        r.slot = w.slot
+        r.generation = w.generation
+        r.program = w.program
+        if w.program != P_CHANGE and fv_load_u32(&p.wanted[w.slot]) != w.generation:
+            p.skipped += 1
+            r.error = -1                                # superseded: not a result
+        else:
+            play_program(p, w.blob, &r)
+            p.played += 1
+        finish_work(p, &r)
+    close(ep)

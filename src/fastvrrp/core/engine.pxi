@@ -1,0 +1,530 @@
+# The engine thread: one loop, never the GIL. Order of a turn: wait, clock, packets, link events, due
+# deadlines, results of the applier, commands (bounded), then flush: adverts first, everything else
+# after. No logging, no malloc, no file, no lock.
+
+cdef enum:
+    EVENT_RING = 65536
+    COMMAND_RING = 8192
+    TICK_BUDGET = 1024
+    COMMANDS_PER_TURN = 256
+    EPOLL_BATCH = 64
+    LATENESS_BUCKETS = 40       # by power of two nanoseconds
+
+cdef enum:                      # commands
+    CMD_COMMIT = 1
+    CMD_LINK = 2
+    CMD_FAULT = 3
+    CMD_ADJUST = 4
+    CMD_REPLAY = 5
+    CMD_STOP_ALL = 6
+    CMD_EXIT = 7
+
+cdef enum:                      # what epoll tells (upper half of data.u64; lower half: link*2+family)
+    SRC_PACKET = 0
+    SRC_LINK = 1
+    SRC_COMMAND = 2
+    SRC_APPLIER = 3
+    EV_GARBAGE = 255            # event ring only: Python frees the block in `a`
+
+ctypedef struct command_t:
+    u32 kind
+    u32 slot
+    i64 a
+    i64 b
+    void *data
+
+ctypedef struct commit_t:
+    cfg_t **items
+    u32 *remove
+    u32 n
+    u32 n_remove
+    i64 epoch
+
+ctypedef struct linkdef_t:
+    u32 slot
+    i32 ifindex
+    int fd[2]
+    u32 pace
+    i64 interval_ns[2]
+
+ctypedef struct engine_t:
+    core_t core
+    out_t out
+    netio_t io
+    announcer_t announcer
+    applier_t applier
+    ring_t commands
+    ring_t events
+    elink_t *links
+    pace_t *paces
+    u64 *failed                 # per slot: requests of the up program that the kernel refused
+    u8 *owed                    # per slot: programs that did not fit the work ring
+    u32 n_owed
+    u32 *by_ifindex             # open addressing: link slot + 1
+    u32 hash_mask
+    cfg_t *retired              # chain through cfg_t.displaced: waiting for room in the work ring
+    cfg_t *garbage              # the same, waiting for room in the event ring
+    int ep
+    int link_fd
+    int control_fd              # for SIOCGIFFLAGS
+    u32 outstanding             # programs queued and not yet answered
+    u32 overflow
+    u8 running
+    u8 stopping
+    u8 stopped_told
+    u8 told                     # events were pushed this turn
+    i64 again_ns                # announcements left over
+    i64 send_error_told_ns
+    u64 turns
+    u64 packets
+    u64 late_turns
+    i64 late_max_ns
+    u64 lateness[40]
+    u64 send_errors
+    u32 last_send_error
+
+
+cdef void tell(engine_t *e, const action_t *a) noexcept nogil:
+    """An event for Python; a full ring is remembered, and Python re-reads every status."""
+    if not ring_push(&e.events, a):
+        fv_store_u32(&e.overflow, 1)
+    e.told = 1
+
+
+cdef void tell_simple(engine_t *e, u8 event, u32 slot, i64 a, i64 b, i64 now) noexcept nogil:
+    cdef action_t record
+    memset(&record, 0, sizeof(record))
+    record.kind = A_EVENT
+    record.event = event
+    record.slot = slot
+    record.now_ns = now
+    record.a = a
+    record.b = b
+    tell(e, &record)
+
+
+# ---- links ----
+
+cdef u32 link_lookup(const engine_t *e, i32 ifindex) noexcept nogil:
+    cdef u32 h = <u32> ifindex & e.hash_mask
+    while e.by_ifindex[h]:
+        if e.links[e.by_ifindex[h] - 1].ifindex == ifindex:
+            return e.by_ifindex[h] - 1
+        h = (h + 1) & e.hash_mask
+    return NONE
+
+
+cdef void link_rehash(engine_t *e) noexcept nogil:
+    cdef u32 k
+    cdef u32 h
+    memset(e.by_ifindex, 0, (<size_t> e.hash_mask + 1) * 4)
+    for k in range(e.core.cap_link):
+        if e.core.link[k].used and e.links[k].ifindex > 0:
+            h = <u32> e.links[k].ifindex & e.hash_mask
+            while e.by_ifindex[h]:
+                h = (h + 1) & e.hash_mask
+            e.by_ifindex[h] = k + 1
+
+
+cdef void link_state(engine_t *e, u32 slot, bint up, i64 now) noexcept nogil:
+    if e.core.link[slot].up == up:
+        return
+    core_link(&e.core, slot, up, now, &e.out)
+    tell_simple(e, EV_LINK, slot, e.links[slot].ifindex, up, now)
+
+
+cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
+    """New sockets for a slot; the old ones are closed here, by their owner."""
+    cdef elink_t *l = &e.links[d.slot]
+    cdef epoll_event ev
+    cdef u32 six
+    cdef bint up
+    for six in range(2):
+        if l.fd[six] >= 0:
+            close(l.fd[six])
+        l.fd[six] = d.fd[six]
+        if l.fd[six] >= 0:
+            memset(&ev, 0, sizeof(ev))
+            ev.events = EPOLLIN
+            ev.data.u64 = (<u64> SRC_PACKET << 32) | (d.slot * 2 + six)
+            epoll_ctl(e.ep, EPOLL_CTL_ADD, l.fd[six], &ev)
+        e.paces[d.pace].interval_ns[six] = d.interval_ns[six]
+    l.ifindex = d.ifindex
+    l.pace = d.pace
+    if not e.core.link[d.slot].used:
+        e.core.link[d.slot].used = 1
+        memset(e.core.link[d.slot].table, 0xFF, sizeof(e.core.link[d.slot].table))
+    e.core.link[d.slot].ifindex = d.ifindex
+    link_rehash(e)
+    up = d.ifindex == -1 or (d.ifindex > 0 and fv_link_up(e.control_fd, d.ifindex) == 1)
+    link_state(e, d.slot, up, now)
+
+
+cdef void links_resync(engine_t *e, i64 now) noexcept nogil:
+    """Events were lost: ask the devices themselves, never act on a partial view."""
+    cdef u32 k
+    for k in range(e.core.cap_link):
+        if e.core.link[k].used and e.links[k].ifindex > 0:
+            link_state(e, k, fv_link_up(e.control_fd, e.links[k].ifindex) == 1, now)
+    tell_simple(e, EV_LINK_RESYNC, NONE, 0, 0, now)
+
+
+cdef void links_drain(engine_t *e, i64 now) noexcept nogil:
+    cdef ssize_t n
+    cdef u32 at
+    cdef i32 ifindex = 0
+    cdef u32 flags = 0
+    cdef u32 slot
+    cdef u32 rounds = 0
+    cdef sockaddr_nl sender
+    cdef iovec iov
+    cdef msghdr m
+    iov.iov_base = e.io.rx_buffer                       # free between packet batches
+    iov.iov_len = RX_BATCH * RX_BUFFER
+    while rounds < 256:
+        rounds += 1
+        memset(&m, 0, sizeof(m))
+        m.msg_name = &sender
+        m.msg_namelen = sizeof(sender)
+        m.msg_iov = &iov
+        m.msg_iovlen = 1
+        n = recvmsg(e.link_fd, &m, MSG_DONTWAIT)
+        if n < 0:
+            if fv_errno() == ENOBUFS:
+                links_resync(e, now)
+                continue
+            return
+        if sender.nl_pid != 0 or m.msg_flags & MSG_TRUNC:   # only the kernel is believed
+            continue
+        at = 0
+        while next_link_event(e.io.rx_buffer, <u32> n, &at, &ifindex, &flags):
+            slot = link_lookup(e, ifindex)
+            if slot != NONE:
+                link_state(e, slot, flags & IFF_UP != 0 and flags & IFF_RUNNING != 0, now)
+
+
+# ---- flush ----
+
+cdef bint queue_work(engine_t *e, u32 slot, u32 program) noexcept nogil:
+    cdef work_t w
+    cdef cfg_t *g = e.core.cfg[slot]
+    memset(&w, 0, sizeof(w))
+    w.kind = W_PLAY
+    w.slot = slot
+    w.generation = e.core.vr[slot].generation
+    w.program = program
+    w.blob = g.up if program == P_UP else g.down if program == P_DOWN else g.change
+    if program != P_CHANGE:
+        fv_store_u32(&e.applier.wanted[slot], w.generation)
+    if not ring_push(&e.applier.work, &w):
+        return False
+    e.outstanding += 1
+    return True
+
+
+cdef void owe(engine_t *e, u32 slot, u32 program) noexcept nogil:
+    """No room in the work ring: the newest of UP and DOWN stays owed, CHANGE goes before it."""
+    if e.owed[slot] == 0:
+        e.n_owed += 1
+    if program == P_CHANGE:
+        e.owed[slot] |= 1 << P_CHANGE
+    else:
+        e.owed[slot] = <u8> ((e.owed[slot] & (1 << P_CHANGE)) | (1 << program))
+
+
+cdef void pay_owed(engine_t *e) noexcept nogil:
+    cdef u32 i
+    for i in range(e.core.cap_vr):
+        if e.n_owed == 0:
+            return
+        if e.owed[i] & (1 << P_CHANGE):
+            if not queue_work(e, i, P_CHANGE):
+                return
+            e.owed[i] &= <u8> ~(1 << P_CHANGE)
+            if e.owed[i] == 0:
+                e.n_owed -= 1
+        if e.owed[i]:
+            if not queue_work(e, i, P_UP if e.owed[i] & (1 << P_UP) else P_DOWN):
+                return
+            e.owed[i] = 0
+            e.n_owed -= 1
+
+
+cdef void retire_blocks(engine_t *e) noexcept nogil:
+    """Displaced configuration goes behind all queued programs, and from there back to Python."""
+    cdef work_t w
+    cdef cfg_t *g
+    cdef action_t record
+    while e.retired != NULL and e.n_owed == 0:
+        g = e.retired
+        memset(&w, 0, sizeof(w))
+        w.kind = W_FREE
+        w.block = g
+        e.retired = g.displaced
+        if not ring_push(&e.applier.work, &w):
+            e.retired = g
+            break
+    while e.garbage != NULL:
+        g = e.garbage
+        memset(&record, 0, sizeof(record))
+        record.event = EV_GARBAGE
+        record.a = <i64> <uintptr_t> g
+        e.garbage = g.displaced
+        if not ring_push(&e.events, &record):
+            e.garbage = g
+            return
+        e.told = 1
+
+
+cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
+    """This turn's adverts of one link, in their order, in batches per family."""
+    cdef elink_t *l = &e.links[slot]
+    cdef u32 six
+    cdef u32 n
+    cdef u32 k
+    cdef u32 p
+    cdef action_t *a
+    cdef cfg_t *g
+    cdef int error
+    for six in range(2):
+        n = 0
+        k = l.tx_head
+        while k != NONE:
+            a = &e.out.items[k]
+            k = a.pad
+            g = e.core.cfg[a.slot]
+            if (g.alen == 16) != six:
+                continue
+            if l.fd[six] < 0:
+                e.core.stat[a.slot].n[C_SEND_ERROR] += 1
+                continue
+            p = 0
+            while True:
+                if g.flags & F_UNICAST:
+                    if p >= g.n_peers:
+                        break
+                    prepare_tx(&e.io, n, g, a.priority, g.peers[p].address, l.ifindex)
+                else:
+                    prepare_tx(&e.io, n, g, a.priority, g.destination, l.ifindex)
+                n += 1
+                p += 1
+                if n == TX_BATCH:
+                    error = send_batch(&e.io, &e.core, l.fd[six], n)
+                    note_send_error(e, error, now)
+                    n = 0
+                if not g.flags & F_UNICAST:
+                    break
+        if n:
+            error = send_batch(&e.io, &e.core, l.fd[six], n)
+            note_send_error(e, error, now)
+    l.touched = 0
+    l.tx_head = NONE
+
+
+cdef void note_send_error(engine_t *e, int error, i64 now) noexcept nogil:
+    if error == 0:
+        return
+    e.send_errors += 1
+    if now >= e.send_error_told_ns or <u32> error != e.last_send_error:
+        e.send_error_told_ns = now + LOGGED_RESET_NS
+        e.last_send_error = <u32> error
+        tell_simple(e, EV_SEND_ERROR, NONE, error, <i64> e.send_errors, now)
+
+
+cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
+    """Everything the core decided in this turn: adverts first."""
+    cdef u32 k
+    cdef action_t *a
+    cdef elink_t *l
+    cdef u32 link
+    cdef u32 touched = NONE
+    for k in range(e.out.n):
+        a = &e.out.items[k]
+        if a.kind != A_TX:
+            continue
+        link = e.core.cfg[a.slot].link
+        l = &e.links[link]
+        a.pad = NONE
+        if not l.touched:
+            l.touched = 1
+            l.tx_head = k
+            a.c = touched                               # chain of touched links through their first action
+            touched = k
+        else:
+            e.out.items[l.tx_tail].pad = k
+        l.tx_tail = k
+    while touched != NONE:
+        a = &e.out.items[touched]
+        touched = a.c
+        send_adverts(e, e.core.cfg[a.slot].link, now)
+    if e.n_owed:
+        pay_owed(e)
+    for k in range(e.out.n):
+        a = &e.out.items[k]
+        if a.kind == A_PLAY:
+            if e.owed[a.slot] or not queue_work(e, a.slot, <u32> a.a):
+                owe(e, a.slot, <u32> a.a)
+        elif a.kind == A_ANNOUNCE:
+            announce_queue(&e.announcer, a.slot, e.core.vr[a.slot].generation, <u32> a.a, a.b != 0)
+        elif a.kind == A_EVENT:
+            tell(e, a)
+    if e.outstanding:
+        ring_bell(&e.applier.work)
+    e.out.n = 0
+    e.again_ns = FV_NEVER
+    if e.announcer.head != e.announcer.tail:
+        e.again_ns = announce_run(&e.announcer, &e.core, e.links, e.paces, e.failed, now)
+    if e.retired != NULL or e.garbage != NULL:
+        retire_blocks(e)
+        ring_bell(&e.applier.work)
+    if e.stopping and not e.stopped_told and e.outstanding == 0 and e.n_owed == 0:
+        e.stopped_told = 1
+        tell_simple(e, EV_STOPPED, NONE, 0, 0, now)
+    if e.told:
+        e.told = 0
+        ring_bell(&e.events)
+
+
+# ---- inputs ----
+
+cdef void results_drain(engine_t *e, i64 now) noexcept nogil:
+    cdef result_t r
+    while ring_pop(&e.applier.done, &r):
+        if r.block != NULL:
+            r.block.displaced = e.garbage
+            e.garbage = r.block
+            continue
+        e.outstanding -= 1
+        if r.error == -1:
+            continue
+        if r.program == P_UP:
+            e.failed[r.slot] = r.failed_mask
+        core_played(&e.core, r.slot, r.generation, r.program, r.error, r.failed, now, &e.out)
+        if e.out.n * 2 > e.out.cap:
+            engine_flush(e, now)
+
+
+cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
+    cdef u32 k
+    cdef cfg_t *g
+    core_commit(&e.core, m.items, m.n, m.remove, m.n_remove, now, &e.out)
+    engine_flush(e, now)                                # actions name slots: play them before a slot changes again
+    for k in range(m.n):
+        g = m.items[k].displaced
+        m.items[k].displaced = NULL
+        if g != NULL:
+            g.displaced = e.retired
+            e.retired = g
+    tell_simple(e, EV_COMMITTED, NONE, m.epoch, 0, now)
+    free(m.items)
+    free(m.remove)
+    free(m)
+
+
+cdef void run_command(engine_t *e, command_t *m, i64 now) noexcept nogil:
+    cdef u32 i
+    if m.kind == CMD_COMMIT:
+        run_commit(e, <commit_t *> m.data, now)
+    elif m.kind == CMD_LINK:
+        link_define(e, <linkdef_t *> m.data, now)
+        free(m.data)
+    elif m.kind == CMD_FAULT:
+        core_fault(&e.core, m.slot, <u32> m.a, <u32> m.b, now, &e.out)
+    elif m.kind == CMD_ADJUST:
+        core_adjust(&e.core, m.slot, <i32> m.a, now, &e.out)
+    elif m.kind == CMD_REPLAY:
+        core_replay(&e.core, m.slot, now, &e.out)
+    elif m.kind == CMD_STOP_ALL:
+        for i in range(e.core.high_vr):
+            core_stop(&e.core, i, now, &e.out)
+        e.stopping = 1
+    elif m.kind == CMD_EXIT:
+        e.running = 0
+
+
+cdef void note_lateness(engine_t *e, i64 late) noexcept nogil:
+    """How late this turn serves the earliest deadline: a histogram by powers of two."""
+    cdef u32 bucket
+    if late < 1:
+        late = 1
+    bucket = <u32> (63 - fv_clz64(<u64> late))
+    e.lateness[bucket if bucket < LATENESS_BUCKETS else LATENESS_BUCKETS - 1] += 1
+    if late > e.late_max_ns:
+        e.late_max_ns = late
+    if late > 1000000:
+        e.late_turns += 1
+
+
+cdef void serve_packets(engine_t *e, u32 tag, i64 now) noexcept nogil:
+    cdef u32 link = tag >> 1
+    cdef u32 six = tag & 1
+    cdef u32 n
+    cdef u32 total = 0
+    if e.links[link].fd[six] < 0:
+        return
+    while total < RX_TURN_LIMIT:
+        n = receive_batch(&e.io, &e.core, e.links[link].fd[six], six, link, now, &e.out)
+        total += n
+        if e.out.n * 2 > e.out.cap:
+            engine_flush(e, now)
+        if n < RX_BATCH:
+            break
+    e.packets += total
+
+
+cdef void engine_loop(engine_t *e) noexcept nogil:
+    """Body of the engine thread; returns after CMD_EXIT."""
+    cdef epoll_event evs[64]
+    cdef command_t m
+    cdef work_t w
+    cdef i64 now
+    cdef i64 due
+    cdef i64 wait
+    cdef int n
+    cdef int k
+    cdef u32 source
+    cdef u32 commands
+    cdef bint more = False
+    fv_block_signals()
+    fv_timer_slack()
+    while e.running:
+        due = imin(core_next_due(&e.core), e.again_ns)
+        wait = -1
+        if more or e.n_owed:
+            wait = 0
+        elif due != FV_NEVER:
+            wait = imax(due - fv_now_ns(), 0)
+        n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, wait)
+        now = fv_now_ns()
+        e.turns += 1
+        commands = 0
+        for k in range(n):                              # packets before anything that counts time
+            if evs[k].data.u64 >> 32 == SRC_PACKET:
+                serve_packets(e, <u32> evs[k].data.u64, now)
+        for k in range(n):
+            source = <u32> (evs[k].data.u64 >> 32)
+            if source == SRC_LINK:
+                links_drain(e, now)
+            elif source == SRC_APPLIER:
+                ring_answer(&e.applier.done)
+            elif source == SRC_COMMAND:
+                ring_answer(&e.commands)
+        due = core_next_due(&e.core)
+        if due <= now:
+            note_lateness(e, now - due)
+        more = core_tick(&e.core, now, TICK_BUDGET, &e.out)
+        if e.out.n:
+            engine_flush(e, now)                        # adverts do not wait for commands
+        results_drain(e, now)
+        while commands < COMMANDS_PER_TURN and ring_pop(&e.commands, &m):
+            commands += 1
+            run_command(e, &m, now)
+            if e.out.n * 2 > e.out.cap:
+                engine_flush(e, now)
+        more = more or commands == COMMANDS_PER_TURN
+        engine_flush(e, now)
+    memset(&w, 0, sizeof(w))
+    w.kind = W_EXIT
+    while not ring_push(&e.applier.work, &w):
+        usleep(1000)
+    ring_bell(&e.applier.work)

@@ -1,0 +1,195 @@
+# Packet sockets of the engine: one raw socket per link and family, batches in and out.
+# Sockets are made by the control thread (make_socket) and handed over; afterwards only the engine
+# reads, writes and closes them.
+
+cdef enum:
+    RX_BATCH = 64
+    RX_BUFFER = 4352            # largest IPv6 advert (255 addresses) and an IPv4 header with options
+    RX_CONTROL = 128
+    RX_TURN_LIMIT = 512         # packets of one socket per turn
+    TX_BATCH = 64
+    TX_BUFFER = 4352
+    TX_CONTROL = 128
+    MAX_MCAST = 16
+
+ctypedef struct elink_t:        # what the engine knows about a link slot besides link_t
+    int fd[2]                   # IPv4, IPv6; -1 none
+    i32 ifindex
+    u32 tx_head                 # chain of this turn's adverts, by action index
+    u32 tx_tail
+    u8 touched
+    u32 pace                    # index of the pacing budget
+
+ctypedef struct pace_t:         # shared by the links of a garp_group
+    i64 interval_ns[2]          # ARP, NA
+    i64 next_ns[2]
+
+ctypedef struct netio_t:
+    mmsghdr rx[64]
+    iovec rx_iov[64]
+    u8 *rx_buffer
+    u8 rx_control[64][128]
+    sockaddr_in6 rx_name[64]
+    mmsghdr tx[64]
+    iovec tx_iov[64]
+    u8 *tx_buffer
+    u8 tx_control[64][128]
+    sockaddr_in6 tx_name[64]
+    u32 tx_slot[64]
+
+
+cdef int netio_init(netio_t *io) noexcept nogil:
+    cdef u32 k
+    memset(io, 0, sizeof(netio_t))
+    io.rx_buffer = <u8 *> calloc(RX_BATCH, RX_BUFFER)
+    io.tx_buffer = <u8 *> calloc(TX_BATCH, TX_BUFFER)
+    if io.rx_buffer == NULL or io.tx_buffer == NULL:
+        return -1
+    for k in range(<u32> RX_BATCH):
+        io.rx_iov[k].iov_base = io.rx_buffer + k * RX_BUFFER
+        io.rx_iov[k].iov_len = RX_BUFFER
+        io.rx[k].msg_hdr.msg_iov = &io.rx_iov[k]
+        io.rx[k].msg_hdr.msg_iovlen = 1
+        io.rx[k].msg_hdr.msg_name = &io.rx_name[k]
+        io.rx[k].msg_hdr.msg_control = io.rx_control[k]
+    for k in range(<u32> TX_BATCH):
+        io.tx[k].msg_hdr.msg_iov = &io.tx_iov[k]
+        io.tx[k].msg_hdr.msg_iovlen = 1
+        io.tx[k].msg_hdr.msg_name = &io.tx_name[k]
+    return 0
+
+
+cdef void netio_free(netio_t *io) noexcept nogil:
+    free(io.rx_buffer)
+    free(io.tx_buffer)
+    io.rx_buffer = NULL
+    io.tx_buffer = NULL
+
+
+cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int rx_buffer) noexcept nogil:
+    """A raw VRRP socket bound to the device (ifindex > 0), member of the groups. -1 with errno."""
+    cdef int fd = socket(AF_INET6 if six else AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, VRRP_PROTOCOL)
+    cdef ip_mreqn m4
+    cdef ipv6_mreq m6
+    cdef u32 k
+    cdef int bad = 0
+    if fd < 0:
+        return -1
+    if ifindex > 0 and fv_bind_device(fd, ifindex) < 0:
+        bad = 1
+    fv_set_int(fd, SOL_SOCKET, SO_PRIORITY, 6)          # TC_PRIO_CONTROL: ahead of bulk traffic in the qdisc
+    if rx_buffer:
+        if fv_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, rx_buffer) < 0:
+            fv_set_int(fd, SOL_SOCKET, SO_RCVBUF, rx_buffer)
+    if six:
+        fv_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)
+        fv_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
+        fv_set_int(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1)
+        fv_set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        fv_set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, 0xC0)
+        if ifindex > 0:
+            fv_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, ifindex)
+        for k in range(n_groups):
+            memcpy(&m6.ipv6mr_multiaddr, groups + k * 16, 16)
+            m6.ipv6mr_interface = ifindex if ifindex > 0 else 0
+            if setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m6, sizeof(m6)) < 0:
+                bad = 1
+    else:
+        fv_set_int(fd, IPPROTO_IP, IP_HDRINCL, 1)
+        fv_set_int(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 0)
+        fv_set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0)
+        memset(&m4, 0, sizeof(m4))
+        m4.imr_ifindex = ifindex if ifindex > 0 else 0
+        if ifindex > 0:
+            setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &m4, sizeof(m4))
+        for k in range(n_groups):
+            memcpy(&m4.imr_multiaddr, groups + k * 4, 4)
+            if setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m4, sizeof(m4)) < 0:
+                bad = 1
+    if bad:
+        k = fv_errno()
+        close(fd)
+        return -<int> (k if k else 1)
+    return fd
+
+
+cdef u32 receive_batch(netio_t *io, core_t *c, int fd, u32 six, u32 link, i64 now, out_t *out) noexcept nogil:
+    """One recvmmsg, every packet through the core. Returns how many there were."""
+    cdef u32 k
+    cdef u32 ihl
+    cdef int n
+    cdef int hops = 0
+    cdef u8 *p
+    cdef u32 length
+    cdef u8 destination[16]
+    for k in range(<u32> RX_BATCH):
+        io.rx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
+        io.rx[k].msg_hdr.msg_controllen = RX_CONTROL if six else 0
+    n = recvmmsg(fd, io.rx, RX_BATCH, MSG_DONTWAIT, NULL)
+    if n <= 0:
+        return 0
+    for k in range(<u32> n):
+        p = <u8 *> io.rx_iov[k].iov_base
+        length = io.rx[k].msg_len
+        if six:
+            if io.rx[k].msg_hdr.msg_flags & MSG_TRUNC or not fv_cmsg_rx6(&io.rx[k].msg_hdr, destination, &hops):
+                reject_unowned(c, RX_IP, link, now, out)
+                continue
+            core_packet(c, link, 16, io.rx_name[k].sin6_addr.s6_addr, destination, <u8> hops, p, length, now, out)
+        else:
+            ihl = (p[0] & 15) * 4 if length else 0
+            if length < 20 or ihl < 20 or ihl > length or io.rx[k].msg_hdr.msg_flags & MSG_TRUNC:
+                reject_unowned(c, RX_IP, link, now, out)
+                continue
+            core_packet(c, link, 4, p + 12, p + 16, p[8], p + ihl, length - ihl, now, out)
+    return <u32> n
+
+
+cdef inline void prepare_tx(netio_t *io, u32 k, const cfg_t *g, u8 priority, const u8 *destination,
+                            i32 ifindex) noexcept nogil:
+    """Message k: this instance's advert for this destination."""
+    cdef u8 *p = io.tx_buffer + k * TX_BUFFER
+    cdef sockaddr_in *name4 = <sockaddr_in *> &io.tx_name[k]
+    cdef sockaddr_in6 *name6 = &io.tx_name[k]
+    cdef u8 ttl = g.ttl if g.flags & F_UNICAST else 255
+    io.tx_slot[k] = g.slot
+    io.tx_iov[k].iov_base = p
+    memset(name6, 0, sizeof(sockaddr_in6))
+    if g.alen == 4:
+        ipv4_header(g, destination, ttl, p)
+        advert_finish(g, priority, destination, p + 20)
+        io.tx_iov[k].iov_len = 20 + g.pdu_len
+        name4.sin_family = AF_INET
+        memcpy(&name4.sin_addr, destination, 4)
+        io.tx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in)
+        io.tx[k].msg_hdr.msg_control = NULL
+        io.tx[k].msg_hdr.msg_controllen = 0
+    else:
+        advert_finish(g, priority, destination, p)
+        io.tx_iov[k].iov_len = g.pdu_len
+        name6.sin6_family = AF_INET6
+        memcpy(&name6.sin6_addr, destination, 16)
+        if ifindex > 0:
+            name6.sin6_scope_id = <u32> ifindex
+        io.tx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
+        io.tx[k].msg_hdr.msg_control = io.tx_control[k]
+        io.tx[k].msg_hdr.msg_controllen = fv_cmsg_tx6(io.tx_control[k], g.source, ifindex, ttl)
+
+
+cdef int send_batch(netio_t *io, core_t *c, int fd, u32 n) noexcept nogil:
+    """Sends messages 0..n-1; a refused one is counted and skipped, never retried before its next
+    interval. Returns the last errno, 0 when all went out."""
+    cdef u32 done = 0
+    cdef int r
+    cdef int error = 0
+    while done < n:
+        r = sendmmsg(fd, &io.tx[done], n - done, MSG_DONTWAIT)
+        if r > 0:
+            done += <u32> r
+            continue
+        if r < 0 and fv_errno() == EINTR:
+            continue
+        error = fv_errno() if r < 0 else EAGAIN
+        c.stat[io.tx_slot[done]].n[C_SEND_ERROR] += 1
+        done += 1
+    return error

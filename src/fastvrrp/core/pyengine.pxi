@@ -1,0 +1,302 @@
+# Python surface of the engine: creation, commands, events, snapshots. Typed in _core.pyi.
+# Every method belongs to one Python thread, the producer of the command ring and the consumer of the
+# event ring.
+
+import os as _os
+import threading as _threading
+
+cdef class Engine:
+    cdef engine_t *e
+    cdef u8 *arena
+    cdef size_t arena_size
+    cdef object threads
+    cdef int rt_priority
+    cdef int cpu
+    cdef bint lock_memory
+    cdef readonly int rt_errno
+
+    def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
+                  bint lock_memory=False, int cpu=-1):
+        cdef engine_t *e
+        cdef u32 k
+        cdef u32 hash_size = 16
+        self.threads = None
+        self.rt_priority = rt_priority
+        self.cpu = cpu
+        self.lock_memory = lock_memory
+        self.e = e = <engine_t *> calloc(1, sizeof(engine_t))
+        if e == NULL:
+            raise MemoryError()
+        e.ep = e.link_fd = e.control_fd = e.announcer.fd = e.applier.fd = -1
+        e.commands.fd = e.events.fd = e.applier.work.fd = e.applier.done.fd = -1
+        self.arena_size = core_bytes(instances, links, groups)
+        self.arena = <u8 *> mmap(NULL, self.arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if <uintptr_t> self.arena == <uintptr_t> -1:
+            self.arena = NULL
+            raise MemoryError()
+        core_init(&e.core, self.arena, instances, links, groups, fv_now_ns())
+        e.out.cap = instances * ACTIONS_PER_VR + ACTIONS_SPARE
+        e.out.items = <action_t *> calloc(e.out.cap, sizeof(action_t))
+        e.links = <elink_t *> calloc(links, sizeof(elink_t))
+        e.paces = <pace_t *> calloc(2 * links, sizeof(pace_t))
+        e.failed = <u64 *> calloc(instances, 8)
+        e.owed = <u8 *> calloc(instances, 1)
+        while hash_size < 4 * links:
+            hash_size *= 2
+        e.by_ifindex = <u32 *> calloc(hash_size, 4)
+        e.hash_mask = hash_size - 1
+        e.again_ns = FV_NEVER
+        if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
+                or e.by_ifindex == NULL):
+            raise MemoryError()
+        for k in range(links):
+            e.links[k].fd[0] = e.links[k].fd[1] = -1
+            e.links[k].tx_head = NONE
+        if (netio_init(&e.io) or announcer_init(&e.announcer) or applier_init(&e.applier, instances)
+                or ring_init(&e.commands, sizeof(command_t), COMMAND_RING)
+                or ring_init(&e.events, sizeof(action_t), EVENT_RING)):
+            raise_errno("engine")
+        e.ep = epoll_create1(EPOLL_CLOEXEC)
+        e.link_fd = make_link_socket()
+        e.control_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+        if e.ep < 0 or e.link_fd < 0 or e.control_fd < 0:
+            raise_errno("engine sockets")
+        watch(e, e.link_fd, SRC_LINK)
+        watch(e, e.commands.fd, SRC_COMMAND)
+        watch(e, e.applier.done.fd, SRC_APPLIER)
+
+    def __dealloc__(self):
+        cdef engine_t *e = self.e
+        cdef u32 k
+        cdef action_t a
+        if e == NULL:
+            return
+        if self.threads is not None:                    # still running: never free under a live thread
+            return
+        if e.events.items != NULL:
+            while ring_pop(&e.events, &a):
+                if a.event == EV_GARBAGE:
+                    free(<void *> <uintptr_t> a.a)
+        if self.arena != NULL:
+            for k in range(e.core.cap_vr):
+                free(e.core.cfg[k])
+            for k in range(e.core.cap_link):
+                if e.links != NULL:
+                    close_fd(e.links[k].fd[0])
+                    close_fd(e.links[k].fd[1])
+            munmap(self.arena, self.arena_size)
+        free(e.out.items)
+        free(e.links)
+        free(e.paces)
+        free(e.failed)
+        free(e.owed)
+        free(e.by_ifindex)
+        netio_free(&e.io)
+        announcer_free(&e.announcer)
+        applier_free(&e.applier)
+        ring_free(&e.commands)
+        ring_free(&e.events)
+        close_fd(e.ep)
+        close_fd(e.link_fd)
+        close_fd(e.control_fd)
+        free(e)
+
+    def _engine_thread(self):
+        cdef engine_t *e = self.e
+        if self.rt_priority and fv_realtime(self.rt_priority) < 0:
+            self.rt_errno = fv_errno()
+        if self.cpu >= 0:
+            fv_pin(self.cpu)
+        with nogil:
+            engine_loop(e)
+
+    def _applier_thread(self):
+        cdef applier_t *p = &self.e.applier
+        with nogil:
+            applier_loop(p)
+
+    def start(self):
+        if self.threads is not None:
+            raise RuntimeError("the engine runs already")
+        if self.lock_memory and mlockall(MCL_CURRENT | MCL_FUTURE) < 0:
+            raise_errno("mlockall")
+        self.e.running = 1
+        self.threads = [
+            _threading.Thread(target=self._applier_thread, name="applier", daemon=True),
+            _threading.Thread(target=self._engine_thread, name="engine", daemon=True),
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def fileno(self):
+        return self.e.events.fd
+
+    def events(self, int limit=512):
+        cdef list result = []
+        cdef action_t a
+        ring_answer(&self.e.events)
+        while len(result) < limit and ring_pop(&self.e.events, &a):
+            if a.event == EV_GARBAGE:
+                free(<void *> <uintptr_t> a.a)
+            else:
+                result.append(event_of(&a))
+        if ring_used(&self.e.events):
+            ring_bell(&self.e.events)                   # level-triggered for the caller's loop
+        return result
+
+    def overflowed(self):
+        return bool(fv_swap_u32(&self.e.overflow, 0))
+
+    cdef int command(self, u32 kind, u32 slot, i64 a, i64 b, void *data) except -1:
+        cdef command_t m
+        m.kind = kind
+        m.slot = slot
+        m.a = a
+        m.b = b
+        m.data = data
+        while not ring_push(&self.e.commands, &m):
+            if self.threads is None:
+                raise RuntimeError("the command ring is full and the engine does not run")
+            ring_bell(&self.e.commands)
+            with nogil:
+                usleep(500)
+        ring_bell(&self.e.commands)
+        return 0
+
+    def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
+             int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0):
+        cdef linkdef_t *d
+        cdef bytes groups4 = b"".join(mcast4 or [])
+        cdef bytes groups6 = b"".join(mcast6 or [])
+        cdef i32 device = vrf_ifindex if ifindex == -1 else ifindex
+        in_range("link", slot, 0, self.e.core.cap_link - 1)
+        in_range("pace_group", pace_group, -1, self.e.core.cap_link - 1)
+        if len(groups4) % 4 or len(groups6) % 16:
+            raise ValueError("a multicast group is 4 bytes (IPv4) or 16 bytes (IPv6)")
+        d = <linkdef_t *> calloc(1, sizeof(linkdef_t))
+        if d == NULL:
+            raise MemoryError()
+        d.slot = slot
+        d.ifindex = ifindex
+        d.fd[0] = d.fd[1] = -1
+        # pacing budgets of single links lie behind those of garp_groups
+        d.pace = <u32> pace_group if pace_group >= 0 else self.e.core.cap_link + slot
+        d.interval_ns[0] = garp_interval_ns
+        d.interval_ns[1] = gna_interval_ns
+        if ifindex != 0:
+            if families & 1:
+                d.fd[0] = make_socket(0, device, <const u8 *> <const char *> groups4, len(groups4) // 4, rx_buffer)
+            if families & 2 and d.fd[0] >= -1:
+                d.fd[1] = make_socket(1, device, <const u8 *> <const char *> groups6, len(groups6) // 16, rx_buffer)
+            if (families & 1 and d.fd[0] < 0) or (families & 2 and d.fd[1] < 0):
+                error = -min(d.fd[0], d.fd[1])
+                if error <= 1:
+                    error = fv_errno() or 1
+                close_fd(d.fd[0])
+                free(d)
+                raise OSError(error, f"VRRP socket on interface {ifindex}: {_os.strerror(error)}")
+        self.command(CMD_LINK, slot, 0, 0, d)
+
+    def commit(self, list instances, *, list remove=None, i64 epoch):
+        cdef u32 n = len(instances)
+        cdef u32 k
+        cdef u32 taken = 0
+        cdef commit_t *m
+        remove = remove or []
+        for value in remove:
+            in_range("slot", value, 0, self.e.core.cap_vr - 1)
+        m = <commit_t *> calloc(1, sizeof(commit_t))
+        if m == NULL:
+            raise MemoryError()
+        m.items = <cfg_t **> calloc(n + 1, sizeof(cfg_t *))
+        m.remove = <u32 *> calloc(len(remove) + 1, 4)
+        try:
+            if m.items == NULL or m.remove == NULL:
+                raise MemoryError()
+            for k in range(n):
+                m.items[k] = (<Instance?> instances[k]).take(&self.e.core)
+                taken += 1
+        except BaseException:                           # half a commit is none: give everything back
+            for k in range(taken):
+                free(m.items[k])
+            free(m.items)
+            free(m.remove)
+            free(m)
+            raise
+        for k in range(<u32> len(remove)):
+            m.remove[k] = remove[k]
+        m.n = n
+        m.n_remove = len(remove)
+        m.epoch = epoch
+        self.command(CMD_COMMIT, 0, 0, 0, m)
+
+    def fault(self, u32 slot, *, u32 set=0, u32 clear=0):
+        self.command(CMD_FAULT, slot, set, clear, NULL)
+
+    def adjust(self, u32 slot, i32 total):
+        self.command(CMD_ADJUST, slot, total, 0, NULL)
+
+    def replay(self, u32 slot):
+        self.command(CMD_REPLAY, slot, 0, 0, NULL)
+
+    def stop_instances(self):
+        self.command(CMD_STOP_ALL, 0, 0, 0, NULL)
+
+    def stop(self):
+        if self.threads is not None:
+            self.command(CMD_EXIT, 0, 0, 0, NULL)
+
+    def join(self, timeout_s=None):
+        if self.threads is None:
+            return True
+        for thread in reversed(self.threads):
+            thread.join(timeout_s)
+        if any(thread.is_alive() for thread in self.threads):
+            return False
+        self.threads = None
+        return True
+
+    def status(self, u32 slot):
+        return status_of(&self.e.core, slot)
+
+    def group_state(self, u32 slot):
+        in_range("group", slot, 0, self.e.core.cap_group - 1)
+        return self.e.core.group[slot].state
+
+    def link_up(self, u32 slot):
+        in_range("link", slot, 0, self.e.core.cap_link - 1)
+        return bool(self.e.core.link[slot].up)
+
+    def counters(self):
+        cdef engine_t *e = self.e
+        result = {name: e.core.rx[k] for k, name in enumerate(RX_NAMES) if k}
+        result.update(
+            turns=e.turns, packets=e.packets, turns_late_1ms=e.late_turns, lateness_ns_max=e.late_max_ns,
+            send_errors=e.send_errors, events_lost=e.events.lost, announce_frames=e.announcer.frames,
+            announce_dropped=e.announcer.dropped, programs_played=e.applier.played,
+            programs_superseded=e.applier.skipped, illegal_transitions=e.core.illegal, actions_lost=e.out.lost)
+        return result
+
+    def lateness(self):
+        """Histogram: item k counts deadlines served between 2**k and 2**(k+1) nanoseconds late."""
+        return [self.e.lateness[k] for k in range(LATENESS_BUCKETS)]
+
+
+cdef void close_fd(int fd) noexcept nogil:
+    if fd >= 0:
+        close(fd)
+
+
+cdef int watch(engine_t *e, int fd, u64 source) except -1:
+    cdef epoll_event ev
+    memset(&ev, 0, sizeof(ev))
+    ev.events = EPOLLIN
+    ev.data.u64 = source << 32
+    if epoll_ctl(e.ep, EPOLL_CTL_ADD, fd, &ev) < 0:
+        raise_errno("epoll")
+    return 0
+
+
+cdef object raise_errno(what):
+    error = fv_errno()
+    raise OSError(error, f"{what}: {_os.strerror(error)}")

@@ -1,0 +1,67 @@
+# Single-producer single-consumer ring of fixed records, with an eventfd that is rung only when the
+# consumer may be asleep. head: next free, written by the producer; tail: next to read, by the consumer.
+
+ctypedef struct ring_t:
+    u8 *items
+    u32 size                    # of a record
+    u32 mask                    # capacity - 1
+    int fd                      # eventfd
+    u32 lost                    # refused because full
+    u8 gap0[40]
+    u32 head
+    u8 gap1[60]
+    u32 tail
+    u8 gap2[60]
+
+
+cdef int ring_init(ring_t *r, u32 size, u32 capacity) noexcept nogil:
+    """Capacity is a power of two. 0, or -1 with errno."""
+    memset(r, 0, sizeof(ring_t))
+    r.items = <u8 *> calloc(capacity, size)
+    r.size = size
+    r.mask = capacity - 1
+    r.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    return -1 if r.items == NULL or r.fd < 0 else 0
+
+
+cdef void ring_free(ring_t *r) noexcept nogil:
+    free(r.items)
+    r.items = NULL
+    if r.fd >= 0:
+        close(r.fd)
+    r.fd = -1
+
+
+cdef bint ring_push(ring_t *r, const void *record) noexcept nogil:
+    """False when full. The bell is rung by ring_bell(), once per batch."""
+    cdef u32 head = r.head
+    if head - fv_load_u32(&r.tail) > r.mask:
+        r.lost += 1
+        return False
+    memcpy(r.items + <size_t> (head & r.mask) * r.size, record, r.size)
+    fv_store_u32(&r.head, head + 1)
+    return True
+
+
+cdef bint ring_pop(ring_t *r, void *record) noexcept nogil:
+    cdef u32 tail = r.tail
+    if tail == fv_load_u32(&r.head):
+        return False
+    memcpy(record, r.items + <size_t> (tail & r.mask) * r.size, r.size)
+    fv_store_u32(&r.tail, tail + 1)
+    return True
+
+
+cdef inline u32 ring_used(ring_t *r) noexcept nogil:
+    return fv_load_u32(&r.head) - fv_load_u32(&r.tail)
+
+
+cdef void ring_bell(ring_t *r) noexcept nogil:
+    cdef u64 one = 1
+    write(r.fd, &one, 8)
+
+
+cdef void ring_answer(ring_t *r) noexcept nogil:
+    """The consumer takes the bell down before it drains, so that a push after the drain rings again."""
+    cdef u64 count
+    read(r.fd, &count, 8)
