@@ -1,36 +1,17 @@
-"""A network namespace around a test, and what the tests of this area read from it."""
+"""A network namespace around a test."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
+from net_tools import ip, ip_json, run
 
 from fastvrrp.net import namespace as net_namespace
 
 _numbers = itertools.count()
-
-
-def run(*argv: str) -> str:
-    """Run a command that must succeed."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
-    return done.stdout
-
-
-def ip(line: str) -> str:
-    return run("ip", *line.split())
-
-
-def ip_json(line: str) -> list[dict[str, Any]]:
-    text = run("ip", "-d", "-j", *line.split())
-    found: list[dict[str, Any]] = json.loads(text) if text.strip() else []
-    return found
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import ip, ip_json
+from net_tools import ip, ip_json
 
 from fastvrrp.config.model import (
     Configuration,
@@ -110,10 +110,10 @@ def test_addresses_in_the_kernel(link: Callable[..., int]) -> None:
         instance(
             virtual_ipaddress=(
                 vip("10.0.5.1/24", label="v0:1", scope=253, broadcast="10.0.5.255"),
-                vip("10.0.0.2", preferred_lft_s=1000, noprefixroute=True),
+                vip("10.0.0.2", preferred_lft_s=0, noprefixroute=True),
                 vip("10.0.3.1/32", peer="10.0.3.2", peer_prefixlen=30),
                 vip("2001:db8::1"),
-                vip("2001:db8::2/64", nodad=False, home=True),
+                vip("2001:db8::2/64", nodad=False, home=True, preferred_lft_s=1000),
                 vip("fe80::100/64"),
             ),
         ),
@@ -131,7 +131,7 @@ def test_addresses_in_the_kernel(link: Callable[..., int]) -> None:
     assert shown["10.0.5.1"]["label"] == "v0:1"
     assert shown["10.0.5.1"]["scope"] == "link"
     assert shown["10.0.5.1"]["broadcast"] == "10.0.5.255"
-    assert 900 < shown["10.0.0.2"]["preferred_life_time"] <= 1000
+    assert shown["10.0.0.2"]["deprecated"] is True
     assert shown["10.0.0.2"]["noprefixroute"] is True
     assert shown["10.0.3.1"]["address"] == "10.0.3.2"
     assert shown["10.0.3.1"]["prefixlen"] == 30
@@ -139,6 +139,7 @@ def test_addresses_in_the_kernel(link: Callable[..., int]) -> None:
     assert shown["2001:db8::1"]["deprecated"] is True
     assert shown["2001:db8::1"]["nodad"] is True
     assert shown["2001:db8::2"]["home"] is True
+    assert 900 < shown["2001:db8::2"]["preferred_life_time"] <= 1000
     assert "nodad" not in shown["2001:db8::2"]
     assert shown["fe80::100"]["preferred_life_time"] == 4294967295
     assert ip_json("addr show dev v0") == before
