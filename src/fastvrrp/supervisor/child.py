@@ -220,11 +220,10 @@ class Child:
         channel.close_fds(fds)
         match message:
             case messages.Beat():
-                if not self._configures:
-                    self._deadline = self._loop.time()
                 self._extend(self._settings.beat_timeout_s)
                 return
             case messages.Configured():
+                self._deadline = self._loop.time() + self._settings.beat_timeout_s
                 _resolve(self._configures.get(message.epoch), message)
                 return
             case messages.Reply():

@@ -103,6 +103,9 @@ def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> 
     # The parent may have died before the line above: then no signal will ever come.
     if os.getppid() != args.parent:
         raise SystemExit("the supervisor is gone")
+    # Reloads and dumps come through the channel; a stray signal must not end us.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2):
+        signal.signal(number, signal.SIG_IGN)
     logs.setup(level=args.log_level, form=args.log_format)
     channel = socket.socket(fileno=args.channel)
     scripts = socket.socket(fileno=args.scripts)
@@ -113,7 +116,10 @@ def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> 
 
 
 class Link:
-    """The channel of a child as calls and handlers. Create it inside the running loop."""
+    """The channel of a child as calls and handlers. Create it inside the running loop.
+
+    SIGTERM and SIGINT stop the child in good order, as does the end of the supervisor.
+    """
 
     def __init__(self, sock: socket.socket, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
@@ -123,6 +129,9 @@ class Link:
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
         self._channel = Channel(sock, self._on_message, self._on_close)
+        # SIGTERM is also what the kernel sends when the supervisor dies.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._terminated)
 
     # ---------------------------------------------------------------- child says
 
@@ -166,6 +175,9 @@ class Link:
             self._finish()
 
     # ---------------------------------------------------------------- supervisor says
+
+    def _terminated(self) -> None:
+        self._spawn(self.stop())
 
     def _spawn(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)

@@ -28,10 +28,11 @@ from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import janitor, logs, process
 from fastvrrp.supervisor.child import Settings
+from fastvrrp.supervisor.commands import allows, configured_commands
 from fastvrrp.supervisor.configuration import Source, wall_clock
 from fastvrrp.supervisor.keeper import EXIT_PERMISSION, Hooks, Keeper, Refused, State, is_needed
 from fastvrrp.supervisor.rundir import DEFAULT, RunDir, RunDirError, acquire
-from fastvrrp.supervisor.runner import Executor, RunnerService, allows, configured_commands
+from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.track.runner import resolve
 

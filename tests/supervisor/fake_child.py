@@ -1,0 +1,112 @@
+"""A child that speaks the channel and behaves as FAKE_PLAN says; what it did goes to FAKE_LOG.
+
+FAKE_PLAN is a JSON list with one behaviour per life; the last one repeats:
+run, crash, kill, hang, refuse, refuse-reload, crash-on-reload, permission, slow-stop, deaf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastvrrp.config import model
+from fastvrrp.control.protocol import NOT_FOUND, ControlError
+from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link, adopt
+from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.track.runner import RunnerClient
+
+LOG = Path(os.environ["FAKE_LOG"])
+PLAN = json.loads(os.environ["FAKE_PLAN"])
+
+
+def note(*words: object) -> None:
+    with LOG.open("a") as file:
+        file.write(f"{time.monotonic():.3f} {os.getpid()} {' '.join(map(str, words))}\n")
+
+
+def behaviour() -> str:
+    lives = LOG.read_text().count(" born") if LOG.exists() else 0
+    note("born")
+    return PLAN[min(lives, len(PLAN) - 1)]
+
+
+class Fake:
+    def __init__(self, arguments: Arguments, plan: str) -> None:
+        self.plan = plan
+        self.configuration = model.Configuration()
+        self.runner = RunnerClient(arguments.scripts)
+        self.link = Link(arguments.channel, self)
+        self.beating = asyncio.create_task(self.beat())
+
+    async def beat(self) -> None:
+        while True:
+            self.link.beat()
+            await asyncio.sleep(0.05)
+
+    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+        names = [instance.name for instance in configuration.vrrp_instances]
+        note("configure", epoch, *names)
+        reload = bool(self.configuration.vrrp_instances)
+        if self.plan == "refuse" or (self.plan == "refuse-reload" and reload):
+            raise ConfigurationRefused("it does not please me")
+        if self.plan == "permission":
+            os._exit(4)
+        if self.plan == "crash" or (self.plan == "crash-on-reload" and reload):
+            self.link.states([InstanceState(name, "MASTER") for name in names])
+            os._exit(9)
+        self.configuration = configuration
+        self.link.states([InstanceState(name, "MASTER", "192.0.2.1") for name in names])
+        if not reload:
+            self.link.ready()
+        if self.plan == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.plan == "hang":
+            asyncio.get_running_loop().call_later(0.1, time.sleep, 1000)
+        return [f"instances: {' '.join(names)}"]
+
+    async def stop(self) -> None:
+        note("stop")
+        if self.plan == "slow-stop":
+            await asyncio.sleep(1000)
+        self.beating.cancel()
+
+    async def dump(self, kind: str, path: Path) -> None:
+        path.write_text(kind)
+        note("dump", kind)
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        if self.plan == "deaf":
+            await asyncio.sleep(1000)
+        name = params.get("name")
+        names = [instance.name for instance in self.configuration.vrrp_instances]
+        if name is not None and name not in names:
+            raise ControlError(NOT_FOUND, f"no {name}")
+        if method == "counters":
+            result = await self.runner.run(
+                self.configuration.track_scripts[0].command, timeout_ns=5 * model.NS_PER_S
+            )
+            return {"script": str(result)}
+        instances = [{"name": n, "pad": "x" * 100_000} for n in names]
+        return {"instances": instances, "groups": [], "trackers": [], "engine": {}}
+
+    def subscribe(self, on: bool) -> None:
+        note("subscribe", on)
+        if on:
+            self.link.event({"kind": "state", "instance": "V1", "from": "BACKUP", "to": "MASTER"})
+
+
+async def main(arguments: Arguments) -> None:
+    fake = Fake(arguments, behaviour())
+    await fake.link.closed()
+    note("end")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(adopt(sys.argv[1:])))

@@ -1,0 +1,32 @@
+"""Runs the real supervisor with the fake child and short times: launch.py FILE RUN_DIR."""
+
+import sys
+from pathlib import Path
+
+from fastvrrp.supervisor import process
+from fastvrrp.supervisor import main as supervisor
+from fastvrrp.supervisor.child import Settings
+
+supervisor.ORPHAN_SWEEP_S = 0.1
+process.Orphans.__init__.__kwdefaults__["grace_s"] = 0.3
+
+FAKE = Path(__file__).with_name("fake_child.py")
+
+run_dir = Path(sys.argv[2])
+raise SystemExit(
+    supervisor.run(
+        supervisor.Options(
+            file=Path(sys.argv[1]),
+            run_dir=run_dir,
+            log_level="debug",
+            child=Settings(
+                run_dir=run_dir,
+                argv=(sys.executable, "-P", str(FAKE)),
+                beat_timeout_s=1.0,
+                start_timeout_s=10.0,
+                call_timeout_s=0.5,
+                backoff_s=(0.0, 0.2, 0.4),
+            ),
+        )
+    )
+)

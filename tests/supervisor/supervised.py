@@ -1,0 +1,158 @@
+"""A supervisor under test: started as a process, watched from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fastvrrp.control.client import Client
+
+LAUNCH = Path(__file__).with_name("launch.py")
+SOURCE = Path(__file__).parents[2] / "src"
+
+CONFIGURATION = """\
+global_defs {{
+    enable_script_security
+    script_user root
+    child_wait_time 1
+    {extra}
+}}
+vrrp_script chk {{
+    script "/bin/true"
+}}
+vrrp_instance V1 {{
+    interface lo
+    virtual_router_id 1
+    priority 100
+    virtual_ipaddress {{
+        192.0.2.100/24
+    }}
+    track_script {{
+        chk weight 1
+    }}
+}}
+"""
+
+SECOND = """\
+vrrp_instance V2 {
+    interface lo
+    virtual_router_id 2
+    virtual_ipaddress {
+        192.0.2.102/24
+    }
+}
+"""
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+    """Poll until `condition()` is true; returns its value."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(0.02)
+
+
+class Daemon:
+    """Context manager: a supervisor with the fake child in `directory`."""
+
+    def __init__(self, directory: Path, *plan: str, extra: str = "", watchdog_us: int = 0) -> None:
+        self.directory = directory
+        self.run_dir = directory / "run"
+        self.file = directory / "test.conf"
+        self.child_log = directory / "child.log"
+        self.stderr = directory / "stderr"
+        self.configure(CONFIGURATION.format(extra=extra))
+        self.plan = plan or ("run",)
+        self.name = f"fastvrrp-test-{uuid.uuid4()}"
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind("\0" + self.name)
+        self.notify.settimeout(10)
+        self.watchdog_us = watchdog_us
+        self.process: subprocess.Popen[bytes]
+
+    def configure(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def __enter__(self) -> Daemon:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join((str(SOURCE), os.environ.get("PYTHONPATH", ""))),
+            "NOTIFY_SOCKET": "@" + self.name,
+            "FAKE_LOG": str(self.child_log),
+            "FAKE_PLAN": json.dumps(self.plan),
+        }
+        if self.watchdog_us:
+            environment["WATCHDOG_USEC"] = str(self.watchdog_us)
+        with self.stderr.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, str(LAUNCH), str(self.file), str(self.run_dir)],
+                stdin=subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.notify.close()
+        if kind is not None:
+            sys.stderr.write(self.stderr.read_text())
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(timeout=10)
+
+    def logged(self, text: str) -> bool:
+        return text in self.stderr.read_text()
+
+    def notified(self) -> dict[str, str]:
+        """The next datagram to systemd, as its assignments."""
+        lines = self.notify.recv(4096).decode().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def notified_with(self, key: str) -> dict[str, str]:
+        """The next datagram that has `key`."""
+        while True:
+            got = self.notified()
+            if key in got:
+                return got
+
+    def ready(self) -> None:
+        assert self.notified_with("READY")["READY"] == "1"
+
+    def lives(self) -> list[tuple[float, int]]:
+        """When each child was born, and its process id."""
+        text = self.child_log.read_text() if self.child_log.exists() else ""
+        born = [line.split() for line in text.splitlines() if line.endswith(" born")]
+        return [(float(when), int(pid)) for when, pid, _ in born]
+
+    def child_said(self, text: str) -> bool:
+        return self.child_log.exists() and text in self.child_log.read_text()
+
+    def request(self, method: str, **params: Any) -> Any:
+        with Client(self.run_dir) as client:
+            return client.request(method, params)
