@@ -3,7 +3,7 @@
 Notifications are hints: they keep `Observed` current, and whenever they cannot be trusted
 (overflow, truncation, changes the kernel does not tell) the tables are read again, with
 notifications held back in the socket meanwhile. They are then applied on top of the dump, which
-converges because the last notification about an object states what it is.
+converges because none is missing and the last one about an object states what it is.
 """
 
 from __future__ import annotations
@@ -337,19 +337,38 @@ class Monitor:
         """Re-read what is dirty, then let notifications flow again."""
         assert self._loop is not None
         while self._dirty:
-            name = min(self._dirty)
-            self._dirty.discard(name)
-            try:
-                await self._read_table(name, report=True)
-            except OSError as error:
-                logger.warning("cannot read %s from the kernel: %s", name, error)
-                self._dirty.add(name)
+            if self._dirty >= _ALL:
+                self._discard_notifications()
+            tables = sorted(self._dirty)
+            self._dirty.clear()
+            for name in tables:
+                try:
+                    await self._read_table(name, report=True)
+                except OSError as error:
+                    logger.warning("cannot read %s from the kernel: %s", name, error)
+                    self._dirty.add(name)
+            if self._dirty:
                 await asyncio.sleep(_RETRY_S * 10)
         self._task = None
         self._loop.add_reader(self._events.fileno(), self._readable)
         if self._announce_resync:
             self._announce_resync = False
             self._call(self.on_resync)
+
+    def _discard_notifications(self) -> None:
+        """Throw away what waits in the socket, before everything is read again.
+
+        After an overflow the queue holds the time before the gap: applied on top of a newer dump
+        it would bring back objects whose deletion fell into the gap.
+        """
+        while True:
+            try:
+                self._events.recv_into(self._view)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
     async def _read_table(self, name: str, *, report: bool) -> None:
         found: list[Any] = []
