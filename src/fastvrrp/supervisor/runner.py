@@ -321,21 +321,26 @@ class Executor:
 def _execute(argv: Sequence[str], account: model.Account | None) -> subprocess.Popen[bytes]:
     # Without root there is no other account to become, and setgroups(2) is not allowed.
     root = os.geteuid() == 0
-    return subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        close_fds=True,
-        cwd="/",
-        env=ENVIRONMENT,
-        restore_signals=True,
-        start_new_session=True,
-        user=account.uid if account is not None and root else None,
-        group=account.gid if account is not None and root else None,
-        extra_groups=[] if root else None,
-        umask=UMASK,
-    )
+    # Blocked signals survive execve(2), and event loops block all of them in their threads.
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            close_fds=True,
+            cwd="/",
+            env=ENVIRONMENT,
+            restore_signals=True,
+            start_new_session=True,
+            user=account.uid if account is not None and root else None,
+            group=account.gid if account is not None and root else None,
+            extra_groups=[] if root else None,
+            umask=UMASK,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 class RunnerService:

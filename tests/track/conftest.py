@@ -1,0 +1,54 @@
+"""Loops, accounts and scripts for the tests of trackers and of the script runner."""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+import stat
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from track_helpers import MakeScript, Run
+
+from fastvrrp.config import model
+
+LIMIT_S = 20.0
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a coroutine to its end on either event loop, with an overall limit."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run_it(coroutine: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(asyncio.wait_for(coroutine, LIMIT_S))
+
+    return run_it
+
+
+@pytest.fixture
+def make_script(tmp_path: Path) -> MakeScript:
+    """Write an executable shell script that every account can run; returns its path."""
+    tmp_path.chmod(0o755)
+    # pytest keeps its directories private; the accounts in these tests must get through.
+    for parent in tmp_path.parents:
+        if parent.name.startswith("pytest-"):
+            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+
+    def make(body: str) -> str:
+        path = tmp_path / f"script{len(list(tmp_path.glob('script*')))}"
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+@pytest.fixture
+def nobody() -> model.Account:
+    entry = pwd.getpwnam("nobody")
+    return model.Account(user="nobody", uid=entry.pw_uid, gid=entry.pw_gid)
