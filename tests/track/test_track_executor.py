@@ -52,8 +52,9 @@ def test_environment_is_fixed(
     script = make_script(
         f"tr '\\0' '\\n' < /proc/$$/environ > {out}.env\n"
         f"ls -l /proc/$$/fd > {out}.fds\n"
-        f"cat /proc/$$/status > {out}.status\n"
         f"pwd > {out}.pwd\n"
+        # Not the shell's own: it blocks signals while it starts a program.
+        f"exec cat /proc/self/status > {out}.status\n"
     )
 
     async def scene() -> None:
@@ -61,9 +62,11 @@ def test_environment_is_fixed(
         assert (await executor.run(command(script), timeout_ns=S)).ok
         await executor.close()
 
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
     try:
         run(scene())
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(leak)
     lines = Path(f"{out}.env").read_text().split("\n")
     assert sorted(filter(None, lines)) == sorted(f"{k}={v}" for k, v in ENVIRONMENT.items())

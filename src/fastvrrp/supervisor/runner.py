@@ -321,7 +321,7 @@ class Executor:
 def _execute(argv: Sequence[str], account: model.Account | None) -> subprocess.Popen[bytes]:
     # Without root there is no other account to become, and setgroups(2) is not allowed.
     root = os.geteuid() == 0
-    # Blocked signals survive execve(2), and event loops block all of them in their threads.
+    # Blocked signals survive execve(2), and whoever started us may have left some blocked.
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
         return subprocess.Popen(
