@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,61 +17,22 @@ from fastvrrp.lab.network import Network, Node
 from fastvrrp.lab.probe import Prober
 from fastvrrp.lab.sniffer import Advert, Sniffer
 from fastvrrp.lab.watch import AddressWatch
+from keepalived_text import VIP, block, config, instance
 
 MS = 1_000_000
 NS = 1_000_000_000
 
-VIP = "192.0.2.100"
 VIP1 = "198.51.100.100"  # in the second LAN
 VIP6 = "2001:db8::100"
 VIP6_LINK_LOCAL = "fe80::100"
 
 
+__all__ = ["VIP", "block", "config", "instance"]  # for the scenarios, beside what is below
+
+
 def now_ns() -> int:
     """CLOCK_REALTIME, which the sniffer's stamps are in."""
     return time.clock_gettime_ns(time.CLOCK_REALTIME)
-
-
-# Configuration texts, in keepalived's grammar
-
-
-def block(head: str, *lines: str) -> str:
-    body = "\n".join(lines)
-    indented = "\n".join(f"    {line}" for line in body.splitlines())
-    return f"{head} {{\n{indented}\n}}"
-
-
-def instance(
-    *extra: str,
-    state: str = "BACKUP",
-    priority: int = 100,
-    version: int = 3,
-    advert_int: float = 0.1,
-    name: str = "VI",
-    interface: str = "eth0",
-    vrid: int = 51,
-    vips: Iterable[str] = (f"{VIP}/24",),
-) -> str:
-    """A vrrp_instance block; `extra` lines and blocks go at its end."""
-    return block(
-        f"vrrp_instance {name}",
-        f"state {state}",
-        f"interface {interface}",
-        f"virtual_router_id {vrid}",
-        f"priority {priority}",
-        f"version {version}",
-        f"advert_int {advert_int:g}",
-        block("virtual_ipaddress", *vips),
-        *extra,
-    )
-
-
-def config(*blocks: str, router_id: str = "interop") -> str:
-    """A whole file; scripts run as root because the tests' directories belong to root."""
-    head = block(
-        "global_defs", f"router_id {router_id}", "enable_script_security", "script_user root"
-    )
-    return "\n".join((head, *blocks, ""))
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastvrrp.cli.common import fail, subparser
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastvrrp.cli.common import Subparsers
     from fastvrrp.lab.scene import Line, Scene
 
 DESCRIPTION = """\
@@ -19,17 +22,11 @@ both routers, lets the master fail and shows how the other takes over, measured 
 by the client and by an observer at the switch. Then the failed router returns. Takes about 15
 seconds, needs no configuration, touches nothing outside and cleans up after itself.
 
-Runs as root, or without privileges where the kernel allows user namespaces."""
+Runs as root, or without privileges where the kernel allows user namespaces.
 
-EPILOG = """\
-examples:
-  fastvrrp lab                        a power failure of the master, adverts every 100 ms
-  fastvrrp lab --failure stop         an orderly stop: the master says goodbye
-  fastvrrp lab --peer keepalived      the second router runs keepalived
-  fastvrrp lab --interval 0.01        adverts every 10 ms
-  fastvrrp lab --hold                 keep the lab afterwards, to look around
-
-exit status: 0 if the address moved to the other router and back, 1 if not."""
+exit status:
+  0  the address moved to the other router, and back
+  1  it did not, or the lab could not be built"""
 
 
 def _interval(text: str) -> float:
@@ -40,13 +37,19 @@ def _interval(text: str) -> float:
     return round(value, 2)
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
+def add_parser(subparsers: Subparsers) -> None:
+    parser = subparser(
+        subparsers,
         "lab",
-        help="two routers and a client in namespaces: watch a failover, measured",
+        summary="two routers on this machine: watch a failover",
         description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=(
+            "fastvrrp lab                     # the master loses power; adverts every 100 ms",
+            "fastvrrp lab --failure stop      # an orderly stop: the master says goodbye",
+            "fastvrrp lab --peer keepalived   # the second router runs keepalived",
+            "fastvrrp lab --interval 0.01     # adverts every 10 ms",
+            "fastvrrp lab --hold              # keep the lab afterwards, to look around",
+        ),
     )
     parser.add_argument(
         "--failure",
@@ -69,7 +72,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--hold", action="store_true", help="keep everything running until Ctrl-C")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="save the last picture as SVG")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,8 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
                 save_svg(scene, args.svg)
     except (LabError, TimeoutError, OSError) as error:
-        print(f"fastvrrp lab: error: {error}", file=sys.stderr)
-        return 1
+        return fail(f"lab: {error}")
     except KeyboardInterrupt:
         print("interrupted; everything is cleaned up", file=sys.stderr)
         return 130

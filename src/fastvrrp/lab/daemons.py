@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import fastvrrp
+
 from .namespace import LabError
 from .network import Node, wait_for
 
@@ -138,6 +140,14 @@ class Fastvrrp(Daemon):
     def command(self, *arguments: str) -> list[str]:
         """A fastvrrp command line for this daemon, e.g. command("status")."""
         return [sys.executable, "-m", "fastvrrp", *arguments, "--run-dir", str(self.run_dir)]
+
+    def environment(self) -> dict[str, str]:
+        """Children import this very package, wherever they run and however it was found."""
+        found = [
+            str(Path(fastvrrp.__file__).resolve().parents[1]),
+            os.environ.get("PYTHONPATH", ""),
+        ]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
 
     def argv(self) -> Sequence[str]:
         return self.command("run", "-f", str(self.config))

@@ -62,6 +62,9 @@ def enter_user_namespace() -> None:
     """
     uid, gid = os.getuid(), os.getgid()
     advice = "run it as root (sudo)"
+    if uid == 0:
+        # Since Linux 5.12 root may not even map itself without CAP_SETFCAP.
+        advice = "this root lacks CAP_SYS_ADMIN; start its container with --privileged"
     try:
         _unshare(CLONE_NEWUSER)
         Path("/proc/self/setgroups").write_text("deny")

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .namespace import Namespace
-from .sniffer import NS, SO_TIMESTAMPNS
+from .packet import NS, SO_TIMESTAMPNS
 
 ICMP_ECHO, ICMP_ECHOREPLY = 8, 0  # RFC 792
 ICMPV6_ECHO, ICMPV6_ECHOREPLY = 128, 129  # RFC 4443

@@ -7,41 +7,18 @@ are kept; they can be written as a pcap file for tshark.
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
-import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .namespace import Namespace
+from .packet import NS, Announced, Datagram, dissect, open_socket, receive
 
-NS = 1_000_000_000
-ETH_P_ALL = 0x0003  # linux/if_ether.h
-ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
-IPPROTO_VRRP = 112
-ND_NEIGHBOR_ADVERT = 136  # RFC 4861 4.4
-PACKET_OUTGOING = 4  # linux/if_packet.h
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h
-SO_ATTACH_FILTER = 26
-SO_RCVBUFFORCE = 33
-
-# Classic BPF: ARP; IPv4 protocol 112; IPv6 next header 112 or 58 (neighbour advertisements).
-_FILTER = (
-    (0x28, 0, 0, 12),  # ldh [12]
-    (0x15, 7, 0, ETH_P_ARP),
-    (0x15, 0, 2, ETH_P_IP),
-    (0x30, 0, 0, 23),  # ldb [23]
-    (0x15, 4, 5, IPPROTO_VRRP),
-    (0x15, 0, 4, ETH_P_IPV6),
-    (0x30, 0, 0, 20),  # ldb [20]
-    (0x15, 1, 0, IPPROTO_VRRP),
-    (0x15, 0, 1, 58),
-    (0x06, 0, 0, 0x40000),  # accept
-    (0x06, 0, 0, 0),
-)
+if TYPE_CHECKING:
+    from .namespace import Namespace
 
 
 @dataclass(frozen=True)
@@ -78,85 +55,32 @@ class Announcement(Frame):
 
 def parse(time_ns: int, port: str, data: bytes) -> Frame | None:
     """Decode an Ethernet frame; None when it is neither an advert nor an announcement."""
-    if len(data) < 34:
+    found = dissect(data)
+    if isinstance(found, Announced):
+        return Announcement(time_ns, port, data, found.family, found.address, found.mac)
+    if not isinstance(found, Datagram) or len(found.pdu) < 8:
         return None
-    kind = int.from_bytes(data[12:14], "big")
-    body = data[14:]
-    if kind == ETH_P_ARP and len(body) >= 28:
-        sender, target = body[14:18], body[24:28]
-        if sender != target or sender == bytes(4):
-            return None
-        text = str(ipaddress.IPv4Address(sender))
-        return Announcement(time_ns, port, data, 4, text, body[8:14].hex(":"))
-    if kind == ETH_P_IP and body[9] == IPPROTO_VRRP:
-        header = (body[0] & 15) * 4
-        pdu = body[header : int.from_bytes(body[2:4], "big")]
-        ends = (str(ipaddress.IPv4Address(body[i : i + 4])) for i in (12, 16))
-        return _advert(time_ns, port, data, pdu, *ends, ttl=body[8], size=4)
-    if kind == ETH_P_IPV6 and len(body) >= 48:
-        ends = (str(ipaddress.IPv6Address(body[i : i + 16])) for i in (8, 24))
-        if body[6] == IPPROTO_VRRP:
-            pdu = body[40 : 40 + int.from_bytes(body[4:6], "big")]
-            return _advert(time_ns, port, data, pdu, *ends, ttl=body[7], size=16)
-        if body[6] == 58 and body[40] == ND_NEIGHBOR_ADVERT and len(body) >= 64:
-            solicited = body[44] & 0x40
-            if not solicited:
-                target6 = str(ipaddress.IPv6Address(body[48:64]))
-                return Announcement(time_ns, port, data, 6, target6, body[66:72].hex(":"))
-    return None
-
-
-def _advert(
-    time_ns: int,
-    port: str,
-    data: bytes,
-    pdu: bytes,
-    source: str = "",
-    destination: str = "",
-    *,
-    ttl: int,
-    size: int,
-) -> Advert | None:
-    if len(pdu) < 8:
-        return None
+    pdu = found.pdu
     version = pdu[0] >> 4
     if version == 3:
         interval_ns = (int.from_bytes(pdu[4:6], "big") & 0x0FFF) * 10_000_000
     else:
         interval_ns = pdu[5] * NS
+    size = len(found.source)
     chunks = (pdu[8 + i * size : 8 + (i + 1) * size] for i in range(pdu[3]))
-    addresses = tuple(str(ipaddress.ip_address(c)) for c in chunks if len(c) == size)
     return Advert(
-        time_ns, port, data, version, pdu[1], pdu[2], interval_ns, source, destination, ttl,
-        addresses,
-    )  # fmt: skip
-
-
-def open_socket(ifname: str | None = None) -> socket.socket:
-    """A filtered packet socket with timestamps in the caller's namespace. Raises OSError."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    program = b"".join(struct.pack("HBBI", *step) for step in _FILTER)
-    buffer = ctypes.create_string_buffer(program)
-    fprog = struct.pack("HP", len(_FILTER), ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
-    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
-    except PermissionError:  # root of a user namespace may not exceed net.core.rmem_max
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    if ifname is None:
-        _bind_all(sock)
-    else:
-        sock.bind((ifname, ETH_P_ALL))
-    return sock
-
-
-def _bind_all(sock: socket.socket) -> None:
-    """bind(2) to every interface: Python's own bind insists on a name."""
-    address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(ETH_P_ALL), 0, 0, 0, 0, b"")
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.bind(sock.fileno(), address, len(address)) != 0:
-        raise OSError(ctypes.get_errno(), "bind")
+        time_ns,
+        port,
+        data,
+        version=version,
+        vrid=pdu[1],
+        priority=pdu[2],
+        interval_ns=interval_ns,
+        source=str(ipaddress.ip_address(found.source)),
+        destination=str(ipaddress.ip_address(found.destination)),
+        ttl=found.ttl,
+        addresses=tuple(str(ipaddress.ip_address(c)) for c in chunks if len(c) == size),
+    )
 
 
 class Sniffer:
@@ -188,16 +112,14 @@ class Sniffer:
     def _collect(self) -> None:
         while not self._stop:
             try:
-                data, ancillary, _flags, address = self._socket.recvmsg(2048, 64)
+                time_ns, port, outgoing, data = receive(self._socket)
             except TimeoutError:
                 continue
-            port, packet_type = address[0], address[2]
-            if (packet_type == PACKET_OUTGOING and not self._outgoing) or (
+            if (outgoing and not self._outgoing) or (
                 self._ports is not None and port not in self._ports
             ):
                 continue
-            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-            frame = parse(seconds * NS + nanoseconds, port, data)
+            frame = parse(time_ns, port, data)
             if frame is None:
                 continue
             with self._condition:
