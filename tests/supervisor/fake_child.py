@@ -78,7 +78,7 @@ class Fake:
         self.beating.cancel()
 
     async def dump(self, kind: str, path: Path) -> None:
-        path.write_text(kind)
+        path.write_text(kind)  # noqa: ASYNC240 (a fake may block)
         note("dump", kind)
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:

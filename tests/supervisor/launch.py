@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from fastvrrp.supervisor import process
 from fastvrrp.supervisor import main as supervisor
+from fastvrrp.supervisor import process
 from fastvrrp.supervisor.child import Settings
 
 supervisor.ORPHAN_SWEEP_S = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import stat
@@ -11,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from supervised import CONFIGURATION, SECOND, Daemon, wait_for
 
 from fastvrrp.control.client import Client, Unreachable
 from fastvrrp.control.protocol import ControlError
-from supervised import CONFIGURATION, SECOND, Daemon, wait_for
 
 PLAIN = CONFIGURATION.format(extra="")
 
@@ -72,7 +73,7 @@ def test_crash_is_restarted_with_back_off(tmp_path: Path) -> None:
         daemon.ready()
         born = [when for when, _ in daemon.lives()]
         assert len(born) == 4
-        gaps = [later - earlier for earlier, later in zip(born, born[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(born)]
         assert gaps[1] - gaps[0] > 0.1, f"at once, 0.2, 0.4 s expected: {gaps}"
         assert gaps[2] - gaps[1] > 0.1, f"at once, 0.2, 0.4 s expected: {gaps}"
         record = daemon.request("status")["daemon"]["vrrp"]
@@ -250,7 +251,7 @@ def test_status_while_the_child_is_down(tmp_path: Path) -> None:
         )
         assert down["instances"] is None
         assert down["daemon"]["vrrp"]["next_start_s"] is not None
-        with pytest.raises(ControlError, match="is (down|starting)"):
+        with pytest.raises(ControlError, match=r"is (down|starting)"):
             daemon.request("counters")
 
 

@@ -51,8 +51,8 @@ def peer_of(sock: socket.socket) -> Peer:
     pid, uid, gid = _CREDENTIALS.unpack(raw)
     groups = {gid}
     try:
-        # A user is in at most NGROUPS_MAX = 65536 groups, but nobody who is in 1024 needs us.
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 1024)
+        # 1024 bytes, 256 groups, is as much as getsockopt() of the socket module takes.
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)
         groups.update(struct.unpack(f"{len(raw) // 4}I", raw))
     except OSError:
         log.debug("supplementary groups of process %d are unknown", pid)
@@ -143,6 +143,11 @@ class ControlServer:
             else:
                 writer.write(line)
 
+    def _subscribe(self, writer: asyncio.StreamWriter) -> None:
+        self._subscribers.add(writer)
+        if len(self._subscribers) == 1 and self._on_subscribers is not None:
+            self._on_subscribers(True)
+
     def _unsubscribe(self, writer: asyncio.StreamWriter) -> None:
         if writer in self._subscribers:
             self._subscribers.discard(writer)
@@ -193,9 +198,14 @@ class ControlServer:
                 return
             reply, subscribe = await self._answer(line)
             writer.write(reply)
+            if subscribe:
+                # At once: whoever has read the reply misses nothing that happens after it.
+                self._subscribe(writer)
             await asyncio.wait_for(writer.drain(), self._limits.write_s)
             if subscribe:
-                await self._stream(reader, writer)
+                # Nothing more is expected; reading notices that the client left.
+                while await reader.read(4096):
+                    pass
                 return
 
     async def _answer(self, line: bytes) -> tuple[bytes, bool]:
@@ -218,11 +228,3 @@ class ControlServer:
             # A fault of a handler must not take the supervisor, or the other clients, with it.
             log.exception("control: request failed")
             return protocol.encode_error(request_id, protocol.INTERNAL, "see the log"), False
-
-    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._subscribers.add(writer)
-        if len(self._subscribers) == 1 and self._on_subscribers is not None:
-            self._on_subscribers(True)
-        # Nothing more is expected; reading notices that the client left.
-        while await reader.read(4096):
-            pass
