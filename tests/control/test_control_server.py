@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -262,23 +263,29 @@ def test_strangers_are_refused(path: Path) -> None:
             for parent in path.parents[:3]:
                 parent.chmod(0o755)
             program = (
-                "import socket, sys, os;"
-                "os.setgroups([int(g) for g in sys.argv[2].split()]);"
-                "os.setgid(65534); os.setuid(65534);"
-                "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
-                's.sendall(b\'{"method": "echo"}\\n\'); print(s.makefile().readline())'
+                "import os, sys\n"
+                "from pathlib import Path\n"
+                "from fastvrrp.control.client import Client, ControlError\n"
+                "os.setgroups([int(group) for group in sys.argv[2].split()])\n"
+                "os.setgid(65534)\n"
+                "os.setuid(65534)\n"
+                "with Client(Path(sys.argv[1])) as client:\n"
+                "    try:\n"
+                "        print(client.request('echo'))\n"
+                "    except ControlError as error:\n"
+                "        print(error.code)\n"
             )
 
-            async def attempt(groups: str) -> dict[str, Any]:
+            async def attempt(groups: str) -> bytes:
                 process = await asyncio.create_subprocess_exec(
-                    "python3", "-c", program, str(path), groups, stdout=asyncio.subprocess.PIPE
+                    *(sys.executable, "-c", program, str(path.parent), groups),
+                    stdout=asyncio.subprocess.PIPE,
                 )
                 out, _ = await process.communicate()
-                reply: dict[str, Any] = json.loads(out)
-                return reply
+                return out
 
-            assert (await attempt(""))["error"]["code"] == "denied"
-            assert (await attempt(f"{path.stat().st_gid}"))["result"] == {}
+            assert await attempt("") == b"denied\n"
+            assert await attempt(f"{path.stat().st_gid}") == b"{}\n"
 
     run(main())
 
