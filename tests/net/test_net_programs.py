@@ -331,6 +331,25 @@ def test_errors_are_reported_per_request(link: Callable[..., int]) -> None:
 
 
 @pytest.mark.netns
+def test_down_program_after_the_interface_has_gone(link: Callable[..., int]) -> None:
+    """Nothing left to remove is no failure, whatever the kernel calls it."""
+    index = link("v0", "10.0.0.9/24", "2001:db8::9/64")
+    routes = tuple(route for route in ROUTES if route.from_ is None and route.dev != "lo")
+    objects = instance_objects(
+        instance(
+            virtual_ipaddress=(vip("10.0.0.1"), vip("2001:db8::1")),
+            virtual_routes=routes,
+            virtual_rules=RULES[:4],
+        ),
+        {"v0": index},
+    )
+    with RtnlSocket() as rtnl:
+        assert set(rtnl.play(up_program(objects))) == {0}
+        ip("link del v0")
+        assert set(rtnl.play(down_program(objects))) == {0}
+
+
+@pytest.mark.netns
 def test_thousand_addresses_in_one_program(link: Callable[..., int]) -> None:
     """Batches larger than a socket buffer are acknowledged completely, in order."""
     index = link("v0")

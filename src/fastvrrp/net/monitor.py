@@ -157,11 +157,11 @@ class Monitor:
 
         Raises OSError.
         """
-        self._loop = asyncio.get_running_loop()
         for group in GROUPS:
             self._events.setsockopt(wire.SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         for name in sorted(_ALL):
             await self._read_table(name, report=False)
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._events.fileno(), self._readable)
 
     def close(self) -> None:
@@ -391,8 +391,7 @@ class Monitor:
 
     async def _dump_once(self, kind: int, body: bytes) -> list[Any] | None:
         """Decoded objects, or None when the table changed meanwhile."""
-        assert self._loop is not None
-        loop = self._loop
+        loop = asyncio.get_running_loop()
         self._sequence += 1
         sequence = self._sequence
         flags = wire.NLM_F_REQUEST | wire.NLM_F_DUMP

@@ -128,7 +128,7 @@ def reconcile(desired: Desired, observed: Observed, active: Collection[str]) -> 
     `no_track` are not put back. Additions of an instance are for its replay (see
     `owners_to_replay`); those of STATIC and deletions are played by the caller.
     """
-    deletions = []
+    deletions: dict[object, Operation] = {}  # shared objects go once
     additions = []
     for owner in desired.owners():
         objects = desired.get(owner)
@@ -139,10 +139,11 @@ def reconcile(desired: Desired, observed: Observed, active: Collection[str]) -> 
                 if item.restore and not is_present(item, observed):
                     additions.append(Operation(Verb.ADD, item))
             elif _removable(item, observed) and not _wanted_by_another(item, desired, active):
-                deletions.append(Operation(Verb.DELETE, item))
-    deletions.reverse()
-    deletions.sort(key=lambda operation: _REMOVAL_ORDER[operation.item.kind])
-    return deletions + additions
+                deletions.setdefault((item.key, item.hops), Operation(Verb.DELETE, item))
+    # Backwards within a kind: secondary addresses before the primary that takes them along.
+    ordered = list(reversed(deletions.values()))
+    ordered.sort(key=lambda operation: _REMOVAL_ORDER[operation.item.kind])
+    return ordered + additions
 
 
 def _wanted_by_another(item: Item, desired: Desired, active: Collection[str]) -> bool:
