@@ -46,7 +46,6 @@ cdef enum:                      # flags
     F_LOWER_PRIO_NO_ADVERT = 4
     F_HIGHER_PRIO_SEND_ADVERT = 8
     F_OWNER_IGNORE_ADVERTS = 16
-    F_CHECK_UNICAST_SRC = 32
     F_SKIP_CHECK_ADV_ADDR = 64
     F_CHECKSUM_AS_V2 = 128
     F_DONT_TRACK_PRIMARY = 256
@@ -257,6 +256,9 @@ ctypedef struct vr_t:           # run-time state of an instance
     u8 retries
     u8 plain_checksum           # last accepted v3 IPv4 advert had no pseudo-header
     u8 pad
+    u32 second_repeat           # of the burst that D_GARP announces
+    u32 pad2
+    i64 zero_after_ns
     i64 preempt_until_ns
     i64 since_ns
     i64 answer_after_ns

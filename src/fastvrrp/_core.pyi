@@ -34,7 +34,6 @@ F_WANT_MASTER: int  # configured `state MASTER`
 F_LOWER_PRIO_NO_ADVERT: int
 F_HIGHER_PRIO_SEND_ADVERT: int
 F_OWNER_IGNORE_ADVERTS: int
-F_CHECK_UNICAST_SRC: int
 F_SKIP_CHECK_ADV_ADDR: int
 F_CHECKSUM_AS_V2: int  # IPv4 v3: send without pseudo-header
 F_DONT_TRACK_PRIMARY: int

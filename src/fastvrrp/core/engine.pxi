@@ -422,7 +422,6 @@ cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
 
 
 cdef void run_command(engine_t *e, command_t *m, i64 now) noexcept nogil:
-    cdef u32 i
     if m.kind == CMD_COMMIT:
         run_commit(e, <commit_t *> m.data, now)
     elif m.kind == CMD_LINK:
@@ -435,8 +434,7 @@ cdef void run_command(engine_t *e, command_t *m, i64 now) noexcept nogil:
     elif m.kind == CMD_REPLAY:
         core_replay(&e.core, m.slot, now, &e.out)
     elif m.kind == CMD_STOP_ALL:
-        for i in range(e.core.high_vr):
-            core_stop(&e.core, i, now, &e.out)
+        core_stop_all(&e.core, now, &e.out)
         e.stopping = 1
     elif m.kind == CMD_EXIT:
         e.running = 0

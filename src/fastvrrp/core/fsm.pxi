@@ -152,6 +152,8 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
     if v.master_known:
         memcpy(a.address, v.master, 16)
         a.address_len = g.alen
+    if new == S_MASTER:
+        v.master_known = 0
     group_touch(c, i)
 
 
@@ -167,7 +169,7 @@ cdef void vr_enter_backup(core_t *c, u32 i, u8 reason, i64 now, out_t *out) noex
         c.vr[i].down_reason = R_STARTUP
         set_due(c, i, D_DOWN, start + 1000)
     elif g.flags & F_WANT_MASTER and reason == R_STARTUP:
-        set_due(c, i, D_DOWN, start + g.advert_int_ns + FV_NS_PER_S / 256)
+        set_due(c, i, D_DOWN, start + g.advert_int_ns + (FV_NS_PER_S if g.version == 2 else g.advert_int_ns) / 256)
     else:
         set_due(c, i, D_DOWN, start + master_down_interval(c, i))
 
@@ -200,10 +202,11 @@ cdef void vr_set_fault(core_t *c, u32 i, u32 mask, i64 now, out_t *out) noexcept
     """Replaces the mask (except GROUP, which the group decides) and lets the group follow."""
     cdef u32 own = mask & ~<u32> FAULT_GROUP
     cdef u32 group = c.cfg[i].group
-    c.vr[i].fault = own | (c.vr[i].fault & FAULT_GROUP)
     if group != NONE:
+        c.vr[i].fault = own | (c.vr[i].fault & FAULT_GROUP)
         group_faults(c, group, now, out)
     else:
+        c.vr[i].fault = own
         vr_evaluate(c, i, now, out)
 
 
@@ -340,6 +343,19 @@ cdef void master_contention(core_t *c, u32 i, const advert_t *a, const u8 *sourc
     e.address_len = c.cfg[i].alen
 
 
+cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """garp_lower_prio_repeat at once, again after garp_lower_prio_delay."""
+    cdef vr_t *v = &c.vr[i]
+    cdef cfg_t *g = c.cfg[i]
+    if g.lower_repeat == 0 or v.vips != 2:
+        return
+    v.announce_new_only = 0
+    emit_announce(c, i, g.lower_repeat, False, now, out)
+    if g.lower_delay_ns:
+        v.second_repeat = g.lower_repeat
+        set_due(c, i, D_GARP, now + g.lower_delay_ns)
+
+
 cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source, i64 now, out_t *out) noexcept nogil:
     """RFC 9568 6.4.3. Answers to inferior adverts are paced, so that they cannot be used to make
     this router send more than a few adverts per interval."""
@@ -350,8 +366,8 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     cdef action_t *e
     if a.priority == PRIORITY_STOP:
         c.stat[i].n[C_RX_ZERO] += 1
-        if answer:
-            v.answer_after_ns = now + g.advert_int_ns / 4
+        if now >= v.zero_after_ns:                      # paced apart: an inferior router must not delay this one
+            v.zero_after_ns = now + g.advert_int_ns / 4
             emit_tx(c, i, v.priority, now, out)
             set_due(c, i, D_ADVERT, now + g.advert_int_ns)
         return
@@ -373,10 +389,10 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     v.answer_after_ns = now + g.advert_int_ns / 4
     if not g.flags & F_LOWER_PRIO_NO_ADVERT:
         emit_tx(c, i, v.priority, now, out)             # the periodic timer goes on (conformance 68)
-    if g.lower_repeat and v.vips == 2:
-        emit_announce(c, i, g.lower_repeat, False, now, out)
-        if g.lower_delay_ns:
-            set_due(c, i, D_GARP, now + g.lower_delay_ns)
+    if g.group == NONE:
+        announce_lower(c, i, now, out)
+    else:
+        group_announce_lower(c, g.group, now, out)
     e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
     e.a = a.priority
     memcpy(e.address, source, g.alen)
@@ -405,6 +421,8 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
                 FV_NS_PER_S if g.version == 2 else step) / 256
             if late + step >= other:
                 vr_yield(c, i, R_LATE, now, out)
+                if g.group != NONE:
+                    group_backup(c, g.group, now, out)
                 return
         v.due[D_ADVERT] = now + imin(skew_time(c, i), step / 2)
         return
@@ -467,7 +485,7 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     if v.due[D_GARP] <= now:
         v.due[D_GARP] = FV_NEVER
         if v.vips == 2:
-            emit_announce(c, i, g.garp_repeat, v.announce_new_only, now, out)
+            emit_announce(c, i, v.second_repeat, v.announce_new_only, now, out)
         v.announce_new_only = 0
     if v.due[D_REFRESH] <= now:
         v.due[D_REFRESH] = now + g.refresh_ns
@@ -499,6 +517,7 @@ cdef void vr_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, u3
     v.vips = 2
     emit_announce(c, i, g.garp_repeat, v.announce_new_only, now, out)
     if g.garp_delay_ns:
+        v.second_repeat = g.garp_repeat
         set_due(c, i, D_GARP, now + g.garp_delay_ns)
     if g.refresh_ns and v.due[D_REFRESH] == FV_NEVER:
         set_due(c, i, D_REFRESH, now + g.refresh_ns)

@@ -37,6 +37,18 @@ cdef void group_backup(core_t *c, u32 g, i64 now, out_t *out) noexcept nogil:
         i = c.vr[i].group_next
 
 
+cdef void group_announce_lower(core_t *c, u32 g, i64 now, out_t *out) noexcept nogil:
+    """An inferior advert for one member may have misled the hosts of all (keepalived)."""
+    cdef u32 i = c.group[g].first
+    while i != NONE:
+        announce_lower(c, i, now, out)
+        i = c.vr[i].group_next
+
+
+cdef inline bint is_running(const core_t *c, u32 i) noexcept nogil:
+    return c.vr[i].state == S_BACKUP or c.vr[i].state == S_MASTER
+
+
 cdef void group_faults(core_t *c, u32 g, i64 now, out_t *out) noexcept nogil:
     """A fault of one member is a fault of all; a member still waiting for its first tracker result
     keeps the group out of BACKUP and MASTER, without making it FAULT."""
@@ -48,7 +60,7 @@ cdef void group_faults(core_t *c, u32 g, i64 now, out_t *out) noexcept nogil:
         own = c.vr[i].fault & ~<u32> (FAULT_GROUP | FAULT_AWAIT)
         if not c.vr[i].stopped:
             faulty += own != 0
-            waiting += c.vr[i].fault & FAULT_AWAIT != 0 and c.vr[i].state == S_INIT
+            waiting += c.vr[i].fault & FAULT_AWAIT != 0 and not is_running(c, i)
         i = c.vr[i].group_next
     i = c.group[g].first
     while i != NONE:
@@ -57,7 +69,7 @@ cdef void group_faults(core_t *c, u32 g, i64 now, out_t *out) noexcept nogil:
             c.vr[i].fault |= FAULT_GROUP
         else:
             c.vr[i].fault &= ~<u32> FAULT_GROUP
-        if not (waiting and not faulty and c.vr[i].state == S_INIT):
+        if not (waiting and not faulty and not is_running(c, i)):
             vr_evaluate(c, i, now, out)
         i = c.vr[i].group_next
 

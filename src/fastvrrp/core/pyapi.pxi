@@ -59,7 +59,7 @@ def _export(namespace):
         F_NOPREEMPT=F_NOPREEMPT, F_WANT_MASTER=F_WANT_MASTER,
         F_LOWER_PRIO_NO_ADVERT=F_LOWER_PRIO_NO_ADVERT,
         F_HIGHER_PRIO_SEND_ADVERT=F_HIGHER_PRIO_SEND_ADVERT,
-        F_OWNER_IGNORE_ADVERTS=F_OWNER_IGNORE_ADVERTS, F_CHECK_UNICAST_SRC=F_CHECK_UNICAST_SRC,
+        F_OWNER_IGNORE_ADVERTS=F_OWNER_IGNORE_ADVERTS,
         F_SKIP_CHECK_ADV_ADDR=F_SKIP_CHECK_ADV_ADDR, F_CHECKSUM_AS_V2=F_CHECKSUM_AS_V2,
         F_DONT_TRACK_PRIMARY=F_DONT_TRACK_PRIMARY, F_UNICAST=F_UNICAST,
         EV_STATE=EV_STATE, EV_PRIORITY=EV_PRIORITY, EV_RX_LOWER_PRI=EV_RX_LOWER_PRI,
@@ -473,6 +473,7 @@ cdef class Core:
         cdef u32 n = len(instances)
         cdef u32 k
         cdef u32 *gone
+        cdef u32 taken = 0
         cdef cfg_t **items
         remove = remove or []
         items = <cfg_t **> calloc(n + 1, sizeof(cfg_t *))
@@ -480,18 +481,22 @@ cdef class Core:
         try:
             for k in range(n):
                 items[k] = (<Instance?> instances[k]).take(&self.core)
+                taken += 1
             for k in range(<u32> len(remove)):
                 gone[k] = remove[k]
+            taken = 0                                   # from here on the core owns them
             core_commit(&self.core, items, n, gone, len(remove), now_ns, &self.out)
             for k in range(n):
                 free(items[k].displaced)
                 items[k].displaced = NULL
         finally:
+            for k in range(taken):
+                free(items[k])
             free(items)
             free(gone)
         return self.actions()
 
-    def packet(self, bytes data, *, u32 link, bytes source, bytes destination, u8 ttl, i64 now_ns, family=None):
+    def packet(self, bytes data, *, u32 link, bytes source, bytes destination, u8 ttl, i64 now_ns):
         cdef u32 alen = len(source)
         cdef const char *p = data
         cdef u8 code

@@ -82,19 +82,24 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
     cdef bint programs = not blob_equal(g.up, old.up)
     c.cfg[i] = g
     v.adjust = g.adjust
-    if v.state == S_MASTER or v.state != S_BACKUP or g.version == 2:
+    if v.state != S_BACKUP or g.version == 2 or not v.master_known:
         v.master_int_ns = g.advert_int_ns
     if v.state == S_MASTER:
         if v.due[D_ADVERT] > now + g.advert_int_ns:
             set_due(c, i, D_ADVERT, now + g.advert_int_ns)
         if g.refresh_ns == 0:
             v.due[D_REFRESH] = FV_NEVER
-        emit_play(c, i, P_CHANGE, now, out)
+        elif v.vips == 2:
+            set_due(c, i, D_REFRESH, imin(v.due[D_REFRESH], now + g.refresh_ns))
+        if (<const u32 *> g.change)[1]:
+            emit_play(c, i, P_CHANGE, now, out)
         if programs:
-            v.announce_new_only = v.vips == 2
+            # a running burst goes on with everything; the old program's answer must not announce the new addresses
+            v.announce_new_only = v.vips == 2 and v.due[D_GARP] == FV_NEVER
+            v.generation += 1
             emit_play(c, i, P_UP, now, out)
     elif v.state == S_BACKUP and v.due[D_DOWN] != FV_NEVER:
-        if old.version == 2 and g.advert_int_ns != old.advert_int_ns:
+        if g.advert_int_ns != old.advert_int_ns and (g.version == 2 or not v.master_known):
             set_due(c, i, D_DOWN, now + master_down_interval(c, i))
         else:
             set_due(c, i, D_DOWN, imax(now, v.due[D_DOWN] + skew_time(c, i) - skew))
@@ -117,7 +122,8 @@ cdef void core_prepare(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     """Fault mask and priority of a committed instance, before anybody acts on them."""
     cdef cfg_t *g = c.cfg[i]
     cdef vr_t *v = &c.vr[i]
-    v.fault = (g.fault & ~<u32> FAULT_OF_CORE) | (v.fault & FAULT_GROUP) | vr_measure_links(c, i)
+    v.fault = (g.fault & ~<u32> FAULT_OF_CORE) | vr_measure_links(c, i)
+    # group_faults() below derives FAULT_GROUP anew from everybody's own reasons
     if not g.has_source:
         v.fault |= FAULT_SOURCE
     vr_update_priority(c, i, now, out)
@@ -145,7 +151,10 @@ cdef void core_commit(core_t *c, cfg_t **items, u32 n, const u32 *remove, u32 n_
         i = items[k].slot
         vr_set_fault(c, i, c.vr[i].fault, now, out)
     for k in range(c.cap_group):                        # members came or went
-        if c.group[k].used and not c.group[k].dirty:
+        if not c.group[k].used:
+            continue
+        group_faults(c, k, now, out)
+        if not c.group[k].dirty:
             c.group[k].dirty = 1
             c.dirty[c.n_dirty] = k
             c.n_dirty += 1
@@ -200,7 +209,17 @@ cdef void vr_stop(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
 cdef void core_stop(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     if i < c.cap_vr and c.vr[i].used:
         vr_stop(c, i, now, out)
+        if c.cfg[i].group != NONE:                      # a stopped member no longer holds the others in FAULT
+            group_faults(c, c.cfg[i].group, now, out)
         groups_flush(c, now, out)
+
+
+cdef void core_stop_all(core_t *c, i64 now, out_t *out) noexcept nogil:
+    cdef u32 i
+    for i in range(c.high_vr):
+        if c.vr[i].used:
+            vr_stop(c, i, now, out)
+    groups_flush(c, now, out)
 
 
 cdef void core_replay(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:

@@ -1,0 +1,141 @@
+"""A router made of nothing but the engine, for the engine's tests: run inside a namespace.
+
+`python engine_worker.py '{"interface": "eth0", ...}'`; prints one JSON line per event, and obeys
+one-word commands on standard input. Whatever Python does here (hog, events ignored) must not be
+seen on the wire.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fastvrrp import _core
+
+GROUP = socket.inet_aton("224.0.0.18")
+RTM_NEWADDR, RTM_DELADDR = 20, 21  # linux/rtnetlink.h
+REQUEST_ACK, CREATE_REPLACE = 0x5, 0x500  # linux/netlink.h
+
+
+def address_request(kind: int, flags: int, address: bytes, ifindex: int) -> bytes:
+    """An IPv4 /32 address request."""
+    body = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, ifindex)
+    for attribute in (1, 2):  # IFA_ADDRESS, IFA_LOCAL
+        body += struct.pack("=HH", 8, attribute) + address
+    return struct.pack("=IHHII", 16 + len(body), kind, REQUEST_ACK | flags, 0, 0) + body
+
+
+def instance(slot: int, what: dict, ifindex: int, mac: bytes) -> _core.Instance:
+    vip = socket.inet_aton(what["vip"])
+    vip = (int.from_bytes(vip, "big") + slot).to_bytes(4, "big")
+    target = what.get("vip_ifindex", ifindex)
+    return _core.Instance(
+        slot=slot,
+        vrid=what["vrid"] + slot,
+        family=4,
+        version=3,
+        priority=what["priority"],
+        advert_int_ns=what["advert_int_ms"] * 1_000_000,
+        link=0,
+        source=socket.inet_aton(what["source"]),
+        destination=GROUP,
+        addresses=[vip],
+        garp_master_repeat=what.get("repeat", 5),
+        garp_master_delay_ns=0,
+        up=_core.pack_program(
+            [(address_request(RTM_NEWADDR, CREATE_REPLACE, vip, target), _core.OK_EXIST)]
+        ),
+        down=_core.pack_program([(address_request(RTM_DELADDR, 0, vip, ifindex), _core.OK_GONE)]),
+        announce=_core.build_announcement(family=4, address=vip, ifindex=ifindex, mac=mac),
+    )
+
+
+def hog(seconds: float) -> None:
+    """Keep the GIL: each call is one C loop of tens of milliseconds without a bytecode boundary."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(itertools.repeat(1, 20_000_000))
+
+
+def main() -> None:
+    what = json.loads(sys.argv[1])
+    ifindex = socket.if_nametoindex(what["interface"])
+    mac = bytes.fromhex(what["mac"].replace(":", ""))
+    engine = _core.Engine(instances=512, links=8, groups=8, rt_priority=what.get("rt_priority", 0))
+    engine.start()
+    engine.link(
+        0,
+        ifindex=ifindex,
+        mcast4=[GROUP],
+        garp_interval_ns=what.get("garp_interval_ns", 0),
+    )
+    count = what.get("count", 1)
+
+    def make(slots: range) -> list[_core.Instance]:
+        return [instance(k, what, ifindex, mac) for k in slots]
+
+    engine.commit(make(range(count)), epoch=1)
+    poll = select.poll()
+    poll.register(engine.fileno(), select.POLLIN)
+    poll.register(sys.stdin, select.POLLIN)
+    pending = ""
+    while True:
+        for fd, _ in poll.poll():
+            if fd == engine.fileno():
+                for event in engine.events():
+                    line = event._asdict() | {"address": event.address.hex()}
+                    print(json.dumps(line), flush=True)
+                continue
+            pending += os.read(sys.stdin.fileno(), 4096).decode() or "stop\n"
+            *lines, pending = pending.split("\n")
+            for line in lines:
+                command, _, argument = line.partition(" ")
+                if command == "stop":
+                    stop(engine)
+                    return
+                obey(engine, command, argument, lambda: make(range(count)))
+
+
+def obey(
+    engine: _core.Engine, command: str, argument: str, make: Callable[[], list[_core.Instance]]
+) -> None:
+    if command == "hog":
+        hog(float(argument))
+    elif command == "replay":
+        engine.replay(int(argument))
+    elif command == "recommit":
+        # the same configuration again and again: blocks must come back and be freed
+        for epoch in range(int(argument)):
+            engine.commit(make(), epoch=2 + epoch)
+            while not any(e.kind == _core.EV_COMMITTED for e in engine.events()):
+                select.select([engine.fileno()], [], [], 1)
+    elif command == "memory":
+        status = Path("/proc/self/status").read_text()
+        resident = next(x for x in status.splitlines() if x.startswith("VmRSS"))
+        print(json.dumps({"memory_kb": int(resident.split()[1])}), flush=True)
+    elif command == "counters":
+        print(json.dumps({"counters": engine.counters()}), flush=True)
+
+
+def stop(engine: _core.Engine) -> None:
+    engine.stop_instances()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        select.select([engine.fileno()], [], [], 0.1)
+        if any(e.kind == _core.EV_STOPPED for e in engine.events()):
+            break
+    engine.stop()
+    if not engine.join(5):
+        raise SystemExit("the engine threads do not end")
+
+
+if __name__ == "__main__":
+    main()

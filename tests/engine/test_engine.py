@@ -1,0 +1,232 @@
+"""The engine on real interfaces: beats, link events, programs, announcements, memory.
+
+Judged from outside: an AF_PACKET observer in the switch, the kernel's address table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastvrrp import _core
+from fastvrrp.lab.network import Network, Node, wait_for
+from fastvrrp.lab.sniffer import Sniffer
+
+pytestmark = pytest.mark.netns
+WORKER = str(Path(__file__).parent / "engine_worker.py")
+NS = 1_000_000_000
+
+
+class Worker:
+    """engine_worker.py in a node, its events collected."""
+
+    def __init__(self, node: Node, **what: object) -> None:
+        defaults = {
+            "interface": "eth0",
+            "mac": node.mac(),
+            "source": node.ipv4(),
+            "vrid": 51,
+            "priority": 200,
+            "advert_int_ms": 100,
+            "vip": "10.0.0.100",
+        }
+        self.process = node.call(
+            subprocess.Popen,
+            [sys.executable, WORKER, json.dumps(defaults | what)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[dict] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def say(self, command: str) -> None:
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def states(self, slot: int = 0) -> list[int]:
+        return [e["b"] for e in self.lines if e.get("kind") == _core.EV_STATE and e["slot"] == slot]
+
+    def ask(self, command: str) -> object:
+        """Say a command that is answered by a line with one key."""
+        before = len(self.lines)
+        self.say(command)
+        wait_for(lambda: any(len(x) == 1 for x in self.lines[before:]), 10, command)
+        return next(iter(next(x for x in self.lines[before:] if len(x) == 1).values()))
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.say("stop")
+            self.process.wait(10)
+        self.process.stdin.close()
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with Network(routers=2, clients=0) as made:
+        yield made
+
+
+def start(network: Network, name: str = "r1", **what: object) -> Worker:
+    return Worker(network[name], **what)
+
+
+def test_adverts_keep_their_beat_while_python_burns_the_gil(network: Network) -> None:
+    """RFC 9568 6.4.3: an advert every Advertisement_Interval, whatever the process does besides.
+
+    A peer that misses three adverts (30 ms) would take over: no gap may reach that.
+    """
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network, advert_int_ms=10, rt_priority=20)
+        try:
+            first = sniffer.wait_advert(vrid=51, port=network.port("r1"))
+            time.sleep(0.5)
+            worker.say("hog 5")
+            time.sleep(5.5)
+            times = [a.time_ns for a in sniffer.adverts(vrid=51, since_ns=first.time_ns)]
+        finally:
+            worker.close()
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert times[-1] - times[0] > 5 * NS
+    assert max(gaps) < 30_000_000
+    # the phase is kept: as many adverts as intervals, not one fewer per late turn
+    assert len(times) >= (times[-1] - times[0]) // 10_000_000 - 2
+
+
+def test_link_down_and_up_without_python(network: Network) -> None:
+    """Carrier lost: the address goes; carrier back: BACKUP, then MASTER."""
+    worker = start(network)
+    node = network["r1"]
+    try:
+        wait_for(lambda: "10.0.0.100" in node.addresses(), 5, "address")
+        worker.say("hog 1.5")  # nobody reads events meanwhile
+        network.unplug("r1")
+        wait_for(lambda: "10.0.0.100" not in node.addresses(), 1.2, "address gone")
+        network.plug("r1")
+        wait_for(lambda: "10.0.0.100" in node.addresses(), 5, "address back")
+        wait_for(lambda: len(worker.states()) == 5, 5, "events")
+        assert worker.states() == [
+            _core.BACKUP,
+            _core.MASTER,
+            _core.FAULT,
+            _core.BACKUP,
+            _core.MASTER,
+        ]
+    finally:
+        worker.close()
+
+
+def test_stop_says_priority_zero_and_takes_the_address_away(network: Network) -> None:
+    """RFC 9568 6.4.3 Shutdown."""
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network)
+        wait_for(lambda: "10.0.0.100" in network["r1"].addresses(), 5, "address")
+        worker.close()
+        sniffer.wait_advert(vrid=51, port=network.port("r1"), priority=0)
+        zeros = [a for a in sniffer.adverts(vrid=51) if a.priority == 0]
+        assert len(zeros) == 1
+        assert sniffer.adverts(vrid=51)[-1].priority == 0
+    assert "10.0.0.100" not in network["r1"].addresses()
+
+
+def test_announces_after_the_kernel_has_the_address(network: Network) -> None:
+    """RFC 9568 6.4.2: advert first, then the gratuitous ARPs, `repeat` of them."""
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network, repeat=3)
+        try:
+            wait_for(lambda: len(sniffer.announcements("10.0.0.100")) == 3, 5, "GARPs")
+            first = sniffer.adverts(vrid=51)[0]
+            assert all(g.time_ns > first.time_ns for g in sniffer.announcements("10.0.0.100"))
+            assert sniffer.announcements("10.0.0.100")[0].mac == network["r1"].mac()
+            network["r1"].delete_address("10.0.0.100", 32)
+            worker.say("replay 0")
+            wait_for(lambda: "10.0.0.100" in network["r1"].addresses(), 5, "replayed")
+            wait_for(lambda: len(sniffer.announcements("10.0.0.100")) == 6, 5, "GARPs again")
+        finally:
+            worker.close()
+
+
+def test_announcements_are_paced(network: Network) -> None:
+    """vrrp_garp_interval: the gap between gratuitous ARPs of one interface, over all instances."""
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network, repeat=3, count=4, garp_interval_ns=20_000_000)
+        try:
+
+            def seen() -> list[int]:
+                vips = [f"10.0.0.{100 + k}" for k in range(4)]
+                return sorted(g.time_ns for v in vips for g in sniffer.announcements(v))
+
+            wait_for(lambda: len(seen()) == 12, 5, "12 paced GARPs")
+            times = seen()
+            # never closer than the interval, but for the receiver's own jitter
+            assert min(b - a for a, b in itertools.pairwise(times)) > 15_000_000
+        finally:
+            worker.close()
+
+
+def test_reconfiguration_returns_its_memory(network: Network) -> None:
+    """Displaced configuration is freed once nobody plays it: 2000 commits of 100 instances."""
+    worker = start(network, count=100)
+    try:
+        wait_for(lambda: len(worker.states(99)) == 2, 10, "masters")
+        worker.say("recommit 200")
+        before = worker.ask("memory")
+        worker.say("recommit 1800")
+        after = worker.ask("memory")
+        assert after - before < 2000
+        counters = worker.ask("counters")
+        assert counters["illegal_transitions"] == counters["actions_lost"] == 0
+        assert worker.states(50) == [_core.BACKUP, _core.MASTER]
+    finally:
+        worker.close()
+
+
+def test_a_refused_address_is_never_announced_and_tried_again(network: Network) -> None:
+    """Never announce an address not held (RFC 9568 8.1.2): no GARP, EV_PLAYED, retry."""
+    node = network["r1"]
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network, vip_ifindex=9999)  # no such interface
+        try:
+            sniffer.wait_advert(vrid=51, port=network.port("r1"))
+            wait_for(
+                lambda: len([e for e in worker.lines if e.get("kind") == _core.EV_PLAYED]) >= 3,
+                5,
+                "refusals",
+            )
+            assert sniffer.announcements("10.0.0.100") == []
+            assert "10.0.0.100" not in node.addresses()
+        finally:
+            worker.close()
+
+
+def test_two_engines_elect_and_fail_over(network: Network) -> None:
+    """RFC 9568 6.4: higher priority is master; when it is killed the other
+    takes over after three intervals and its skew."""
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        better = start(network, "r1", priority=200)
+        other = start(network, "r2", priority=100)
+        try:
+            network.wait_holder("10.0.0.100", "r1")
+            better.process.kill()
+            better.process.wait()
+            last = sniffer.adverts(vrid=51, port=network.port("r1"))[-1]
+            first = sniffer.wait_advert(vrid=51, port=network.port("r2"), since_ns=last.time_ns)
+            down_ns = 3 * 100_000_000 + (256 - 100) * 100_000_000 // 256
+            assert first.time_ns - last.time_ns >= down_ns - 2_000_000
+            wait_for(lambda: "10.0.0.100" in network["r2"].addresses(), 2, "takeover")
+        finally:
+            better.process.stdin.close()
+            other.close()
