@@ -159,3 +159,13 @@ def test_primary_source_prefers_primary_and_usable_addresses() -> None:
 )
 def test_kernels_that_keep_the_mark(release: str, marks: bool) -> None:
     assert kernel_marks_addresses(release) is marks
+
+
+def test_the_applier_takes_our_programs() -> None:
+    """The compiled core and this package mean the same by their constants."""
+    from fastvrrp import _core
+    from fastvrrp.net.addresses import delete_address
+
+    assert (wire.OK_EXIST, wire.OK_GONE) == (_core.OK_EXIST, _core.OK_GONE)
+    request = delete_address(AddressKey(2, 4, b"\x0a\0\0\x01", 32))
+    assert request in _core.pack_program([(request, wire.OK_GONE)])

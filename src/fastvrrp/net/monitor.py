@@ -9,12 +9,10 @@ converges because none is missing and the last one about an object states what i
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +30,7 @@ from fastvrrp.net.objects import (
     decode_rule,
 )
 from fastvrrp.net.observed import Observed
+from fastvrrp.net.route_filter import attach_route_filter
 from fastvrrp.net.rtnl import (
     NO_SUCH_FAMILY,
     RtnlSocket,
@@ -52,7 +51,6 @@ GROUPS = (
     wire.RTNLGRP_IPV6_RULE,
 )
 _NETLINK_ADD_MEMBERSHIP = 1
-_SO_ATTACH_FILTER = 26
 _RECEIVE_BUFFER = 32 << 20
 _MESSAGE_BUFFER = 1 << 17
 _DATAGRAMS_PER_TURN = 256  # then other callbacks get their turn
@@ -61,42 +59,6 @@ _RETRY_S = 0.02
 _RESCAN_DELAY_S = 0.05  # gathers the many events of one change into one dump
 _ANSWER_TIMEOUT_S = 10.0
 _ALL = frozenset(("links", "addresses", "routes", "rules"))
-
-
-def _route_filter() -> bytes:
-    """A classic BPF program that lets through every message but foreign routes.
-
-    A router with a full table sees thousands of route changes per second; only those with our
-    protocol number concern us, and those that replace a route, because the replaced one may be
-    ours and is not mentioned. BPF loads words in network order, netlink is in host order.
-    """
-
-    def swapped(value: int) -> int:
-        return socket.htons(value)
-
-    ld_h, ld_b, jeq, jset, ret = 0x28, 0x30, 0x15, 0x45, 0x06
-    accept, drop = 0xFFFFFFFF, 0
-    code = (
-        (ld_h, 0, 0, 4),  # nlmsg_type
-        (jeq, 1, 0, swapped(wire.RTM_NEWROUTE)),
-        (jeq, 0, 4, swapped(wire.RTM_DELROUTE)),
-        (ld_b, 0, 0, wire.HEADER_SIZE + 5),  # rtm_protocol
-        (jeq, 2, 0, wire.PROTOCOL),
-        (ld_h, 0, 0, 6),  # nlmsg_flags
-        (jset, 0, 1, swapped(wire.NLM_F_REPLACE)),
-        (ret, 0, 0, accept),
-        (ret, 0, 0, drop),
-    )
-    return b"".join(struct.pack("=HBBI", *line) for line in code)
-
-
-def attach_route_filter(sock: socket.socket) -> None:
-    """Raises OSError."""
-    program = _route_filter()
-    buffer = ctypes.create_string_buffer(program)
-    # struct sock_fprog: unsigned short, padding, pointer
-    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
 def _nothing(*_: object) -> None:
