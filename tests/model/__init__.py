@@ -1,0 +1,1 @@
+"""An independent model of the protocol, the oracle of the property tests."""
