@@ -17,7 +17,7 @@ from fastvrrp.lab.network import Network, Node
 from fastvrrp.lab.probe import Prober
 from fastvrrp.lab.sniffer import Advert, Sniffer
 from fastvrrp.lab.watch import AddressWatch
-from keepalived_text import VIP, block, config, instance
+from keepalived_text import VIP
 
 MS = 1_000_000
 NS = 1_000_000_000
@@ -25,9 +25,6 @@ NS = 1_000_000_000
 VIP1 = "198.51.100.100"  # in the second LAN
 VIP6 = "2001:db8::100"
 VIP6_LINK_LOCAL = "fe80::100"
-
-
-__all__ = ["VIP", "block", "config", "instance"]  # for the scenarios, beside what is below
 
 
 def now_ns() -> int:

@@ -7,7 +7,9 @@ import statistics
 import time
 
 import pytest
-from interop_scene import MS, NS, VIP, Scene, config, instance, now_ns
+from interop_scene import MS, NS, Scene, now_ns
+
+from keepalived_text import VIP, config, instance
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 

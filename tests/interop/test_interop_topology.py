@@ -5,18 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from interop_scene import (
-    MS,
-    VIP,
-    VIP1,
-    VIP6,
-    VIP6_LINK_LOCAL,
-    Scene,
-    block,
-    config,
-    instance,
-    now_ns,
-)
+from interop_scene import MS, VIP1, VIP6, VIP6_LINK_LOCAL, Scene, now_ns
+
+from keepalived_text import VIP, block, config, instance
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 

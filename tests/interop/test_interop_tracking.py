@@ -8,16 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from interop_scene import (
-    MS,
-    NS,
-    VIP,
-    Scene,
-    block,
-    config,
-    instance,
-    now_ns,
-)
+from interop_scene import MS, NS, Scene, now_ns
+
+from keepalived_text import VIP, block, config, instance
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 

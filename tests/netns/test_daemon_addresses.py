@@ -1,0 +1,198 @@
+"""The daemon and the kernel's addresses, routes and rules: what appears, returns and goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from netns_tools import World, now_ns
+
+from fastvrrp.lab.daemons import process_tree
+from fastvrrp.lab.network import wait_for
+from fastvrrp.lab.probe import Prober
+from keepalived_text import VIP, block, config, instance
+
+pytestmark = pytest.mark.netns
+
+MS = 1_000_000
+NS = 1_000_000_000
+
+
+def test_options_of_addresses(world: World) -> None:
+    """virtual_ipaddress with prefix, device, label, scope, broadcast; _excluded ones are held
+    but not advertised (keepalived)."""
+    vips = (
+        f"{VIP}/25 brd 192.0.2.127 dev eth0 label eth0:vip",
+        "198.51.100.100/32 dev eth1 scope link",
+    )
+    excluded = block("virtual_ipaddress_excluded", "192.0.2.101/24", "2001:db8::101/64 dev eth1")
+    world.start(config(instance(excluded, vips=vips)))
+    wait_for(lambda: world.shown("2001:db8::101"), 2, "all addresses")
+    first = world.shown(VIP)
+    assert first is not None
+    assert (first["prefixlen"], first["dev"], first["label"]) == (25, "eth0", "eth0:vip")
+    assert first["broadcast"] == "192.0.2.127"
+    second = world.shown("198.51.100.100")
+    assert second is not None
+    assert (second["prefixlen"], second["dev"], second["scope"]) == (32, "eth1", "link")
+    plain = world.shown("192.0.2.101")
+    assert plain is not None
+    assert (plain["prefixlen"], plain["dev"], plain["scope"]) == (24, "eth0", "global")
+    six = world.shown("2001:db8::101")
+    assert six is not None
+    assert (six["prefixlen"], six["dev"]) == (64, "eth1")
+    assert "tentative" not in six
+    world.await_adverts(1)
+    assert world.sniffer.adverts(vrid=51)[-1].addresses == (VIP, "198.51.100.100")
+
+    assert world.daemon.stop() == 0
+    for address in (VIP, "198.51.100.100", "192.0.2.101", "2001:db8::101"):
+        assert world.shown(address) is None
+
+
+def test_stop_says_goodbye_once(world: World) -> None:
+    """RFC 9568 6.4.3 Shutdown: one advert with priority 0, addresses removed, exit status 0."""
+    world.start(config(instance(priority=100)))
+    stop = now_ns()
+    assert world.daemon.stop() == 0
+    after = world.sniffer.adverts(vrid=51, since_ns=stop)
+    assert [a.priority for a in after if a.priority == 0] == [0]
+    assert after[-1].priority == 0
+    assert world.shown(VIP) is None
+
+
+def await_announcement(world: World, since_ns: int) -> None:
+    wait_for(lambda: world.sniffer.announcements(VIP, since_ns=since_ns), 1, "a gratuitous ARP")
+
+
+def test_deleted_address_comes_back(world: World) -> None:
+    """An address that somebody deletes is put back within 100 ms and announced; the router stays
+    master all the time."""
+    world.start(config(instance()))
+    world.await_adverts(2)
+    for _ in range(3):
+        begin = now_ns()
+        world.router.delete_address(VIP, 24)
+        wait_for(lambda: world.shown(VIP), 1, "the address returns")
+        back = [e.time_ns for e in world.addresses.events(VIP) if e.added][-1]
+        assert back - begin < 100 * MS
+        await_announcement(world, begin)
+        world.await_adverts(2)
+        assert all(a.priority for a in world.sniffer.adverts(vrid=51, since_ns=begin))
+        assert max(world.gaps_ns(vrid=51, since_ns=begin)) < 150 * MS
+
+
+def test_deleted_ipv6_address_comes_back(world: World) -> None:
+    vips = ("fe80::100/64", "2001:db8::100/64")
+    world.daemon.start(config(instance(vips=vips)))
+    world.network.wait_holder("2001:db8::100", "r1")
+    begin = now_ns()
+    world.router.delete_address("2001:db8::100", 64)
+    wait_for(lambda: world.shown("2001:db8::100"), 1, "the address returns")
+    back = [e.time_ns for e in world.addresses.events("2001:db8::100") if e.added][-1]
+    assert back - begin < 100 * MS
+
+
+def test_leftovers_of_a_crash_are_removed(world: World) -> None:
+    """After kill -9 of everything the next start removes what had been left, before it is master
+    again, and nothing else."""
+    world.start(config(instance()))
+    world.daemon.kill()
+    assert world.shown(VIP) is not None
+    world.router.addr("add", index=world.router.index("eth0"), address="192.0.2.55", prefixlen=24)
+    # With this interval it could not be master before half a minute has passed.
+    world.start(config(instance(advert_int=10)), vip=None)
+    wait_for(lambda: world.shown(VIP) is None, 3, "the leftover goes")
+    assert world.shown("192.0.2.55") is not None
+    assert world.shown(world.router.ipv4()) is not None
+
+
+def test_death_of_the_vrrp_process(world: World) -> None:
+    """The supervisor cleans up at once after its child: priority 0, address removed; then a new
+    child takes over again."""
+    world.start(config(instance(priority=150)))
+    child = process_tree(world.daemon.pid)[-1]
+    assert child != world.daemon.pid
+    begin = now_ns()
+    os.kill(child, signal.SIGKILL)
+    goodbye = world.sniffer.wait_advert(vrid=51, port="r1-0", priority=0, since_ns=begin)
+    assert goodbye.time_ns - begin < 300 * MS
+    wait_for(lambda: [e for e in world.addresses.events(VIP) if not e.added], 2, "the address goes")
+    again = world.sniffer.wait_advert(vrid=51, port="r1-0", priority=150, since_ns=begin)
+    assert again.time_ns - begin < 5 * NS
+    world.network.wait_holder(VIP, "r1")
+    assert world.daemon.alive
+
+
+def test_routes_and_rules(world: World) -> None:
+    """virtual_routes and virtual_rules come with mastership and go with it (keepalived)."""
+    routes = block(
+        "virtual_routes",
+        "203.0.113.0/24 via 192.0.2.2 dev eth0 table 100 metric 7",
+        f"default via 198.51.100.2 dev eth1 src {VIP} table 101",
+        "blackhole 203.0.113.128/25",
+    )
+    rules = block("virtual_rules", "from 192.0.2.64/26 table 100 preference 500")
+    world.start(config(instance(routes, rules)))
+
+    def table(number: str) -> list[dict[str, object]]:
+        return list(
+            json.loads(world.router.run("ip", "-j", "route", "show", "table", number) or "[]")
+        )
+
+    def rule() -> list[dict[str, object]]:
+        shown = json.loads(world.router.run("ip", "-j", "rule", "show"))
+        return [r for r in shown if r["priority"] == 500]
+
+    wait_for(lambda: rule() and table("101"), 2, "routes and rules")
+    (route,) = table("100")
+    assert (route["dst"], route["gateway"], route["metric"]) == (
+        "203.0.113.0/24",
+        "192.0.2.2",
+        7,
+    )
+    (default,) = table("101")
+    assert (default["dst"], default["prefsrc"], default["dev"]) == ("default", VIP, "eth1")
+    assert [r["dst"] for r in table("main") if r.get("type") == "blackhole"] == ["203.0.113.128/25"]
+    assert (rule()[0]["src"], rule()[0]["table"]) == ("192.0.2.64", "100")
+
+    assert world.daemon.stop() == 0
+    assert rule() == []
+    assert "203.0.113" not in world.router.run("ip", "route", "show", "table", "all")
+
+
+def test_no_accept(world: World) -> None:
+    """RFC 9568 6.1 Accept_Mode false: the address resolves, packets to it are dropped; in front
+    of the router's own address nothing changes."""
+    world.start(config(instance("no_accept")))
+    with (
+        Prober(world.client, VIP) as virtual,
+        Prober(world.client, world.router.ipv4()) as own,
+    ):
+        wait_for(lambda: len(own.answers()) > 20, 5, "answers of the router itself")
+        assert virtual.answers() == []
+    neighbours = json.loads(world.client.run("ip", "-j", "neigh", "show", VIP))
+    assert neighbours[0]["lladdr"] == world.router.mac()
+    assert world.daemon.stop() == 0
+    assert VIP not in world.router.run("nft", "list", "ruleset")
+
+
+def test_garp_settings(world: World) -> None:
+    """garp_master_repeat, _delay, _refresh and _refresh_repeat count as configured (keepalived)."""
+    settings = (
+        "garp_master_repeat 2",
+        "garp_master_delay 1",
+        "garp_master_refresh 2",
+        "garp_master_refresh_repeat 3",
+    )
+    begin = now_ns()
+    world.start(config(instance(*settings)))
+    master = world.sniffer.wait_advert(vrid=51, port="r1-0", since_ns=begin).time_ns
+    time.sleep(4.6)
+    found = [(a.time_ns - master) / NS for a in world.sniffer.announcements(VIP, since_ns=begin)]
+    bursts = [[t for t in found if at - 0.3 < t < at + 0.5] for at in (0, 1, 2, 4)]
+    assert [len(burst) for burst in bursts] == [2, 2, 3, 3]
+    assert len(found) == 10
