@@ -1,0 +1,215 @@
+"""Tracked files with real inotify."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from track_helpers import Run, until
+
+from fastvrrp.config import model
+from fastvrrp.track import file as file_module
+from fastvrrp.track.file import FileWatcher, initialise, parse, read_value
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"5", 5),
+        (b"-12\n", -12),
+        (b"+7\n", 7),
+        (b" \t 0x1F rest", 31),
+        (b"-0X10", -16),
+        (b"010", 8),
+        (b"08", 0),
+        (b"0", 0),
+        (b"12abc", 12),
+        (b"", None),
+        (b"\n", None),
+        (b"abc", None),
+        (b"--1", None),
+        (b"99999999999999999999", 2**31 - 1),
+    ],
+)
+def test_parse(content: bytes, value: int | None) -> None:
+    assert parse(content) == value
+
+
+@given(st.integers(-(2**31) + 1, 2**31 - 1))
+def test_parse_reads_what_was_written(value: int) -> None:
+    assert parse(f"{value}\n".encode()) == value
+    assert parse(f"{value:#x}".encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_parse_survives_anything(content: bytes) -> None:
+    value = parse(content)
+    assert value is None or abs(value) <= 2**31 - 1
+
+
+def test_values_of_what_is_no_ordinary_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_value(str(tmp_path / "missing")) == 0
+    assert not caplog.records
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "text").write_text("hello")
+    for name in ("fifo", "text"):
+        assert read_value(str(tmp_path / name)) == 0
+    assert read_value(str(tmp_path)) == 0
+    assert len(caplog.records) == 3
+
+
+def test_init_file(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    initialise(model.TrackFile(name="f", file=str(path)))
+    assert not path.exists()
+    initialise(model.TrackFile(name="f", file=str(path), init_value=12))
+    assert read_value(str(path)) == 12
+    assert path.stat().st_mode & 0o137 == 0
+    initialise(model.TrackFile(name="f", file=str(path), init_value=13))
+    assert read_value(str(path)) == 12
+    initialise(model.TrackFile(name="f", file=str(path), init_value=-1, init_overwrite=True))
+    assert read_value(str(path)) == -1
+
+
+@pytest.mark.parametrize("link", ["symbolic", "dangling", "hard"])
+def test_init_file_follows_no_link(
+    tmp_path: Path, link: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = tmp_path / "victim"
+    path = tmp_path / "f"
+    if link != "dangling":
+        victim.write_text("precious")
+    if link == "hard":
+        path.hardlink_to(victim)
+    else:
+        path.symlink_to(victim)
+    initialise(model.TrackFile(name="f", file=str(path), init_value=1, init_overwrite=True))
+    assert (victim.read_text() if victim.exists() else None) == (
+        None if link == "dangling" else "precious"
+    )
+    assert len(caplog.records) == 1
+
+
+class Watched:
+    """A watcher with the log of what it told."""
+
+    def __init__(self, *paths: Path) -> None:
+        self.log: list[tuple[str, int]] = []
+        definitions = [model.TrackFile(name=path.name, file=str(path)) for path in paths]
+        self.watcher = FileWatcher(definitions, self.changed)
+
+    def changed(self, name: str) -> None:
+        self.log.append((name, self.watcher.value(name)))
+
+
+def test_write_move_delete(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_module, "LOOK_PERIOD_S", 60.0)  # inotify alone must do
+    path = tmp_path / "f"
+    path.write_text("1")
+
+    async def scene() -> None:
+        watched = Watched(path)
+        assert watched.watcher.value("f") == 1
+        watched.watcher.start()
+        with path.open("w") as stream:
+            stream.write("2")
+            stream.flush()
+            await asyncio.sleep(0.05)
+            assert watched.log == []  # not before it is closed
+        await until(lambda: watched.log == [("f", 2)])
+        (tmp_path / "new").write_text("3")
+        (tmp_path / "new").rename(path)
+        await until(lambda: watched.log[1:] == [("f", 3)])
+        path.unlink()
+        await until(lambda: watched.log[2:] == [("f", 0)])
+        path.write_text("-4")
+        await until(lambda: watched.log[3:] == [("f", -4)])
+        path.rename(tmp_path / "elsewhere")
+        await until(lambda: watched.log[4:] == [("f", 0)])
+        await watched.watcher.stop()
+
+    run(scene())
+
+
+def test_neighbours_do_not_matter(run: Run, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+
+    async def scene() -> None:
+        watched = Watched(one, two)
+        watched.watcher.start()
+        (tmp_path / "other").write_text("9")
+        two.write_text("2")
+        await until(lambda: watched.log == [("two", 2)])
+        assert watched.watcher.value("one") == 0
+        assert [s["watched"] for s in watched.watcher.status()] == [True, True]
+        await watched.watcher.stop()
+
+    run(scene())
+
+
+def test_directory_that_comes_and_goes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "LOOK_PERIOD_S", 0.05)
+    directory = tmp_path / "later"
+    path = directory / "f"
+
+    async def scene() -> None:
+        watched = Watched(path)
+        watched.watcher.start()
+        directory.mkdir()
+        path.write_text("5")
+        await until(lambda: watched.log == [("f", 5)])
+        path.unlink()
+        directory.rmdir()
+        await until(lambda: watched.log[1:] == [("f", 0)])
+        directory.mkdir()
+        path.write_text("6")
+        await until(lambda: watched.log[2:] == [("f", 6)])
+        directory.rename(tmp_path / "gone")
+        await until(lambda: watched.log[3:] == [("f", 0)])
+        await watched.watcher.stop()
+
+    run(scene())
+
+
+def test_change_behind_a_symbolic_link(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "LOOK_PERIOD_S", 0.05)
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    (real / "f").write_text("1")
+    link = tmp_path / "f"
+    link.symlink_to(real / "f")
+
+    async def scene() -> None:
+        watched = Watched(link)
+        watched.watcher.start()
+        (real / "f").write_text("8")
+        await until(lambda: watched.log == [("f", 8)])
+        await watched.watcher.stop()
+
+    run(scene())
+
+
+def test_redefine_follows_other_files(run: Run, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    two.write_text("2")
+
+    async def scene() -> None:
+        watched = Watched(one)
+        watched.watcher.start()
+        await watched.watcher.redefine([model.TrackFile(name="two", file=str(two), init_value=9)])
+        assert watched.watcher.value("two") == 2
+        two.write_text("3")
+        await until(lambda: watched.log == [("two", 3)])
+        await watched.watcher.stop()
+
+    run(scene())
