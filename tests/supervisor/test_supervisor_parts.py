@@ -1,0 +1,262 @@
+"""The supervisor's small parts: sd_notify, logging, run directory, orphans."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fastvrrp.supervisor import logs
+from fastvrrp.supervisor.process import Orphans, describe_code
+from fastvrrp.supervisor.rundir import RunDirError, acquire
+from fastvrrp.supervisor.sdnotify import Notifier
+
+# ---------------------------------------------------------------------- sd_notify
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_notify_messages(tmp_path: Path, abstract: bool) -> None:
+    name = f"@fastvrrp-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(name.replace("@", "\0") if abstract else name)
+    receiver.settimeout(5)
+    environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}
+    notifier = Notifier(environ)
+    assert environ == {}, "children must not believe they are the service"
+    assert notifier.watchdog_s == 15.0
+    notifier.ready("2 instances")
+    notifier.status("2 instances")  # unchanged: not sent
+    notifier.status("1\ninstance")
+    notifier.reloading()
+    notifier.stopping()
+    notifier.watchdog()
+    notifier.error(1)
+    got = [receiver.recv(1000).decode() for _ in range(6)]
+    assert got[:2] == ["READY=1\nSTATUS=2 instances", "STATUS=1 instance"]
+    first, second = got[2].splitlines()
+    assert first == "RELOADING=1"
+    key, _, value = second.partition("=")
+    assert key == "MONOTONIC_USEC"
+    assert abs(int(value) - time.monotonic_ns() // 1000) < 1_000_000
+    assert got[3:] == ["STOPPING=1", "WATCHDOG=1", "ERRNO=1"]
+    receiver.close()
+    notifier.status("systemd is gone, which is no reason to fail")
+    notifier.close()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "relative"}, {"WATCHDOG_USEC": "1000"}],
+)
+def test_without_systemd_nothing_happens(environ: dict[str, str]) -> None:
+    notifier = Notifier(environ)
+    notifier.ready("x")
+    assert not notifier.active
+    assert notifier.watchdog_s is None
+
+
+@pytest.mark.parametrize(("pid", "usec"), [("1", "1000"), ("", "0"), ("", "soon")])
+def test_a_watchdog_that_is_not_ours(pid: str, usec: str) -> None:
+    environ = {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
+    notifier = Notifier(environ)
+    assert notifier.watchdog_s is None
+    notifier.close()
+
+
+# ---------------------------------------------------------------------- logging
+
+
+def logged(form: str, *, journal: bool = False) -> str:
+    stream = io.StringIO()
+    formatter = (
+        logs.JsonFormatter("vrrp")
+        if form == "json"
+        else logs.TextFormatter("vrrp", journal=journal)
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logger = logging.Logger("fastvrrp.test")
+    logger.addHandler(handler)
+    logger.warning("(%s) two\nlines", "V1")
+    return stream.getvalue()
+
+
+def test_text_has_time_and_level() -> None:
+    text = logged("text")
+    assert text.endswith(" vrrp warning: (V1) two\nlines\n")
+    time.strptime(text[:19], "%Y-%m-%d %H:%M:%S")
+
+
+def test_journal_lines_have_a_priority_each() -> None:
+    assert logged("text", journal=True) == "<4>vrrp: (V1) two\n<4>vrrp: lines\n"
+
+
+def test_json_is_one_object_per_line() -> None:
+    (line,) = logged("json").splitlines()
+    record = json.loads(line)
+    assert record["message"] == "(V1) two\nlines"
+    assert (record["level"], record["process"]) == ("warning", "vrrp")
+    assert record["time"].endswith("Z")
+
+
+def test_journal_is_recognised_by_its_inode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "stream").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert logs.under_journal(stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + 1}")
+        assert not logs.under_journal(stream), "a terminal opened from a service"
+        monkeypatch.setenv("JOURNAL_STREAM", "nonsense")
+        assert not logs.under_journal(stream)
+
+
+def test_rate_limit_by_cause() -> None:
+    now = [0.0]
+    lines: list[str] = []
+    logger = logging.Logger("test")
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    limit = logs.RateLimit(logger, burst=2, interval_s=60, clock=lambda: now[0])
+    logged = [limit.log("bad checksum", logging.WARNING, "from %d", n) for n in range(1000)]
+    assert logged[:2] == [True, True]
+    assert not any(logged[2:])
+    assert limit.log("bad length", logging.WARNING, "other causes are not silenced")
+    now[0] = 61.0
+    assert limit.log("bad checksum", logging.WARNING, "from %d", 1000)
+    assert lines == [
+        "from 0",
+        "from 1",
+        "other causes are not silenced",
+        "998 more like this in the last 61 s: bad checksum",
+        "from 1000",
+    ]
+
+
+def test_rate_limit_has_bounded_memory() -> None:
+    limit = logs.RateLimit(logging.Logger("test"), causes=4)
+    for number in range(1000):
+        limit.log(f"cause {number}", logging.DEBUG, "x")
+    assert len(limit._windows) == 4
+
+
+# ---------------------------------------------------------------------- run directory
+
+
+def test_run_directory_is_private_and_exclusive(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "run"
+    first = acquire(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o750
+    with pytest.raises(RunDirError, match=f"already running in {path} .process {os.getpid()}"):
+        acquire(path)
+    first.release()
+    acquire(path).release()
+
+
+def test_run_directory_that_others_can_write(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(RunDirError, match="written by everybody"):
+        acquire(path)
+
+
+def test_run_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunDirError, match="not a directory"):
+        acquire(tmp_path / "run")
+
+
+def test_a_planted_lock_link_is_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.mkdir(mode=0o750)
+    (tmp_path / "precious").write_text("precious")
+    (path / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunDirError, match="cannot use"):
+        acquire(path)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_lock_left_to_a_child_is_waited_for(tmp_path: Path) -> None:
+    run_dir = acquire(tmp_path)
+    child = subprocess.Popen(["sleep", "0.3"], pass_fds=(run_dir.lock,))
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
+    (tmp_path / "lock").write_text(dead.stdout)  # the holder is gone, its child is not
+    run_dir.release()
+    before = time.monotonic()
+    with pytest.raises(RunDirError, match="a child of it still uses"):
+        acquire(tmp_path, patience_s=0.05)
+    acquire(tmp_path).release()
+    assert 0.1 < time.monotonic() - before < 3
+    child.wait()
+
+
+def test_files_are_replaced_not_followed(tmp_path: Path) -> None:
+    run_dir = acquire(tmp_path / "run")
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (run_dir.path / "dump").symlink_to(precious)
+    run_dir.write("dump", b"new")
+    assert precious.read_text() == "precious"
+    assert (run_dir.path / "dump").read_bytes() == b"new"
+    assert stat.S_IMODE((run_dir.path / "dump").stat().st_mode) & 0o137 == 0
+    run_dir.release()
+
+
+# ---------------------------------------------------------------------- orphans
+
+
+def test_orphans_are_collected_and_owned_processes_are_not() -> None:
+    now = [0.0]
+    owned = subprocess.Popen(["true"])
+    stranger = subprocess.Popen(["true"])
+    running = subprocess.Popen(["sleep", "60"])
+    try:
+        orphans = Orphans(lambda: {owned.pid}, grace_s=5.0, clock=lambda: now[0])
+        for pid in (owned.pid, stranger.pid):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert orphans.sweep() == [], "an owner gets time"
+        now[0] = 4.9
+        assert orphans.sweep() == []
+        now[0] = 5.0
+        assert orphans.sweep() == [stranger.pid]
+        assert orphans.sweep() == []
+        assert owned.wait() == 0
+    finally:
+        running.kill()
+        running.wait()
+        stranger.returncode = 0  # collected behind Popen's back
+
+
+def test_ends_in_words() -> None:
+    assert describe_code(3) == "exit status 3"
+    assert describe_code(-signal.SIGSEGV) == "killed by SIGSEGV"
+    assert describe_code(-64) in ("killed by SIGRTMAX", "killed by signal 64")
+    assert describe_code(-77) == "killed by signal 77"
+
+
+def test_a_child_without_a_parent_does_not_start() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from fastvrrp.supervisor.link import adopt\n"
+            "adopt(['--channel=0', '--scripts=0', '--parent=1', '--run-dir=/'])",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "the supervisor is gone" in done.stderr
