@@ -1,4 +1,4 @@
-"""A slow, independent model of one router, written from RFC 9568, RFC 3768 and keepalived's behaviour.
+"""A slow, independent model of one router, from RFC 9568, RFC 3768 and keepalived's behaviour.
 
 It shares no code and no structure with the compiled core: dictionaries, sets of words, and one
 method per paragraph. The property tests run both side by side and compare state, effective

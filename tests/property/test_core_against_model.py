@@ -10,10 +10,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model.driver import MS, SECOND, VIP4, Driver, announced, instance, own, sent
-from model.vrrp_model import AWAIT, Config, Router
 
 from fastvrrp import _core
+from model.driver import MS, SECOND, VIP4, Driver, announced, instance, own, sent
+from model.vrrp_model import AWAIT, Config, Router
 
 OWN = 5  # last byte of this router's address
 LINKS = 3

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+from fastvrrp import _core
+from fastvrrp._core import RX_NAMES, encode_advert
 from model.driver import (
     MULTICAST4,
     MULTICAST6,
@@ -21,9 +24,6 @@ from model.driver import (
     own,
     sent,
 )
-
-from fastvrrp import _core
-from fastvrrp._core import RX_NAMES, encode_advert
 
 GLOBAL6 = bytes.fromhex("20010db8000000000000000000000001")
 

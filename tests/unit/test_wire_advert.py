@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model.driver import MULTICAST4, MULTICAST6, VIP4, VIP6, Driver, instance, own
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -27,6 +26,7 @@ from fastvrrp._core import (
     decode_advert,
     encode_advert,
 )
+from model.driver import MULTICAST4, MULTICAST6, VIP4, VIP6, Driver, instance, own
 
 OK, LENGTH, CHECKSUM = (RX_NAMES.index(n) for n in ("advert_rcvd", "length_err", "checksum_err"))
 SOURCE4 = own(2)

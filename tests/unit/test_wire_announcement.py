@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from model.driver import VIP4, VIP6
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from fastvrrp._core import build_announcement
+from model.driver import VIP4, VIP6
 
 MAC = bytes.fromhex("00005e00010a")
 MAC_TEXT = "00:00:5e:00:01:0a"
