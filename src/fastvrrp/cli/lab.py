@@ -99,11 +99,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(scene: Scene, *, hold: bool) -> bool:
-    """Play the scene, on a terminal with the live view, else as plain lines."""
+    """Play the scene: the live view where it fits the terminal, else plain lines."""
     from rich.console import Console
 
+    from fastvrrp.lab.view import HEIGHT, WIDTH
+
     console = Console(highlight=False)
-    play = _play_live if console.is_terminal else _play_plain
+    room = console.width >= WIDTH and console.height > HEIGHT
+    play = _play_live if console.is_terminal and room else _play_plain
     return play(scene, console, hold)
 
 

@@ -54,6 +54,11 @@ def privileged() -> bool:
     return False
 
 
+def in_user_namespace() -> bool:
+    """Whether this process is not in the machine's first user namespace."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
+
 def enter_user_namespace() -> None:
     """Become root of a user namespace of our own, so that network namespaces can be made.
 

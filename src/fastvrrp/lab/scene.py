@@ -7,6 +7,7 @@ another thread.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .daemons import KINDS, Daemon, Fastvrrp
+from .namespace import in_user_namespace
 from .network import LabError, Network, wait_for
 from .probe import Prober
 from .sniffer import Advert, Announcement, Frame, Sniffer
@@ -347,8 +349,11 @@ class Scene:
     def look_around(self) -> list[str]:
         """Commands that show more, to be typed in another terminal."""
         commands = []
+        enter = "nsenter"
+        if in_user_namespace():
+            enter += f" --user=/proc/{os.getpid()}/ns/user --preserve-credentials"
         for name in ("r1", "r2", "c1"):
-            commands.append(f"nsenter --net={self.network[name].path}   # a shell in {name}")
+            commands.append(f"{enter} --net={self.network[name].path}   # a shell in {name}")
         for daemon in self.daemons.values():
             if isinstance(daemon, Fastvrrp):
                 run_dir = daemon.run_dir

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .scene import MS, NS, PRIORITY, SLOT_NS, VIP, Line, Router, Scene
 
-WIDTH = 78
+WIDTH, HEIGHT = 78, 22  # of the whole picture
 SLOTS = 66  # of the time line
 LOG_LINES = 7
 COLOURS = {"r1": "cyan", "r2": "magenta", "client": "green", "failure": "bold red"}
