@@ -1,0 +1,475 @@
+"""The command line: help that teaches, suggestions, exit codes, and what the clients print."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastvrrp import __version__
+from fastvrrp.cli import events, main, reload, run, status
+from fastvrrp.cli.common import duration, milliseconds
+from fastvrrp.control.protocol import NOT_FOUND, ControlError
+from fastvrrp.control.server import ControlServer
+
+
+def fastvrrp(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastvrrp", *words], capture_output=True, text=True, timeout=30
+    )
+
+
+# ---------------------------------------------------------------------- help and errors
+
+
+def test_help_names_every_command_and_imports_none_of_them() -> None:
+    program = (
+        "import sys\n"
+        "from fastvrrp.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'uvloop', 'pyroute2', 'msgspec', 'rich', 'asyncio', 'fastvrrp._core'}\n"
+        "print('imported:', sorted(heavy & set(sys.modules)))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    for name in main.COMMANDS:
+        assert re.search(rf"^    {name} ", out, re.MULTILINE), name
+    assert "convert" not in out
+    assert "imported: []" in out
+
+
+@pytest.mark.parametrize("name", list(main.COMMANDS))
+def test_each_help_teaches_with_two_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main([name, "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: fastvrrp {name}")
+    _, _, examples = out.partition("examples:")
+    assert len(re.findall(rf"^ +(?:sudo )?fastvrrp {name}\b", examples, re.MULTILINE)) >= 2
+
+
+def test_clients_do_not_import_what_the_daemon_needs() -> None:
+    program = (
+        "import sys\n"
+        "from fastvrrp.cli.main import main\n"
+        "main(['status', '--run-dir', '/nonexistent'])\n"
+        "print(sorted({'uvloop', 'pyroute2', 'asyncio'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+    assert "no daemon is running at /nonexistent" in done.stderr
+
+
+def test_version() -> None:
+    done = fastvrrp("--version")
+    assert (done.returncode, done.stdout) == (0, f"fastvrrp {__version__}\n")
+
+
+def test_without_a_command_there_is_help() -> None:
+    done = fastvrrp()
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("stauts", "status"), ("relaod", "reload"), ("rnu", "run"), ("chek", "check")],
+)
+def test_did_you_mean(word: str, meant: str) -> None:
+    done = fastvrrp(word)
+    assert done.returncode == 2
+    assert f"unknown command '{word}'; did you mean `{meant}`?" in done.stderr
+
+
+def test_a_word_that_resembles_nothing() -> None:
+    done = fastvrrp("xyzzyx", "--json")
+    assert done.returncode == 2
+    assert "there are run, check, status" in done.stderr
+
+
+def test_convert_is_not_there_yet() -> None:
+    done = fastvrrp("convert", "x.conf")
+    assert done.returncode == 2
+    assert "there is no `convert`" in done.stderr
+
+
+def test_wrong_options_are_usage_errors() -> None:
+    done = fastvrrp("run", "--log-level", "loud")
+    assert done.returncode == 2
+    assert "'debug', 'info', 'warning', 'error'" in done.stderr
+
+
+def test_only_ipvs_says_that_nothing_would_run(tmp_path: Path) -> None:
+    done = fastvrrp("run", "--only", "ipvs", "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "nothing to run" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run, "NATIVE", tmp_path / "fastvrrp.yaml")
+    assert run.default_file() == Path("/etc/keepalived/keepalived.conf")
+    (tmp_path / "fastvrrp.yaml").write_text("")
+    assert run.default_file() == tmp_path / "fastvrrp.yaml"
+
+
+def test_run_refuses_a_bad_file(tmp_path: Path) -> None:
+    file = tmp_path / "bad.conf"
+    file.write_text("vrrp_instance V {\n    interfaec eth0\n}\n")
+    done = fastvrrp("run", "-f", str(file), "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert f"{file}:2:5: error: " in done.stderr
+
+
+def test_clean_without_a_run_directory_has_nothing_to_do(tmp_path: Path) -> None:
+    done = fastvrrp("clean", "--run-dir", str(tmp_path / "absent"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_clean_reports_a_journal_it_cannot_trust(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("nonsense")
+    (tmp_path / "journal").chmod(0o600)
+    done = fastvrrp("clean", "--run-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "not a journal" in done.stderr
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m fastvrrp run --help | head -c 1 >/dev/null",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+
+
+# ---------------------------------------------------------------------- against a daemon
+
+INSTANCE: dict[str, Any] = {
+    "name": "VI_1",
+    "state": "BACKUP",
+    "since": "2025-03-01T10:00:03.610Z",
+    "since_s": 1824.25,
+    "reason": "lower priority",
+    "transitions": 2,
+    "vrid": 51,
+    "family": 4,
+    "version": 2,
+    "interface": "eth0",
+    "base_priority": 150,
+    "effective_priority": 100,
+    "advert_int_ms": 1000.0,
+    "master_advert_int_ms": 1000.0,
+    "skew_time_ms": 414.0625,
+    "master_down_interval_ms": 3414.0625,
+    "master": {"address": "192.0.2.2", "priority": 120},
+    "source": "192.0.2.1",
+    "fault": [],
+    "addresses": [
+        {"address": "192.0.2.100/24", "dev": "eth0", "excluded": False, "present": False}
+    ],
+    "trackers": [
+        {
+            "kind": "script",
+            "name": "chk",
+            "weight": -50,
+            "up": False,
+            "effect": -50,
+            "detail": "exit status 1",
+        }
+    ],
+    "group": "G",
+    "counters": {"advert_rcvd": 7, "advert_sent": 0},
+}
+
+DAEMON: dict[str, Any] = {
+    "version": "0.1.0",
+    "pid": 812,
+    "started": "2025-03-01T10:00:00.000Z",
+    "uptime_s": 7300.0,
+    "run_dir": "/run/fastvrrp",
+    "configuration": {"file": "/etc/x.conf", "files": [], "loaded": None, "epoch": 3},
+    "last_reload": None,
+    "vrrp": {
+        "state": "running",
+        "pid": 813,
+        "restarts": 0,
+        "last_exit": None,
+        "next_start_s": None,
+        "detail": "",
+    },
+}
+
+STATUS: dict[str, Any] = {
+    "daemon": DAEMON,
+    "instances": [INSTANCE],
+    "groups": [{"name": "G", "state": "BACKUP", "members": ["VI_1"], "fault": []}],
+    "trackers": [
+        {"kind": "script", "name": "chk", "up": False, "detail": "", "instances": ["VI_1"]}
+    ],
+    "engine": {},
+}
+
+Handlers = dict[str, Callable[[dict[str, Any]], Awaitable[Any]]]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[[Handlers], ControlServer]]:
+    """Starts a control server with the given handlers in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    servers: list[ControlServer] = []
+
+    def start(handlers: Handlers) -> ControlServer:
+        server = ControlServer(tmp_path / "control.sock", handlers)
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def answering(record: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+    async def handler(params: dict[str, Any]) -> Any:
+        if params.get("name") == "absent":
+            raise ControlError(NOT_FOUND, "nothing is called absent")
+        return record
+
+    return handler
+
+
+def invoke(module: Any, tmp_path: Path, *words: str) -> int:
+    """A subcommand with its parsed arguments, in this process."""
+    parser = argparse.ArgumentParser()
+    module.add_parser(parser.add_subparsers())
+    name = module.__name__.rpartition(".")[2]
+    code: int = module.run(parser.parse_args([name, "--run-dir", str(tmp_path), *words]))
+    return code
+
+
+def test_status_table(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon({"status": answering(STATUS)})
+    assert invoke(status, tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("fastvrrp 0.1.0, process 812, up 2h01m, configuration 3 of ")
+    assert lines[2].split() == list(status.COLUMNS)
+    assert re.split(r" {2,}", lines[3]) == [
+        *("VI_1", "BACKUP", "30m24s", "51", "eth0", "150/100", "192.0.2.2 (120)", "G"),
+        "lower priority",
+    ]
+    assert "script chk: down, used by VI_1" in lines
+
+
+def test_status_of_one_instance(
+    daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon({"status": answering(STATUS)})
+    assert invoke(status, tmp_path, "VI_1") == 0
+    out = capsys.readouterr().out
+    for expected in (
+        "VI_1: BACKUP for 30m24s, since 2025-03-01T10:00:03.610Z",
+        "why not master:  lower priority",
+        "VRID 51, IPv4, VRRPv2, on eth0",
+        "base 150, effective 100",
+        "192.0.2.2 (120)",
+        "advert 1000 ms, master's 1000 ms, skew 414.06 ms, master down 3414.06 ms",
+        "192.0.2.100/24 dev eth0: absent",
+        "script chk: down (exit status 1), weight -50, effect -50",
+        "advert_rcvd                 7",
+    ):
+        assert expected in out
+    assert "advert_sent" not in out
+
+
+def test_status_as_json_is_what_the_daemon_said(
+    daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon({"status": answering(STATUS)})
+    assert invoke(status, tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == STATUS
+
+
+def test_status_on_a_terminal_takes_names_literally(daemon: Any, tmp_path: Path) -> None:
+    name = "[red]VI[/red]"
+    daemon({"status": answering({**STATUS, "instances": [{**INSTANCE, "name": name}]})})
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "fastvrrp", "status", "--run-dir", str(tmp_path)],
+        stdout=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
+    ) as process:
+        os.close(theirs)
+        out = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                out += chunk
+        except OSError:
+            pass  # how a pseudo terminal says that nobody writes to it any more
+        assert process.wait() == 0
+    os.close(ours)
+    assert name in out.decode()
+    assert b"\x1b[" in out, "colours"
+
+
+def test_status_while_the_vrrp_process_is_down(
+    daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down = {
+        **DAEMON["vrrp"],
+        "state": "down",
+        "pid": None,
+        "restarts": 4,
+        "last_exit": "killed by SIGSEGV",
+        "next_start_s": 7.6,
+    }
+    record = dict.fromkeys(STATUS) | {"daemon": {**DAEMON, "vrrp": down}}
+    daemon({"status": answering(record)})
+    assert invoke(status, tmp_path) == 3
+    out = capsys.readouterr().out
+    assert (
+        "VRRP process: down, restarted 4 times, last end: killed by SIGSEGV, next start in 8 s"
+        in out
+    )
+
+
+def test_status_of_nothing(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon({"status": answering(STATUS)})
+    assert invoke(status, tmp_path, "absent") == 1
+    assert capsys.readouterr().err == "fastvrrp: nothing is called absent\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"state": "MASTER"}, ""),
+        ({"state": "FAULT", "fault": ["link", "script"]}, "link, script"),
+        ({"master": {"address": "x", "priority": 100}}, "equal priority, lower address"),
+        ({"master": {"address": "x", "priority": 90}}, "does not preempt (yet)"),
+        ({"master": None}, "listening for a master"),
+        ({"state": "INIT", "master": None}, "starting"),
+    ],
+)
+def test_why_not_master(changes: dict[str, Any], why: str) -> None:
+    assert status.why_text({**INSTANCE, **changes}) == why
+
+
+MESSAGE = {
+    "file": "/etc/x.conf",
+    "line": 7,
+    "column": 5,
+    "severity": "error",
+    "text": "unknown keyword 'interfaec'",
+    "hint": "did you mean interface?",
+}
+
+
+def test_reload_accepted(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"ok": True, "epoch": 4, "changes": ["instance VI_2 added"], "messages": []}
+    daemon({"reload": answering(result)})
+    assert invoke(reload, tmp_path) == 0
+    assert capsys.readouterr().out == "reloaded (configuration 4)\n  instance VI_2 added\n"
+
+
+def test_reload_refused(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"ok": False, "epoch": 3, "changes": [], "messages": [MESSAGE], "error": "1 error"}
+    daemon({"reload": answering(result)})
+    assert invoke(reload, tmp_path) == 1
+    err = capsys.readouterr().err
+    assert "/etc/x.conf:7:5: error: unknown keyword 'interfaec'; did you mean interface?\n" in err
+    assert "the old configuration stays in effect: 1 error" in err
+
+
+def test_events_until_the_daemon_stops(daemon: Any, tmp_path: Path) -> None:
+    server = daemon({})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastvrrp", "events", "--json", "--run-dir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    loop = server._server.get_loop()
+    record = {"kind": "state", "instance": "V", "from": "BACKUP", "to": "MASTER"}
+
+    async def publish() -> None:
+        while not server.subscribers:  # noqa: ASYNC110 (a poll is simplest here)
+            await asyncio.sleep(0.01)
+        server.publish(record)
+
+    asyncio.run_coroutine_threadsafe(publish(), loop).result(20)
+    assert json.loads(process.stdout.readline()) == record
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert err == "fastvrrp: the daemon stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (
+            {"kind": "state", "instance": "V", "from": "BACKUP", "to": "MASTER", "reason": "timer"},
+            "V: BACKUP -> MASTER (timer)",
+        ),
+        (
+            {"kind": "group", "group": "G", "from": "INIT", "to": "BACKUP"},
+            "group G: INIT -> BACKUP",
+        ),
+        ({"kind": "priority", "instance": "V", "from": 150, "to": 100}, "V: priority 150 -> 100"),
+        (
+            {"kind": "master", "instance": "V", "address": "192.0.2.2", "priority": 120},
+            "V: follows 192.0.2.2 (priority 120)",
+        ),
+        ({"kind": "late", "instance": None, "late_ms": 12.5}, "this machine: late by 12.5 ms"),
+        (
+            {"kind": "tracker", "tracker": "script", "name": "c", "up": False, "detail": "x"},
+            "script c is down: x",
+        ),
+        ({"kind": "reload", "ok": False}, "reload refused"),
+        ({"kind": "reload", "ok": True, "changes": []}, "reload: nothing changed"),
+        ({"kind": "process", "process": "vrrp", "state": "down"}, "process vrrp: down"),
+        ({"kind": "novel", "instance": "V", "a": 1, "b": "x"}, "V: novel a=1 b=x"),
+    ],
+)
+def test_events_in_words(event: dict[str, Any], text: str) -> None:
+    assert events.describe({"time": "T", **event}) == f"T  {text}"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.254, "0.25s"),
+        (12.9, "12s"),
+        (59.99, "59s"),
+        (185, "3m05s"),
+        (7620, "2h07m"),
+        (356_400, "4d03h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1000.0, "1000 ms"), (10, "10 ms"), (0.5, "0.5 ms")])
+def test_milliseconds(value: float, text: str) -> None:
+    assert milliseconds(value) == text
