@@ -374,3 +374,25 @@ def test_clean_refuses_beside_a_running_daemon(tmp_path: Path) -> None:
         assert daemon.stop() == 0
     with pytest.raises(Unreachable, match="no daemon is running"):
         Client(daemon.run_dir)
+
+
+def test_stop_does_not_wait_for_the_startup_script(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 30\n")
+    script.chmod(0o755)
+    with Daemon(tmp_path, extra=f'startup_script "{script}"') as daemon:
+        wait_for((tmp_path / "started").exists, "startup_script")
+        assert daemon.stop() == 0
+        assert not daemon.lives()
+
+
+def test_concurrent_reloads_are_joined(tmp_path: Path) -> None:
+    """Whoever asks during a reload shares the next one."""
+    with Daemon(tmp_path) as daemon:
+        daemon.ready()
+        for _ in range(20):
+            daemon.signal(signal.SIGHUP)
+        result = daemon.request("reload")
+        assert result["ok"] is True
+        assert 2 <= result["epoch"] <= 5
+        assert daemon.child_said(f"configure {result['epoch']} V1")

@@ -17,8 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from fastvrrp.control import protocol
 from fastvrrp.control.protocol import ControlError
 
@@ -224,7 +222,7 @@ class ControlServer:
             return protocol.encode_result(request_id, await handler(request.params)), False
         except ControlError as exc:
             return protocol.encode_error(request_id, exc.code, str(exc)), False
-        except (TypeError, ValueError, LookupError, OSError, msgspec.MsgspecError):
-            # A fault of a handler must not take the supervisor, or the other clients, with it.
+        except Exception:
+            # Whatever fault a handler has, the asker gets an answer and the log the rest.
             log.exception("control: request failed")
             return protocol.encode_error(request_id, protocol.INTERNAL, "see the log"), False

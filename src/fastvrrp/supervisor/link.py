@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from fastvrrp.config import model
-from fastvrrp.control.protocol import ControlError
+from fastvrrp.control.protocol import INTERNAL, ControlError
 from fastvrrp.supervisor import logs, messages
 from fastvrrp.supervisor.channel import Channel, ProtocolError, close_fds, read_memfd
 
@@ -235,6 +235,13 @@ class Link:
                 answer = messages.Configured(message.epoch, changes=tuple(changes))
             except (ConfigurationRefused, ProtocolError) as exc:
                 answer = messages.Configured(message.epoch, ok=False, error=str(exc))
+            except Exception:
+                # A fault of ours while preparing a change. The engine goes on with what it has;
+                # ending the process would take the routers away that run well.
+                log.exception("configuration %d failed", message.epoch)
+                answer = messages.Configured(
+                    message.epoch, ok=False, error="internal error of the VRRP process, see the log"
+                )
             finally:
                 close_fds(fds)
             self._channel.send(answer)
@@ -251,6 +258,10 @@ class Link:
             answer = messages.Reply(message.id, result=result)
         except ControlError as exc:
             answer = messages.Reply(message.id, error=str(exc), code=exc.code)
+        except Exception:
+            # A question must never harm who is asked, and the asker needs an answer.
+            log.exception("request %s failed", message.method)
+            answer = messages.Reply(message.id, error="see the log", code=INTERNAL)
         self._channel.send(answer)
 
 

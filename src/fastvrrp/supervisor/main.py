@@ -251,9 +251,17 @@ class Supervisor:
         if command is None:
             return
         account = self._source.configuration.global_defs.script_account
-        result = await self._executor.run(
-            resolve(command, account), timeout_ns=timeout_s * model.NS_PER_S
+        run = self._loop.create_task(
+            self._executor.run(resolve(command, account), timeout_ns=timeout_s * model.NS_PER_S)
         )
+        if not self._signals.stopped:
+            stop = self._loop.create_task(self._signals.wait_stop())
+            await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not run.done():
+                run.cancel()  # a stop does not wait for startup_script
+                return
+            stop.cancel()
+        result = await run
         if not result.ok:
             log.warning("%s %s: %s", what, command.argv[0], result)
 
@@ -379,7 +387,13 @@ class Supervisor:
         return result
 
     async def _change_configuration(self) -> dict[str, Any]:
-        loaded = await self._source.read_again()
+        try:
+            loaded = await self._source.read_again()
+        except Exception:
+            # The parser is large and reads whatever somebody wrote: a fault in it must neither
+            # end the routers that run nor leave the asker without an answer.
+            log.exception("reading %s failed", self._source.path)
+            return self._source.report(ok=False, messages=(), error="internal error, see the log")
         if loaded.configuration is None:
             error = f"{len(loaded.errors)} errors in the configuration"
             return self._source.report(ok=False, messages=loaded.messages, error=error)

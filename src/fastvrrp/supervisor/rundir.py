@@ -81,11 +81,14 @@ def acquire(path: Path, *, create: bool = True, patience_s: float = ORDERLY_STOP
         raise RunDirError(f"cannot use run directory {path}: {exc.strerror}") from exc
     try:
         _lock(lock, path, patience_s)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as exc:
+        os.close(lock)
+        raise RunDirError(f"cannot lock run directory {path}: {exc.strerror}") from exc
     except BaseException:
         os.close(lock)
         raise
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return RunDir(path, lock)
 
 
