@@ -1,5 +1,6 @@
-"""Runs the real supervisor with the fake child and short times: launch.py FILE RUN_DIR."""
+"""Runs the real supervisor with the fake child and short times: launch.py FILE RUN_DIR SETTINGS."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -22,10 +23,13 @@ raise SystemExit(
             child=Settings(
                 run_dir=run_dir,
                 argv=(sys.executable, "-P", str(FAKE)),
-                beat_timeout_s=1.0,
-                start_timeout_s=10.0,
-                call_timeout_s=0.5,
-                backoff_s=(0.0, 0.2, 0.4),
+                **{
+                    "beat_timeout_s": 1.0,
+                    "start_timeout_s": 10.0,
+                    "call_timeout_s": 0.5,
+                    "backoff_s": (0.0, 0.2, 0.4),
+                }
+                | json.loads(sys.argv[3]),
             ),
         )
     )

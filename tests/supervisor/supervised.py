@@ -68,7 +68,14 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -
 class Daemon:
     """Context manager: a supervisor with the fake child in `directory`."""
 
-    def __init__(self, directory: Path, *plan: str, extra: str = "", watchdog_us: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *plan: str,
+        extra: str = "",
+        watchdog_us: int = 0,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
         self.directory = directory
         self.run_dir = directory / "run"
         self.file = directory / "test.conf"
@@ -81,6 +88,7 @@ class Daemon:
         self.notify.bind("\0" + self.name)
         self.notify.settimeout(10)
         self.watchdog_us = watchdog_us
+        self.settings = settings or {}
         self.process: subprocess.Popen[bytes]
 
     def configure(self, text: str) -> None:
@@ -98,7 +106,10 @@ class Daemon:
             environment["WATCHDOG_USEC"] = str(self.watchdog_us)
         with self.stderr.open("ab") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, str(LAUNCH), str(self.file), str(self.run_dir)],
+                [
+                    *(sys.executable, str(LAUNCH), str(self.file), str(self.run_dir)),
+                    json.dumps(self.settings),
+                ],
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
                 env=environment,

@@ -396,3 +396,33 @@ def test_concurrent_reloads_are_joined(tmp_path: Path) -> None:
         assert result["ok"] is True
         assert 2 <= result["epoch"] <= 5
         assert daemon.child_said(f"configure {result['epoch']} V1")
+
+
+def test_a_child_that_ran_long_is_restarted_at_once(tmp_path: Path) -> None:
+    settings = {"stable_s": 0.2, "backoff_s": [0.0, 60.0]}
+    with Daemon(tmp_path, settings=settings) as daemon:
+        for lives in (1, 2, 3):
+            wait_for(lambda lives=lives: len(daemon.lives()) == lives, f"child {lives}")
+            wait_for(
+                lambda: daemon.request("status")["daemon"]["vrrp"]["state"] == "running", "running"
+            )
+            born, pid = daemon.lives()[-1]
+            wait_for(lambda born=born: time.monotonic() - born > 0.3, "stable")
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_new_configuration_ends_the_back_off(tmp_path: Path) -> None:
+    settings = {"backoff_s": [60.0]}
+    with Daemon(tmp_path, "crash", "run", settings=settings) as daemon:
+        wait_for(
+            lambda: daemon.logged("starting the VRRP process again in 60 s"), "back-off of a minute"
+        )
+        daemon.configure(PLAIN + SECOND)
+        assert daemon.request("reload")["ok"] is True
+        wait_for(lambda: daemon.child_said("configure 2 V1 V2"), "second child", 5)
+
+
+def test_a_stop_ends_the_back_off(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "crash", settings={"backoff_s": [60.0]}) as daemon:
+        wait_for(lambda: daemon.logged("again in 60 s"), "back-off of a minute")
+        assert daemon.stop() == 0
