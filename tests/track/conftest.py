@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pwd
-import stat
-from collections.abc import Coroutine
+import tempfile
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,20 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture
-def make_script(tmp_path: Path) -> MakeScript:
+def public_path() -> Iterator[Path]:
+    """A directory that every account can enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="trk-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def make_script(public_path: Path) -> MakeScript:
     """Write an executable shell script that every account can run; returns its path."""
-    tmp_path.chmod(0o755)
-    # pytest keeps its directories private; the accounts in these tests must get through.
-    for parent in tmp_path.parents:
-        if parent.name.startswith("pytest-"):
-            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
 
     def make(body: str) -> str:
-        path = tmp_path / f"script{len(list(tmp_path.glob('script*')))}"
+        path = public_path / f"script{len(list(public_path.glob('script*')))}"
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return str(path)

@@ -90,11 +90,11 @@ def test_environment_is_fixed(
 
 
 def test_account_is_dropped(
-    run: Run, make_script: MakeScript, tmp_path: Path, nobody: model.Account
+    run: Run, make_script: MakeScript, public_path: Path, nobody: model.Account
 ) -> None:
     if os.geteuid() != 0:
         pytest.fail("needs root")
-    out = tmp_path / "out"
+    out = public_path / "out"
     out.touch()
     out.chmod(0o666)
     script = make_script(f"id -u > {out}; id -G >> {out}")
@@ -200,10 +200,9 @@ def test_file_without_interpreter_line_runs_in_the_shell(
 
 @pytest.mark.parametrize("form", ["joined", "separate"])
 def test_legacy_readability_test(
-    run: Run, tmp_path: Path, make_script: MakeScript, nobody: model.Account, form: str
+    run: Run, public_path: Path, nobody: model.Account, form: str
 ) -> None:
-    make_script("")  # opens the directory to other accounts
-    path = tmp_path / "file"
+    path = public_path / "file"
     path.write_text("x")
     path.chmod(0o600)
     argv = (f"<{path}",) if form == "joined" else ("<", str(path))

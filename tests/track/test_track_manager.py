@@ -315,7 +315,7 @@ def test_reload_kills_a_changed_script_before_its_next_run(
         await until(log.exists)
         await one.trackers.reload(changed)
         await until(lambda: log.read_text() == "start\nstart\n")
-        assert len(executor.pids) == 1
+        await until(lambda: len(executor.pids) == 1)
         await one.trackers.stop()
         assert not executor.pids
         await executor.close()

@@ -108,6 +108,7 @@ class Executor:
         self._programs: dict[int, _Program] = {}
         self._handles: dict[int, tuple[_Program, asyncio.Task[Result]]] = {}
         self._launches: set[asyncio.Future[_Launched]] = set()
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._next_handle = 1
         self._supervisions: set[asyncio.Task[Result]] = set()
         self._shebang_warned: set[str] = set()
@@ -195,7 +196,10 @@ class Executor:
         try:
             launched = await asyncio.shield(launch)
         except asyncio.CancelledError:
-            launch.add_done_callback(self._abandon)
+            ending = self._loop.create_task(self._abandon(launch))
+            self._abandoned.add(ending)
+            ending.add_done_callback(self._abandoned.discard)
+            await asyncio.wait({ending}, timeout=CANCEL_WAIT_S)
             raise
         except OSError as error:
             number = error.errno or errno.EIO
@@ -245,9 +249,13 @@ class Executor:
 
         self._loop.add_reader(pidfd, ended)
 
-    def _abandon(self, launch: asyncio.Future[_Launched]) -> None:
+    async def _abandon(self, launch: asyncio.Future[_Launched]) -> None:
+        """End the program of a launch whose caller was cancelled."""
+        await asyncio.wait({launch})
         if not launch.cancelled() and launch.exception() is None:
-            self._supervise(self._programs[launch.result().popen.pid], 0.0)
+            program = self._programs[launch.result().popen.pid]
+            program.request_stop()
+            await self._supervise(program, None)
 
     # ------------------------------------------------------------------ ending
 
