@@ -10,7 +10,7 @@ cdef enum:
     TX_BATCH = 64
     TX_BUFFER = 4352
     TX_CONTROL = 128
-    MAX_MCAST = 16
+    RX_SOCKET_BUFFER = 1048576  # the system's default holds one burst of 255 routers, and no pause of ours
 
 ctypedef struct elink_t:        # what the engine knows about a link slot besides link_t
     int fd[2]                   # IPv4, IPv6; -1 none
@@ -78,9 +78,10 @@ cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int r
     if ifindex > 0 and fv_bind_device(fd, ifindex) < 0:
         bad = 1
     fv_set_int(fd, SOL_SOCKET, SO_PRIORITY, 6)          # TC_PRIO_CONTROL: ahead of bulk traffic in the qdisc
-    if rx_buffer:
-        if fv_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, rx_buffer) < 0:
-            fv_set_int(fd, SOL_SOCKET, SO_RCVBUF, rx_buffer)
+    if rx_buffer <= 0:
+        rx_buffer = RX_SOCKET_BUFFER
+    if fv_set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, rx_buffer) < 0:
+        fv_set_int(fd, SOL_SOCKET, SO_RCVBUF, rx_buffer)
     if six:
         fv_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)
         fv_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
