@@ -1,0 +1,302 @@
+"""The engine as the event loop sees it: mirrors of the instances, and events in their order.
+
+The engine's events are hints, its status is the truth: a gap in an instance's sequence, or lost
+events, make the client read the status again and report the transition that it missed, so every
+consumer sees an unbroken chain of states that ends with the present one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastvrrp import _core
+
+log = logging.getLogger(__name__)
+
+EVENTS_PER_TURN = 512  # then other callbacks of the loop get their turn
+STATE_ENTERED = _core.EV_STATE
+
+
+class Engine(Protocol):
+    """The part of _core.Engine used here; tests put a recording object in its place."""
+
+    def fileno(self) -> int: ...
+    def events(self, limit: int = 512) -> list[_core.Event]: ...
+    def overflowed(self) -> bool: ...
+    def link(
+        self,
+        slot: int,
+        *,
+        ifindex: int,
+        families: int = 1,
+        garp_interval_ns: int = 0,
+        gna_interval_ns: int = 0,
+        pace_group: int = -1,
+        mcast4: list[bytes] | None = None,
+        mcast6: list[bytes] | None = None,
+        rx_buffer: int = 0,
+        vrf_ifindex: int = 0,
+    ) -> None: ...
+    def commit(
+        self, instances: list[_core.Instance], *, remove: list[int] | None = None, epoch: int
+    ) -> None: ...
+    def fault(self, slot: int, *, set: int = 0, clear: int = 0) -> None: ...
+    def adjust(self, slot: int, total: int) -> None: ...
+    def replay(self, slot: int) -> None: ...
+    def stop_instances(self) -> None: ...
+    def status(self, slot: int) -> _core.Status: ...
+    def group_state(self, slot: int) -> int: ...
+    def counters(self) -> dict[str, int]: ...
+
+
+@dataclass(slots=True)
+class Mirror:
+    """What was last reported about the instance in a slot."""
+
+    slot: int
+    sequence: int = 0
+    state: int = _core.INIT
+    since_ns: int = 0
+    reason: int = 0
+    priority: int = 0  # effective
+    master_address: bytes = b""
+    master_priority: int = 0
+    transitions: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Transition:
+    """One state change of an instance, seen in an event or found in a status."""
+
+    slot: int
+    old: int
+    new: int
+    reason: int
+    priority: int
+    now_ns: int
+    first: bool  # out of INIT for the first time
+    seen: bool = True  # False: reconstructed after events were lost
+
+
+class Listener(Protocol):
+    """Who hears of it. Called in the loop, in the order of the engine's events."""
+
+    def transition(self, change: Transition) -> None: ...
+    def event(self, event: _core.Event) -> None:
+        """Everything but EV_STATE, EV_COMMITTED and EV_STOPPED."""
+
+    def committed(self, epoch: int) -> None: ...
+    def resynced(self) -> None:
+        """Events were lost; the transitions are reported, other events are gone."""
+
+    def drained(self) -> None:
+        """A batch of events is over: a good moment to send what was gathered."""
+
+
+class EngineClient:
+    """Reads an engine's events into mirrors and a listener. Belongs to one event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.overflows = 0
+        self._listener: Listener | None = None
+        self._mirrors: dict[int, Mirror] = {}
+        self._sequences: dict[int, int] = {}  # of slots: they go on when a slot is used again
+        self._epoch = 0
+        self._committed = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._stopped: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # ---------------------------------------------------------------- the loop
+
+    def attach(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+        """Begin to deliver events to `listener`."""
+        self._loop = loop
+        self._listener = listener
+        self._stopped = loop.create_future()
+        loop.add_reader(self.engine.fileno(), self._readable)
+
+    def detach(self) -> None:
+        """Stop delivering; whoever waits for a commit waits no more."""
+        if self._loop is not None:
+            self._loop.remove_reader(self.engine.fileno())
+            self._loop = None
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+
+    def poll(self) -> None:
+        """Deliver what has happened up to now, before deciding on something else's report."""
+        while self._drain():
+            pass
+
+    # ---------------------------------------------------------------- commits
+
+    @property
+    def epoch(self) -> int:
+        """Of the last commit."""
+        return self._epoch
+
+    def commit(self, instances: Sequence[_core.Instance], *, remove: Collection[int] = ()) -> int:
+        """One atomic change; returns its epoch. Raises ValueError when nothing was committed."""
+        epoch = self._epoch + 1
+        self.engine.commit(list(instances), remove=list(remove), epoch=epoch)
+        self._epoch = epoch
+        for instance in instances:
+            if instance.slot not in self._mirrors:
+                self._mirrors[instance.slot] = Mirror(
+                    instance.slot, self._sequences.get(instance.slot, 0)
+                )
+        return epoch
+
+    def forget(self, slot: int) -> None:
+        """The instance of a removed slot is gone (its removal is committed)."""
+        mirror = self._mirrors.pop(slot, None)
+        if mirror is not None:
+            self._sequences[slot] = mirror.sequence
+
+    async def committed(self, epoch: int, timeout_s: float = 10.0) -> None:
+        """Return when the engine has committed `epoch`. Raises TimeoutError."""
+        if epoch <= self._committed:
+            return
+        assert self._loop is not None
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((epoch, future))
+        await asyncio.wait_for(future, timeout_s)
+
+    async def stop_instances(self, timeout_s: float) -> bool:
+        """Stop them all; whether the engine confirmed that in time."""
+        assert self._stopped is not None
+        self.engine.stop_instances()
+        done, _ = await asyncio.wait({self._stopped}, timeout=timeout_s)
+        return bool(done)
+
+    # ---------------------------------------------------------------- mirrors
+
+    def mirror(self, slot: int) -> Mirror | None:
+        return self._mirrors.get(slot)
+
+    def state(self, slot: int) -> int:
+        """INIT for an unknown slot."""
+        mirror = self._mirrors.get(slot)
+        return _core.INIT if mirror is None else mirror.state
+
+    def masters(self) -> Iterable[int]:
+        """Slots in MASTER."""
+        return [slot for slot, m in self._mirrors.items() if m.state == _core.MASTER]
+
+    # ---------------------------------------------------------------- events
+
+    def _readable(self) -> None:
+        self._drain()
+
+    def _drain(self) -> bool:
+        """Deliver a batch; whether there may be more."""
+        assert self._listener is not None
+        events = self.engine.events(EVENTS_PER_TURN)
+        for event in events:
+            self._deliver(event)
+        if len(events) < EVENTS_PER_TURN and self.engine.overflowed():
+            self._resync()
+        if events:
+            self._listener.drained()
+        return len(events) == EVENTS_PER_TURN
+
+    def _deliver(self, event: _core.Event) -> None:
+        assert self._listener is not None
+        kind = event.kind
+        if kind == STATE_ENTERED:
+            self._state_event(event)
+        elif kind == _core.EV_COMMITTED:
+            self._commit_event(event.a)
+        elif kind == _core.EV_STOPPED:
+            if self._stopped is not None and not self._stopped.done():
+                self._stopped.set_result(None)
+        else:
+            mirror = self._mirrors.get(event.slot) if kind != _core.EV_GROUP else None
+            if mirror is not None:
+                self._note(mirror, event)
+            self._listener.event(event)
+
+    def _note(self, mirror: Mirror, event: _core.Event) -> None:
+        if event.kind == _core.EV_PRIORITY:
+            mirror.priority = event.b
+        elif event.kind == _core.EV_MASTER_CHANGED:
+            mirror.master_address = event.address
+            mirror.master_priority = event.a
+
+    def _state_event(self, event: _core.Event) -> None:
+        mirror = self._mirrors.get(event.slot)
+        if mirror is None or event.sequence <= mirror.sequence:
+            return  # of a forgotten slot, or already known from a status
+        if event.sequence > mirror.sequence + 1 and mirror.state != event.a:
+            # The transition into event.a is lost; that it happened is certain.
+            log.warning("events of slot %d were lost", event.slot)
+            self._enter(mirror, event.a, 0, event.priority, event.now_ns, seen=False)
+        mirror.sequence = event.sequence
+        self._enter(mirror, event.b, event.reason, event.priority, event.now_ns, seen=True)
+
+    def _enter(
+        self, mirror: Mirror, new: int, reason: int, priority: int, now_ns: int, *, seen: bool
+    ) -> None:
+        assert self._listener is not None
+        old = mirror.state
+        first = mirror.transitions == 0
+        mirror.state = new
+        mirror.reason = reason
+        mirror.since_ns = now_ns
+        mirror.priority = priority
+        mirror.transitions += 1
+        if new != _core.BACKUP:
+            mirror.master_address = b""
+            mirror.master_priority = 0
+        self._listener.transition(
+            Transition(mirror.slot, old, new, reason, priority, now_ns, first, seen)
+        )
+
+    def _commit_event(self, epoch: int) -> None:
+        assert self._listener is not None
+        self._committed = max(self._committed, epoch)
+        ready = [f for e, f in self._waiting if e <= self._committed]
+        self._waiting = [(e, f) for e, f in self._waiting if e > self._committed]
+        for future in ready:
+            if not future.done():
+                future.set_result(None)
+        self._listener.committed(self._committed)
+
+    def _resync(self) -> None:
+        """Events were lost: read every status and report what differs from the mirrors."""
+        assert self._listener is not None
+        self.overflows += 1
+        log.warning("the engine's events came faster than they were read: reading all states")
+        for mirror in list(self._mirrors.values()):
+            try:
+                status = self.engine.status(mirror.slot)
+            except KeyError:
+                continue  # committed as removed; the confirmation follows
+            if status.sequence <= mirror.sequence:
+                continue
+            mirror.sequence = status.sequence
+            changed = status.state != mirror.state
+            if changed:
+                self._enter(
+                    mirror,
+                    status.state,
+                    status.reason,
+                    status.effective_priority,
+                    status.since_ns,
+                    seen=False,
+                )
+            mirror.priority = status.effective_priority
+            mirror.master_address = status.master_address
+            mirror.master_priority = status.master_priority
+        if self._epoch > self._committed:
+            # The confirmation may be among what was lost; an empty commit is confirmed after it.
+            self._epoch += 1
+            self.engine.commit([], remove=[], epoch=self._epoch)
+        self._listener.resynced()

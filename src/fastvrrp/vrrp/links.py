@@ -1,0 +1,148 @@
+"""Which interfaces the engine has to know, and how: sockets, multicast groups, pacing. Pure.
+
+Every interface that carries adverts, holds an address, a route or a rule, or is tracked has a
+link slot, also while it does not exist. Keys are interface names; unicast instances without an
+interface share a pseudo link per VRF, whose key starts with a slash (no interface name does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from fastvrrp.config import model
+from fastvrrp.net.addresses import packed
+from fastvrrp.net.observed import Observed
+
+PSEUDO = "/"
+PSEUDO_IFINDEX = -1
+ABSENT = 0
+
+MULTICAST_V6 = "ff02::12"  # RFC 9568 5.1.2.2
+IPV4, IPV6 = 1, 2
+
+
+class LinkSpec(NamedTuple):
+    """Arguments of Engine.link."""
+
+    ifindex: int
+    families: int = 0
+    garp_interval_ns: int = 0
+    gna_interval_ns: int = 0
+    pace_group: int = -1
+    mcast4: tuple[bytes, ...] = ()
+    mcast6: tuple[bytes, ...] = ()
+    rx_buffer: int = 0
+    vrf_ifindex: int = 0
+
+    def joined(self, other: LinkSpec) -> LinkSpec:
+        """What serves the users of both, on this one's interface."""
+        return self._replace(
+            families=self.families | other.families,
+            mcast4=tuple(sorted({*self.mcast4, *other.mcast4})),
+            mcast6=tuple(sorted({*self.mcast6, *other.mcast6})),
+            rx_buffer=max(self.rx_buffer, other.rx_buffer),
+        )
+
+
+def is_unicast(instance: model.VrrpInstance) -> bool:
+    """Whether adverts go to peers. With `unicast_fault_no_peer` an empty list stays unicast."""
+    return bool(instance.unicast_peers) or (
+        instance.unicast_fault_no_peer or instance.interface is None
+    )
+
+
+def multicast_group(instance: model.VrrpInstance) -> bytes:
+    """Packed destination of multicast adverts. Raises OSError when it is no address."""
+    text = instance.mcast_dst_ip
+    if instance.family == 6 and ":" not in text:
+        text = MULTICAST_V6
+    return packed(text, instance.family)
+
+
+def link_key(name: str, observed: Observed) -> str:
+    """The key of an interface: an alternative name leads to the interface's own, because one
+    interface must not have two slots."""
+    link = observed.link_by_name(name)
+    return name if link is None else link.name
+
+
+def own_link(instance: model.VrrpInstance, observed: Observed) -> str:
+    """Key of the link that carries the adverts."""
+    if instance.interface is None:
+        return PSEUDO + (instance.vrf or "")
+    return link_key(instance.interface, observed)
+
+
+def object_interfaces(instance: model.VrrpInstance, *, tracked_only: bool) -> set[str]:
+    """Names of interfaces that addresses, routes and rules of an instance refer to.
+
+    `tracked_only` leaves out those that only `no_track` objects use.
+    """
+    names: set[str | None] = set()
+    for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
+        if not (tracked_only and address.no_track):
+            names.add(address.dev)
+    for route in instance.virtual_routes:
+        if not (tracked_only and route.no_track):
+            names.add(route.dev)
+            names.update(hop.dev for hop in route.nexthops)
+    for rule in instance.virtual_rules:
+        if not (tracked_only and rule.no_track):
+            names.update((rule.iif, rule.oif))
+    return {name for name in names if name is not None}
+
+
+def link_keys(
+    instance: model.VrrpInstance, group: model.SyncGroup | None, observed: Observed
+) -> set[str]:
+    """Keys of every link slot an instance needs."""
+    names = object_interfaces(instance, tracked_only=False)
+    names.update(tracked.name for tracked in instance.track_interface)
+    if group is not None:
+        names.update(tracked.name for tracked in group.track_interface)
+    return {own_link(instance, observed), *(link_key(name, observed) for name in names)}
+
+
+def ifindex_of(key: str, observed: Observed) -> int:
+    """For Engine.link: 0 while the interface (or VRF) does not exist, -1 for a pseudo link."""
+    if key.startswith(PSEUDO):
+        vrf = key.removeprefix(PSEUDO)
+        return PSEUDO_IFINDEX if not vrf or vrf in observed.interfaces else ABSENT
+    return observed.interfaces.get(key, ABSENT)
+
+
+def link_specs(
+    configuration: model.Configuration, keys: Iterable[str], observed: Observed
+) -> dict[str, LinkSpec]:
+    """How each of the links `keys` has to be defined now."""
+    families: dict[str, int] = {}
+    groups: dict[tuple[str, int], set[bytes]] = {}
+    buffers: dict[str, int] = {}
+    for instance in configuration.vrrp_instances:
+        key = own_link(instance, observed)
+        families[key] = families.get(key, 0) | (IPV4 if instance.family == 4 else IPV6)
+        buffers[key] = max(buffers.get(key, 0), instance.kernel_rx_buf_size)
+        if not is_unicast(instance):
+            groups.setdefault((key, instance.family), set()).add(multicast_group(instance))
+    pace: dict[str, tuple[int, model.GarpGroup]] = {}
+    for index, garp_group in enumerate(configuration.garp_groups):
+        for name in garp_group.interfaces:
+            pace.setdefault(link_key(name, observed), (index, garp_group))
+    defs = configuration.global_defs
+    specs = {}
+    for key in keys:
+        index, paced = pace.get(key, (-1, model.GarpGroup(interfaces=())))
+        vrf = key.removeprefix(PSEUDO) if key.startswith(PSEUDO) else ""
+        specs[key] = LinkSpec(
+            ifindex=ifindex_of(key, observed),
+            families=families.get(key, 0),
+            garp_interval_ns=paced.garp_interval_ns or defs.garp_interval_ns,
+            gna_interval_ns=paced.gna_interval_ns or defs.gna_interval_ns,
+            pace_group=index,
+            mcast4=tuple(sorted(groups.get((key, 4), ()))),
+            mcast6=tuple(sorted(groups.get((key, 6), ()))),
+            rx_buffer=buffers.get(key, 0),
+            vrf_ifindex=observed.interfaces.get(vrf, 0) if vrf else 0,
+        )
+    return specs

@@ -1,0 +1,80 @@
+"""Putting back what somebody took from a master: at once, but not for ever at full speed.
+
+Two daemons that fight over an address must not keep the kernel and the LAN busy, so after
+`BURST` replays of an instance within a second the next one waits, twice as long each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+BURST = 10  # replays of one instance per second before it has to wait
+GATHER_S = 0.005  # deletions this close together are answered by one replay
+BACKOFF_S = (1.0, 30.0)  # first and longest wait
+QUIET_S = 60.0  # after this long without a replay all is forgotten
+
+
+@dataclass(slots=True, eq=False)
+class _History:
+    recent: deque[float] = field(default_factory=deque)
+    wait_s: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Replays:
+    """Replays by instance name. `is_needed` is asked again before one that had to wait."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        replay: Callable[[str], None],
+        is_needed: Callable[[str], bool],
+    ) -> None:
+        self._loop = loop
+        self._replay = replay
+        self._is_needed = is_needed
+        self._histories: dict[str, _History] = {}
+
+    def request(self, name: str) -> None:
+        """Something of this master's is missing."""
+        history = self._histories.setdefault(name, _History())
+        if history.timer is not None:
+            return
+        now = self._loop.time()
+        recent = history.recent
+        if recent and now - recent[-1] > QUIET_S:
+            history.wait_s = 0.0
+        while recent and now - recent[0] > 1.0:
+            recent.popleft()
+        if len(recent) >= BURST:
+            history.wait_s = min(max(2 * history.wait_s, BACKOFF_S[0]), BACKOFF_S[1])
+            log.warning(
+                "(%s) what it needs keeps being removed: next attempt in %g s", name, history.wait_s
+            )
+            self._later(name, history, history.wait_s)
+        elif recent and now - recent[-1] < GATHER_S:
+            self._later(name, history, GATHER_S)
+        else:
+            recent.append(now)
+            self._replay(name)
+
+    def close(self) -> None:
+        for history in self._histories.values():
+            if history.timer is not None:
+                history.timer.cancel()
+        self._histories.clear()
+
+    def _later(self, name: str, history: _History, delay_s: float) -> None:
+        history.timer = self._loop.call_later(delay_s, self._due, name, history)
+
+    def _due(self, name: str, history: _History) -> None:
+        history.timer = None
+        if self._is_needed(name):
+            history.recent.append(self._loop.time())
+            self._replay(name)

@@ -1,0 +1,355 @@
+"""What the engine says, told on: log lines, notification, the supervisor, the event stream.
+
+Log lines keep the shapes of keepalived's that monitoring tools match. Whatever the network can
+cause often is limited by its cause, never by what a sender chooses.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fastvrrp import _core
+from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.vrrp.engine_client import Transition
+from fastvrrp.vrrp.plane import Plane, Running
+
+log = logging.getLogger(__name__)
+
+NO_SLOT = 0xFFFFFFFF  # an event that belongs to no instance
+NS_PER_MS = 1_000_000
+NO_RESPONSE = _core.REASON_NAMES.index("no response from master")
+
+
+class Notifier(Protocol):
+    """The part of notify.queue.Notifier used here."""
+
+    def instance_state(self, name: str, state: str, priority: int) -> None: ...
+    def group_state(self, name: str, state: str) -> None: ...
+    def priority_change(self, name: str, state: str, priority: int) -> None: ...
+    def rx_lower_pri(self, name: str, priority: int) -> None: ...
+
+
+class Supervisor(Protocol):
+    """The part of supervisor.link.Link used here."""
+
+    def states(self, states: list[InstanceState]) -> None: ...
+    def event(self, record: dict[str, Any]) -> None: ...
+
+
+class Nobody:
+    """Hears of nothing: before a notifier exists."""
+
+    def instance_state(self, name: str, state: str, priority: int) -> None:
+        return
+
+    def group_state(self, name: str, state: str) -> None:
+        return
+
+    def priority_change(self, name: str, state: str, priority: int) -> None:
+        return
+
+    def rx_lower_pri(self, name: str, priority: int) -> None:
+        return
+
+
+def utc(now_ns: int) -> str:
+    """A monotonic time as UTC, RFC 3339 with milliseconds, by the present difference."""
+    wall = time.time_ns() - time.monotonic_ns() + now_ns
+    seconds, rest = divmod(wall, 1_000_000_000)
+    stamp = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest // NS_PER_MS:03d}Z"
+
+
+def address_text(packed: bytes) -> str | None:
+    return str(ipaddress.ip_address(packed)) if packed else None
+
+
+def fault_names(mask: int) -> list[str]:
+    """The reasons in a fault mask, in words."""
+    return [text for bit, text in _core.FAULT_NAMES.items() if mask & bit]
+
+
+class Reporter:
+    """The listener of an EngineClient."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        supervisor: Supervisor,
+        *,
+        on_committed: Callable[[int], None] = lambda epoch: None,
+        on_unsettled: Callable[[], None] = lambda: None,
+        on_outdated: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """`on_unsettled` is called when a program that removes something failed, `on_outdated`
+        when the announcements of an instance should be compiled anew."""
+        self.notifier: Notifier = Nobody()
+        self.subscribed = False
+        self.stopping = False
+        self._plane = plane
+        self._supervisor = supervisor
+        self._on_committed = on_committed
+        self._on_unsettled = on_unsettled
+        self._on_outdated = on_outdated
+        self._limit = RateLimit(log)
+        self._states: dict[str, InstanceState] = {}
+        self._groups: dict[int, int] = {}  # last told state by group slot
+
+    # ---------------------------------------------------------------- of the client
+
+    def committed(self, epoch: int) -> None:
+        self._on_committed(epoch)
+
+    def drained(self) -> None:
+        if self._states:
+            states, self._states = self._states, {}
+            self._supervisor.states(list(states.values()))
+
+    def resynced(self) -> None:
+        for group in self._plane.configuration.sync_groups:
+            slot = self._plane.group_slot(group.name)
+            if slot is not None:
+                old = self._groups.get(slot, _core.INIT)
+                new = self._plane.client.engine.group_state(slot)
+                self._group(slot, old, new, time.monotonic_ns())
+        self.drained()
+
+    def transition(self, change: Transition) -> None:
+        running = self._plane.by_slot(change.slot)
+        if running is None:
+            return
+        name = running.name
+        leaving = self._plane.is_leaving(running)
+        state = _core.STATE_NAMES[change.new]
+        self._log_transition(running, change, state)
+        self.tell(running, leaving=leaving)
+        if change.new != _core.INIT and not leaving:
+            self.notifier.instance_state(name, state, change.priority)
+            if running.instance.family == 6 and self._plane.forwarding_changed(running):
+                self._on_outdated(name)
+        self._event(
+            change.now_ns,
+            "state",
+            instance=name,
+            **{"from": _core.STATE_NAMES[change.old]},
+            to=state,
+            reason=_core.REASON_NAMES[change.reason],
+            priority=change.priority,
+        )
+
+    def tell(self, running: Running, *, leaving: bool = False) -> None:
+        """Queue the present state of an instance for the supervisor."""
+        number = self._plane.client.state(running.slot)
+        state = _core.STATE_NAMES[number]
+        if leaving:
+            state = "DELETED"
+        elif number == _core.INIT and self.stopping:
+            state = "STOPPED"
+        source = address_text(running.record.source) or ""
+        self._states[running.name] = InstanceState(running.name, state, source)
+
+    def renamed(self, old: str, running: Running) -> None:
+        """An instance goes on under another name."""
+        self._states[old] = InstanceState(old, "DELETED")
+        self.tell(running)
+
+    def _log_transition(self, running: Running, change: Transition, state: str) -> None:
+        name = running.name
+        if change.new == _core.INIT:
+            log.info("(%s) Stopped", name)
+            return
+        if change.new == _core.MASTER and change.reason == NO_RESPONSE:
+            log.info("(%s) Receive advertisement timeout", name)
+        if change.new == _core.FAULT:
+            log.warning("(%s) Fault: %s", name, self._fault_text(running))
+        suffix = " (init)" if change.first else ""
+        log.info("(%s) Entering %s STATE%s", name, state, suffix)
+
+    def _fault_text(self, running: Running) -> str:
+        try:
+            mask = self._plane.client.engine.status(running.slot).fault
+        except KeyError:
+            mask = 0
+        return ", ".join(fault_names(mask)) or "over already"
+
+    # ---------------------------------------------------------------- other events
+
+    def event(self, event: _core.Event) -> None:
+        handler = _HANDLERS.get(event.kind)
+        if handler is not None:
+            handler(self, event)
+
+    def _name(self, slot: int) -> str | None:
+        running = None if slot == NO_SLOT else self._plane.by_slot(slot)
+        return None if running is None else running.name
+
+    def _priority(self, event: _core.Event) -> None:
+        name = self._name(event.slot)
+        if name is None:
+            return
+        log.info("(%s) Changing effective priority from %d to %d", name, event.a, event.b)
+        state = _core.STATE_NAMES[self._plane.client.state(event.slot)]
+        self.notifier.priority_change(name, state, event.b)
+        self._event(event.now_ns, "priority", instance=name, **{"from": event.a}, to=event.b)
+
+    def _inferior(self, event: _core.Event) -> None:
+        running = self._plane.by_slot(event.slot)
+        if running is None:
+            return
+        name, sender = running.name, address_text(event.address)
+        election = "" if running.instance.lower_prio_no_advert else ", forcing new election"
+        self._limit.log(
+            f"inferior {name}",
+            logging.INFO,
+            "(%s) Received advert from %s with lower priority %d, ours %d%s",
+            name,
+            sender,
+            event.a,
+            event.priority,
+            election,
+        )
+        self.notifier.rx_lower_pri(name, event.priority)
+        self._event(event.now_ns, "inferior", instance=name, address=sender, priority=event.a)
+
+    def _contention(self, event: _core.Event) -> None:
+        name, other = self._name(event.slot), address_text(event.address)
+        if event.a:
+            text = "(%s) another master, %s, is active: %s"
+            verdict = "it has to yield" if event.b else "we yield"
+            self._limit.log(f"contention {name}", logging.WARNING, text, name, other, verdict)
+        else:
+            self._limit.log(
+                f"contention over {name}", logging.INFO, "(%s) the only master again", name
+            )
+        self._event(
+            event.now_ns,
+            "contention",
+            instance=name,
+            address=other,
+            active=bool(event.a),
+            won=bool(event.b),
+        )
+
+    def _late(self, event: _core.Event) -> None:
+        name, late_ms = self._name(event.slot), event.a / NS_PER_MS
+        who = name or "engine"
+        text = "(%s) this machine stood still: %.0f ms late"
+        self._limit.log(f"late {who}", logging.WARNING, text, who, late_ms)
+        self._event(event.now_ns, "late", instance=name, late_ms=late_ms)
+
+    def _played(self, event: _core.Event) -> None:
+        name = self._name(event.slot)
+        up = event.c == _core.P_UP
+        if event.a:
+            what = "added" if up else "removed"
+            text = "(%s) %d addresses, routes or rules could not be %s: %s"
+            reason = os.strerror(event.a)
+            cause = f"program {event.c} {name}"
+            self._limit.log(cause, logging.ERROR, text, name, event.b, what, reason)
+            if not up:
+                self._on_unsettled()
+        self._event(
+            event.now_ns,
+            "applied",
+            instance=name,
+            up=up,
+            failed=event.b,
+            error=os.strerror(event.a) if event.a else "",
+        )
+
+    def _rejected(self, event: _core.Event) -> None:
+        name, cause = self._name(event.slot), _core.RX_NAMES[event.a]
+        link = self._plane.link_name(event.c) if name is None else None
+        who = f"({name})" if name is not None else f"interface {link}"
+        sender = address_text(event.address)
+        origin = f" from {sender}" if sender else ""
+        text = "%s rejected an advert%s: %s (%d so far)"
+        self._limit.log(f"{cause} {who}", logging.WARNING, text, who, origin, cause, event.b)
+        self._event(event.now_ns, "rejected", instance=name, cause=cause, count=event.b)
+
+    def _interval(self, event: _core.Event) -> None:
+        name = self._name(event.slot)
+        theirs, ours = event.a / NS_PER_MS, event.b / NS_PER_MS
+        text = "(%s) the master advertises every %g ms, we are configured for %g ms"
+        self._limit.log(f"interval {name}", logging.WARNING, text, name, theirs, ours)
+        self._event(event.now_ns, "interval", instance=name, theirs_ms=theirs, ours_ms=ours)
+
+    def _addresses(self, event: _core.Event) -> None:
+        name, sender = self._name(event.slot), address_text(event.address)
+        text = "(%s) %s advertises other addresses than ours (%d, ours %d)"
+        self._limit.log(f"list {name}", logging.WARNING, text, name, sender, event.a, event.b)
+        self._event(event.now_ns, "addresses", instance=name, address=sender)
+
+    def _link(self, event: _core.Event) -> None:
+        name = self._plane.link_name(event.slot)
+        if name is None or event.a <= 0:
+            return
+        up = bool(event.b)
+        self._limit.log(f"link {name}", logging.INFO, "%s is %s", name, "up" if up else "down")
+        self._event(event.now_ns, "tracker", tracker="interface", name=name, up=up, detail="")
+
+    def _link_resync(self, event: _core.Event) -> None:
+        text = "link events were lost: the engine asked every interface anew"
+        self._limit.log("link resync", logging.WARNING, text)
+
+    def _send_error(self, event: _core.Event) -> None:
+        name, error = self._name(event.slot), os.strerror(event.a)
+        who = f"({name}) " if name is not None else ""
+        text = "%sadverts could not be sent (%d so far): %s"
+        self._limit.log(f"send {name} {event.a}", logging.ERROR, text, who, event.b, error)
+        self._event(event.now_ns, "send-error", instance=name, error=error, count=event.b)
+
+    def _master(self, event: _core.Event) -> None:
+        name, address = self._name(event.slot), address_text(event.address)
+        self._limit.log(
+            f"master {name}", logging.INFO, "(%s) master is %s, priority %d", name, address, event.a
+        )
+        self._event(event.now_ns, "master", instance=name, address=address, priority=event.a)
+
+    def _group_event(self, event: _core.Event) -> None:
+        self._group(event.slot, event.a, event.b, event.now_ns)
+
+    def _group(self, slot: int, old: int, new: int, now_ns: int) -> None:
+        name = self._plane.group_name(slot)
+        self._groups[slot] = new
+        if name is None or new == old:
+            return
+        state = _core.STATE_NAMES[new]
+        if new != _core.INIT:
+            log.info("VRRP_Group(%s) Syncing instances to %s state", name, state)
+            self.notifier.group_state(name, state)
+        before = _core.STATE_NAMES[old]
+        self._event(now_ns, "group", group=name, **{"from": before}, to=state)
+
+    def tracker(self, kind: str, name: str, up: bool | None, detail: str) -> None:
+        """A script, process or file tracker changed."""
+        now_ns = time.monotonic_ns()
+        self._event(now_ns, "tracker", tracker=kind, name=name, up=up, detail=detail)
+
+    def _event(self, now_ns: int, kind: str, **fields: Any) -> None:
+        if self.subscribed:
+            self._supervisor.event({"time": utc(now_ns), "kind": kind, **fields})
+
+
+_HANDLERS: dict[int, Callable[[Reporter, _core.Event], None]] = {
+    _core.EV_PRIORITY: Reporter._priority,
+    _core.EV_RX_LOWER_PRI: Reporter._inferior,
+    _core.EV_DUAL_MASTER: Reporter._contention,
+    _core.EV_LATE: Reporter._late,
+    _core.EV_PLAYED: Reporter._played,
+    _core.EV_RX_ERROR: Reporter._rejected,
+    _core.EV_INTERVAL_MISMATCH: Reporter._interval,
+    _core.EV_ADDR_MISMATCH: Reporter._addresses,
+    _core.EV_LINK: Reporter._link,
+    _core.EV_LINK_RESYNC: Reporter._link_resync,
+    _core.EV_SEND_ERROR: Reporter._send_error,
+    _core.EV_MASTER_CHANGED: Reporter._master,
+    _core.EV_GROUP: Reporter._group_event,
+}

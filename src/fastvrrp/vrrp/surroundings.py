@@ -1,0 +1,153 @@
+"""What has to be right around the instances: the journal, the firewall, kernel settings.
+
+The order is always: list in the journal, then change; undo, then shorten the journal. So a crash
+at any instant leaves nothing that the next start does not know of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+
+from fastvrrp.config import model
+from fastvrrp.net import sysctl
+from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, table_name
+from fastvrrp.net.journal import Contents, Journal, contents_of
+from fastvrrp.net.observed import Observed
+
+log = logging.getLogger(__name__)
+
+NFT_TIMEOUT_S = 10.0
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class SurroundingsError(Exception):
+    """The surroundings cannot be made as a configuration needs them; the text says why."""
+
+
+async def run_nft(argv: Sequence[str], script: bytes) -> tuple[int, bytes]:
+    """Run nft with `script` as input; exit status and output. Raises FirewallError.
+
+    Not through the script runner, which gives programs no input. Python starts it by vfork(2)
+    here (nothing runs in the child before exec), so no page of ours is copied or write-protected
+    beside the engine. Only a change of configuration leads here.
+    """
+    environment = {"PATH": SYSTEM_PATH, "LANG": "C"}
+
+    def run() -> tuple[int, bytes]:
+        done = subprocess.run(
+            argv,
+            input=script,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            timeout=NFT_TIMEOUT_S,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    try:
+        return await asyncio.to_thread(run)
+    except FileNotFoundError as exc:
+        raise FirewallError("the program nft is not installed (package nftables)") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise FirewallError(f"nft did not end within {NFT_TIMEOUT_S:g} s") from exc
+    except OSError as exc:
+        raise FirewallError(f"nft cannot be run: {exc.strerror}") from exc
+
+
+class Surroundings:
+    """Journal, firewall and settings of one running daemon."""
+
+    def __init__(self, journal: Journal, observed: Callable[[], Observed]) -> None:
+        self._journal = journal
+        self._observed = observed
+        self._firewall = Firewall(run_nft)
+        self._settings: tuple[sysctl.Setting, ...] = ()
+        self._written = Contents()
+
+    async def prepare(self, old: model.Configuration, new: model.Configuration) -> None:
+        """Make everything ready for a change from `old` to `new`, whatever comes of it.
+
+        Raises SurroundingsError; what was there before is then still in effect.
+        """
+        settings = sysctl.plan_promotions(sysctl.wanted_promotions(new), self._settings)
+        both = self._contents(old, self._settings) | self._contents(new, settings)
+        try:
+            self._write(both)
+            await self._firewall.apply(new)
+        except FirewallError as exc:
+            raise SurroundingsError(str(exc)) from exc
+        except OSError as exc:
+            raise SurroundingsError(f"the journal cannot be written: {exc.strerror}") from exc
+        self._apply(settings)
+
+    async def restore(self, old: model.Configuration) -> None:
+        """After a change that was refused: as before."""
+        try:
+            await self.prepare(old, old)
+        except SurroundingsError as exc:
+            log.error("cannot go back to the old surroundings: %s", exc)
+
+    def settle(self, configuration: model.Configuration) -> None:
+        """The change to `configuration` is complete: what it no longer needs is given up."""
+        self._update(configuration)
+
+    def interfaces_changed(self, configuration: model.Configuration) -> None:
+        """Interfaces came, went or were renamed: settings and journal have to follow, before
+        anything is put on them."""
+        self._update(configuration)
+
+    def _update(self, configuration: model.Configuration) -> None:
+        # A device that vanished took its setting along; a new one of the name starts afresh.
+        present = [s for s in self._settings if sysctl.read(s.interface, s.name) == s.ours]
+        settings = sysctl.plan_promotions(sysctl.wanted_promotions(configuration), present)
+        gone = [setting for setting in self._settings if setting not in settings]
+        for line in sysctl.restore(gone):
+            log.info("%s", line)
+        try:
+            self._write(self._contents(configuration, settings))
+        except OSError as exc:
+            log.error("the journal cannot be written: %s", exc.strerror)
+        self._apply(settings)
+
+    def _apply(self, settings: tuple[sysctl.Setting, ...]) -> None:
+        for problem in sysctl.apply(s for s in settings if s not in self._settings):
+            log.warning("%s", problem)
+        self._settings = settings
+
+    def _contents(
+        self, configuration: model.Configuration, settings: tuple[sysctl.Setting, ...]
+    ) -> Contents:
+        tables = [table_name(configuration)] if is_needed(configuration) else []
+        return contents_of(
+            configuration,
+            self._observed().interfaces,
+            settings=settings,
+            nft_tables=[*tables, *([self._firewall.table] if self._firewall.table else [])],
+        )
+
+    def _write(self, contents: Contents) -> None:
+        if contents != self._written:
+            self._journal.write(contents)
+            self._written = contents
+
+    async def undo(self, *, complete: bool) -> None:
+        """Firewall and settings as they were found. With `complete` nothing of ours is left in
+        the kernel and the journal goes; otherwise it stays for the clean-up."""
+        try:
+            await self._firewall.remove()
+        except FirewallError as exc:
+            log.error("%s", exc)
+            complete = False
+        for line in sysctl.restore(self._settings):
+            log.info("%s", line)
+        self._settings = ()
+        if complete:
+            try:
+                self._journal.remove()
+            except OSError as exc:
+                log.error("cannot remove %s: %s", self._journal.path, os.strerror(exc.errno or 0))

@@ -1,0 +1,315 @@
+"""Keeps the kernel as it should be while we run, and the records as the kernel is.
+
+Every notification is judged against the wish: an object that somebody took from a master is put
+back at once, one of ours that nobody wants any more is removed a moment later, static objects
+always return. Interfaces and addresses that come, go or change lead to a refresh of exactly the
+instances that use them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+from fastvrrp import _core
+from fastvrrp.net.objects import Address, AddressKey, Link, Route, RuleKey
+from fastvrrp.net.observed import Observed
+from fastvrrp.net.programs import STATIC, Item
+from fastvrrp.net.reconcile import (
+    Operation,
+    Verb,
+    is_present,
+    owners_to_replay,
+    reconcile,
+)
+from fastvrrp.net.wire import PROTOCOL
+from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.vrrp.plane import Plane, RefusedError, relevant_link_change
+from fastvrrp.vrrp.replay import Replays
+
+log = logging.getLogger(__name__)
+
+SOON_S = 0.05  # after a change that may have taken objects along
+SETTLE_S = 0.3  # until programs that are being played show in the notifications
+RETRY_MAX_S = 30.0  # between attempts to install what the kernel refuses
+
+
+class Monitor(Protocol):
+    """The part of net.monitor.Monitor used here."""
+
+    observed: Observed
+
+    def play(self, requests: list[tuple[bytes, int]]) -> Awaitable[list[int]]: ...
+
+
+class Upkeep:
+    """Reacts to the kernel. All methods belong to the event loop.
+
+    `on_link`, `on_address`, `on_route`, `on_rule` and `on_resync` are the monitor's callbacks.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        monitor: Monitor,
+        *,
+        before_refresh: Callable[[], None] = lambda: None,
+        limit: RateLimit | None = None,
+    ) -> None:
+        """`before_refresh` is called when interfaces changed, before anything is committed."""
+        self._plane = plane
+        self._monitor = monitor
+        self._before_refresh = before_refresh
+        self._limit = limit or RateLimit(log)
+        self._loop = asyncio.get_running_loop()
+        self._replays = Replays(self._loop, self._replay, self._is_incomplete)
+        self._frozen = 0
+        self._dirty: set[str] = set()
+        self._moved = False  # an interface came, went or got another name or index
+        self._refresh_handle: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._retry_s = 0.0
+        self._closed = False
+
+    # ---------------------------------------------------------------- the monitor says
+
+    def on_link(self, old: Link | None, new: Link | None) -> None:
+        names = {name for link in (old, new) if link is not None for name in _names(link)}
+        if relevant_link_change(old, new):
+            self._moved = True
+            self.touch(names)
+        if new is not None and new.up and not (old is not None and old.up):
+            # What the kernel dropped with the link, or refused without it, can be had now.
+            self.schedule(SOON_S)
+
+    def on_address(self, ifindex: int, address: Address, present: bool) -> None:
+        self._object(address.key, present, ours=address.protocol == PROTOCOL)
+        if address.key.address not in self._plane.virtual:
+            link = self._monitor.observed.links.get(ifindex)
+            if link is not None:
+                self.touch(_names(link))
+
+    def on_route(self, route: Route, present: bool) -> None:
+        self._object(route, present, ours=True)
+
+    def on_rule(self, rule: RuleKey, present: bool) -> None:
+        self._object(rule, present, ours=rule.protocol == PROTOCOL)
+
+    def on_resync(self) -> None:
+        """Everything was read again: compare everything."""
+        self._moved = True
+        self.touch(set(self._plane.running), instances=True)
+        self.schedule(0.0)
+
+    def _object(self, changed: Any, present: bool, *, ours: bool) -> None:
+        desired = self._plane.desired
+        key = changed.key if isinstance(changed, Route) else changed
+        if not desired.items(key):
+            return
+        # The engine's word about who is master comes first: its programs cause most of this.
+        self._plane.client.poll()
+        if present:
+            if ours and not self._is_wanted(key):
+                self.schedule(SETTLE_S)
+            return
+        for owner in desired.owners_of(changed):
+            if owner == STATIC:
+                self.schedule(0.0)
+            elif self._plane.state(owner) == _core.MASTER:
+                self._limit.log(
+                    f"restore {owner}",
+                    logging.WARNING,
+                    "(%s) %s was removed by somebody else: putting it back",
+                    owner,
+                    next(i.text for i in desired.items(key) if i.owner == owner),
+                )
+                self._replays.request(owner)
+
+    def _is_wanted(self, key: Any) -> bool:
+        return any(
+            item.owner == STATIC or self._plane.state(item.owner) == _core.MASTER
+            for item in self._plane.desired.items(key)
+        )
+
+    # ---------------------------------------------------------------- replays
+
+    def _replay(self, name: str) -> None:
+        running = self._plane.running.get(name)
+        if running is not None:
+            self._plane.client.engine.replay(running.slot)
+
+    def _is_incomplete(self, name: str) -> bool:
+        """Whether a master lacks anything that it wants back."""
+        running = self._plane.running.get(name)
+        if running is None or self._plane.state(name) != _core.MASTER:
+            return False
+        observed = self._monitor.observed
+        return any(
+            i.restore and not is_present(i, observed) for i in running.compiled.objects.items
+        )
+
+    # ---------------------------------------------------------------- refresh
+
+    def freeze(self) -> None:
+        """Hold refreshes back while a reload is being put into effect."""
+        self._frozen += 1
+
+    def thaw(self) -> None:
+        self._frozen -= 1
+        if not self._frozen and self._dirty:
+            self._refresh_soon()
+
+    def touch(self, names: Iterable[str], *, instances: bool = False) -> None:
+        """Interfaces (or, with `instances`, instances) whose surroundings changed."""
+        # "" stands for what no instance uses, but the static objects may.
+        self._dirty.update(names if instances else self._plane.users(names), ("",))
+        self._refresh_soon()
+
+    def _refresh_soon(self) -> None:
+        if self._refresh_handle is None and not self._closed:
+            self._refresh_handle = self._loop.call_soon(self._refresh)
+
+    def _refresh(self) -> None:
+        self._refresh_handle = None
+        if self._frozen or self._closed:
+            return
+        dirty, self._dirty = self._dirty, set()
+        self._plane.client.poll()
+        if self._moved:
+            self._moved = False
+            self._before_refresh()
+        try:
+            if self._plane.refresh(dirty):
+                self.schedule(SETTLE_S)
+        except RefusedError as exc:
+            # It ran before and cannot now: what runs is left as it is.
+            log.error("cannot follow a change of interfaces: %s", exc)
+
+    # ---------------------------------------------------------------- reconciliation
+
+    def schedule(self, delay_s: float) -> None:
+        """Compare all of the kernel's state with the wish, in `delay_s` or earlier."""
+        if self._closed:
+            return
+        due = self._loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._task is not None:
+            self._again = True
+            return
+        self._task = self._loop.create_task(self.run(), name="reconcile")
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            self._loop.call_exception_handler(
+                {"message": "reconciliation failed", "exception": exc}
+            )
+        if self._again:
+            self._again = False
+            self.schedule(0.0)
+
+    async def run(self) -> None:
+        """One pass: replays for masters, the rest played here."""
+        plane = self._plane
+        plane.client.poll()
+        observed = self._monitor.observed
+        operations = reconcile(plane.desired, observed, plane.active())
+        for owner in sorted(owners_to_replay(operations)):
+            if self._vips_up(owner):
+                self._replays.request(owner)
+        own = [o for o in operations if o.verb is Verb.DELETE or o.owner == STATIC]
+        if own:
+            await self._play(own)
+        plane.purge_retired(lambda item: is_present(item, self._monitor.observed))
+
+    def _vips_up(self, name: str) -> bool:
+        """Whether the up program of a master has been played: before, nothing is missing."""
+        running = self._plane.running.get(name)
+        if running is None:
+            return False
+        try:
+            return self._plane.client.engine.status(running.slot).vips_up
+        except KeyError:
+            return False
+
+    async def _play(self, operations: list[Operation], *, quiet: bool = False) -> None:
+        try:
+            errors = await self._monitor.play([operation.request for operation in operations])
+        except OSError as exc:
+            self._limit.log("play", logging.ERROR, "cannot change kernel state: %s", exc)
+            self._retry()
+            return
+        failed = False
+        for operation, error in zip(operations, errors, strict=True):
+            if error:
+                failed = True
+                text = "cannot %s: %s"
+                self._limit.log(str(operation), logging.ERROR, text, operation, os.strerror(error))
+            elif operation.verb is Verb.DELETE and not quiet:
+                self._limit.log(
+                    "removed", logging.INFO, "removed a left-over %s", operation.item.text
+                )
+        if failed:
+            self._retry()
+        else:
+            self._retry_s = 0.0
+
+    def _retry(self) -> None:
+        self._retry_s = min(max(2 * self._retry_s, 1.0), RETRY_MAX_S)
+        self.schedule(self._retry_s)
+
+    # ---------------------------------------------------------------- end
+
+    async def close(self) -> None:
+        """Stop reacting."""
+        self._closed = True
+        self._replays.close()
+        for handle in (self._timer, self._refresh_handle):
+            if handle is not None:
+                handle.cancel()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def remove_all(self) -> None:
+        """Take away the static objects, and whatever the down programs could not."""
+        items = [
+            item
+            for owner in sorted(self._plane.desired.owners())
+            for item in reversed(self._objects(owner))
+            if owner == STATIC or _is_left(item, self._monitor.observed)
+        ]
+        if items:
+            await self._play([_removal(item) for item in items], quiet=True)
+
+    def _objects(self, owner: str) -> tuple[Item, ...]:
+        objects = self._plane.desired.get(owner)
+        return () if objects is None else objects.items
+
+
+def _is_left(item: Item, observed: Observed) -> bool:
+    """Whether an object that carries our mark is still there."""
+    if isinstance(item.key, AddressKey):
+        address = observed.address(item.key)
+        return address is not None and observed.address_is_ours(address)
+    return is_present(item, observed)
+
+
+def _removal(item: Item) -> Operation:
+    return Operation(Verb.DELETE, item)
+
+
+def _names(link: Link) -> set[str]:
+    return {link.name, *link.altnames}
