@@ -277,6 +277,26 @@ def test_reload_does_not_repeat_and_uses_new_scripts(run: Run) -> None:
     run(scene())
 
 
+def test_undone_reload_repeats_nothing(run: Run) -> None:
+    config = configuration(instance("A", FULL))
+
+    async def scene() -> None:
+        fake = Fake()
+        notifier = Notifier(config, fake)
+        await notifier.start()
+        notifier.instance_state("A", "MASTER", 100)
+        await until(lambda: len(fake.ended) == 2)
+        await notifier.reload(configuration())
+        await notifier.reload(config)
+        notifier.instance_state("A", "MASTER", 100)
+        notifier.instance_state("A", "BACKUP", 100)
+        await until(lambda: len(fake.ended) == 4)
+        assert fake.ended[2:] == [("/backup",), ("/n", "INSTANCE", "A", "BACKUP", "100")]
+        await notifier.stop_all()
+
+    run(scene())
+
+
 def test_unknown_names_are_harmless(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         notifier = Notifier(configuration(), Fake())

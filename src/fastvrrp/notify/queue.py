@@ -263,7 +263,8 @@ class Notifier:
         old = self._entities
         self._entities = {}
         for key, notify in wanted.items():
-            entity = old.pop(key, None)
+            # A retired one comes back when a reload is undone.
+            entity = old.pop(key, None) or self._retired.pop(key, None)
             if entity is None:
                 label = f"{key[0].lower()} {key[1]}"
                 queue = ScriptQueue(label, self._runner, clock=self._clock)
