@@ -303,6 +303,8 @@ ctypedef struct core_t:
     u32 *dirty
     u64 rx[17]                  # rejections that belong to no instance
     u32 rx_logged
+    i64 coalesce_ns             # adverts due this soon after a fired one leave with it; 0: exact
+    i64 early_ns                # coalesce_ns while that pass runs
     u32 illegal                 # refused transitions; must stay 0
     i64 rx_logged_reset_ns
     wheel_t wheel

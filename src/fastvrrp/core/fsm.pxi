@@ -478,7 +478,7 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     cdef cfg_t *g = c.cfg[i]
     cdef i64 due
     v.node_due = FV_NEVER
-    if v.due[D_ADVERT] <= now:
+    if v.due[D_ADVERT] <= now + imin(c.early_ns, g.advert_int_ns / 16):
         master_advert_due(c, i, now, out)
     if v.due[D_DOWN] <= now:
         backup_down_due(c, i, now, out)

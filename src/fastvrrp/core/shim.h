@@ -30,6 +30,11 @@ static inline int64_t fv_now_ns(void) {
     return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+static inline void fv_sleep_ns(int64_t ns) {
+    struct timespec t = { ns / 1000000000LL, ns % 1000000000LL };
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
+}
+
 static inline int fv_errno(void) { return errno; }
 
 /* epoll_pwait2 (Linux 5.11): nanosecond timeout without a timerfd. Before that: milliseconds,

@@ -235,13 +235,38 @@ cdef void core_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, 
         vr_played(c, i, generation, program, error, failed, now, out)
 
 
+cdef void tick_coalesce(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
+    """Awake anyway: adverts of the rest of this wheel tick (about a millisecond) leave now. Their
+    phase does not change, and nothing but adverts is ever early."""
+    cdef u32 s = <u32> ((now >> TICK_BITS) & 255)
+    cdef u32 i = c.wheel.head[s]
+    cdef u32 n = 0
+    cdef u32 k
+    while i != NONE and n < budget:
+        if c.vr[i].state == S_MASTER and \
+                c.vr[i].due[D_ADVERT] <= now + imin(c.coalesce_ns, c.cfg[i].advert_int_ns / 16):
+            c.scratch[n] = i
+            n += 1
+        i = c.vr[i].wheel_next
+    sort_due(c, c.scratch, n)
+    c.early_ns = c.coalesce_ns
+    for k in range(n):
+        wheel_cancel(c, c.scratch[k])
+        vr_fire(c, c.scratch[k], now, out)
+    c.early_ns = 0
+    groups_flush(c, now, out)
+
+
 cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
     """Fires at most `budget` due instances. True when more may be due."""
     cdef u32 n
     cdef u32 k
+    cdef u32 whole = budget
     while budget:
         n = wheel_pop_due(c, now, c.scratch, budget)
         if n == 0:
+            if c.coalesce_ns and budget < whole and c.wheel.current == now >> TICK_BITS:
+                tick_coalesce(c, now, budget, out)
             return False
         for k in range(n):
             # an earlier member of its group may have moved this one's deadlines meanwhile

@@ -15,6 +15,7 @@ cdef extern from "shim.h" nogil:
     void fv_put16(u8 *p, u32 v)
     i64 fv_now_ns()
     int fv_errno()
+    void fv_sleep_ns(i64 ns)
     int fv_epoll_wait(int fd, epoll_event *ev, int max, i64 timeout_ns)
 
 cdef extern from "<sys/epoll.h>" nogil:
