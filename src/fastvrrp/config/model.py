@@ -10,7 +10,7 @@ Everything here can be encoded with msgspec (MessagePack between processes).
 from __future__ import annotations
 
 import enum
-from typing import dataclass_transform
+from typing import Any, dataclass_transform
 
 import msgspec
 
@@ -314,6 +314,14 @@ class VrrpInstance(Struct):
     kernel_rx_buf_size: int = 0
     sync_group: str | None = None  # name of its vrrp_sync_group
     position: Position | None = None
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The fields; the password is not shown."""
+        fields = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "***" if name == "auth_pass" and v else v) for name, v in fields]
+
+    def __repr__(self) -> str:
+        return f"VrrpInstance({', '.join(f'{k}={v!r}' for k, v in self.__rich_repr__())})"
 
 
 class SyncGroup(Struct):

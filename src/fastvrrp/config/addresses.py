@@ -1,0 +1,264 @@
+"""Entries of virtual_ipaddress, virtual_ipaddress_excluded and static_ipaddress."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from fastvrrp.config.blocks import Entry
+from fastvrrp.config.context import Context
+from fastvrrp.config.diagnostics import shown
+from fastvrrp.config.keywords import WORKS_WITHOUT, Block, table
+from fastvrrp.config.model import FOREVER_S, VirtualAddress
+from fastvrrp.config.node import Node
+from fastvrrp.config.values import canonical, integer, interface_name, is_multicast
+
+OPTIONS = "vrrp_instance/virtual_ipaddress"
+LABEL_BYTES_MAX = 15  # IFNAMSIZ - 1, linux/if.h
+BROADCAST_PREFIX_MAX = 30  # longer prefixes have no broadcast address
+_FLAGS = {
+    "home": ("home", True),
+    "-nodad": ("nodad", False),
+    "mngtmpaddr": ("mngtmpaddr", True),
+    "noprefixroute": ("noprefixroute", True),
+    "autojoin": ("autojoin", True),
+    "no_track": ("no_track", True),
+    "use_vmac": ("use_vmac", True),
+}
+_IPV6_ONLY = frozenset(("home", "-nodad", "mngtmpaddr"))
+_STATIC_ONLY = frozenset(("track_group",))
+_NOT_STATIC = frozenset(("no_track", "use_vmac"))
+
+
+def read_addresses(context: Context, node: Node) -> list[Entry]:
+    """The addresses of an instance; `dev` is None where the instance's interface is meant."""
+    return _read(context, node, is_static=False)
+
+
+def read_static_addresses(context: Context, node: Node) -> list[Entry]:
+    return _read(context, node, is_static=True)
+
+
+def _read(context: Context, node: Node, *, is_static: bool) -> list[Entry]:
+    entries = []
+    seen: set[tuple[str, int, str | None]] = set()
+    for line in node.body or ():
+        if line.body is not None:
+            context.error(line, "an address has no block", "remove the braces")
+            continue
+        address = _entry(context, line, is_static)
+        if address is None:
+            continue
+        key = (address.address, address.prefixlen, address.dev)
+        if key in seen:
+            context.warning(line, f"{address.address} is listed twice", "remove one of the lines")
+            continue
+        seen.add(key)
+        entries.append(Entry(address, line))
+    return entries
+
+
+def prefixed(
+    context: Context, node: Node, text: str, *, word: int = 0
+) -> tuple[str, int, int] | None:
+    """ADDR[/LEN]: address, length, family. A bad length becomes the longest, as in keepalived."""
+    head, slash, tail = text.partition("/")
+    address, family = canonical(head)
+    if not family:
+        context.error(
+            node,
+            f"{shown(text)} is not an address",
+            "write ADDRESS or ADDRESS/LENGTH",
+            word=word,
+        )
+        return None
+    longest = 32 if family == 4 else 128
+    if not slash or not tail:
+        return address, longest, family
+    length = integer(tail)
+    if length is None or not 0 <= length <= longest:
+        context.warning(
+            node,
+            f"{shown(tail)} is not a prefix length, using {longest}",
+            f"write 0 to {longest}",
+            word=word,
+        )
+        length = longest
+    return address, length, family
+
+
+def _entry(context: Context, node: Node, is_static: bool) -> VirtualAddress | None:
+    parsed = prefixed(context, node, node.words[0])
+    if parsed is None:
+        return None
+    address, prefixlen, family = parsed
+    if is_multicast(address, family) or address in ("0.0.0.0", "::", "255.255.255.255"):
+        context.error(
+            node, f"{address} cannot be the address of an interface", "write a unicast address"
+        )
+        return None
+    fields: dict[str, Any] = {
+        "address": address,
+        "prefixlen": prefixlen,
+        "family": family,
+        "position": node.position(),
+    }
+    if len(node.words) > 1 and not _options(context, node, fields, is_static):
+        return None
+    return VirtualAddress(**fields)
+
+
+def _options(context: Context, node: Node, fields: dict[str, Any], is_static: bool) -> bool:
+    """Whether the entry can be used."""
+    known: Block = table()[OPTIONS]
+    forbidden = _NOT_STATIC if is_static else _STATIC_ONLY
+    words = node.words
+    good = True
+    index = 1
+    while index < len(words):
+        option = words[index]
+        row = known.get(option)
+        if row is None or option[:1] == "(" or option in forbidden:
+            context.unknown(node, "option", [k for k in known if k not in forbidden], word=index)
+            good = False
+            index += 1
+            continue
+        if row.effect != "done":
+            context.warning(node, row.no_effect(), WORKS_WITHOUT, word=index)
+        if option in _FLAGS:
+            if option in _IPV6_ONLY and fields["family"] == 4:
+                context.warning(
+                    node, f"{option} is for IPv6 addresses, ignored", "remove it", word=index
+                )
+            else:
+                name, value = _FLAGS[option]
+                fields[name] = value
+            index += 1
+            continue
+        if index + 1 >= len(words):
+            context.error(
+                node, f"{option} needs a value", f"write {option} {row.syntax}", word=index
+            )
+            return False
+        good = _valued(context, node, option, index + 1, fields) and good
+        index += 2
+    return good
+
+
+def _valued(context: Context, node: Node, option: str, index: int, fields: dict[str, Any]) -> bool:
+    value = node.words[index]
+    family: int = fields["family"]
+    if option in ("label", "scope", "brd", "broadcast") and family == 6:
+        context.warning(
+            node, f"{option} is for IPv4 addresses, ignored", "remove it", word=index - 1
+        )
+        return True
+    if option == "dev":
+        if not interface_name(context, node, value, word=index):
+            return False
+        context.check_interface(node, value, word=index)
+        fields["dev"] = value
+    elif option == "label":
+        if not value or len(value.encode()) > LABEL_BYTES_MAX:
+            context.error(
+                node,
+                f"the label {shown(value)} is too long",
+                f"write at most {LABEL_BYTES_MAX} bytes",
+                word=index,
+            )
+            return False
+        fields["label"] = value
+    elif option == "scope":
+        fields["scope"] = scope(context, node, value, index, default=0)
+    elif option in ("brd", "broadcast"):
+        return _broadcast(context, node, value, index, fields)
+    elif option == "peer":
+        return _peer(context, node, value, index, fields)
+    elif option == "preferred_lft":
+        seconds = FOREVER_S if value == "forever" else integer(value)
+        if seconds is None or not 0 <= seconds <= FOREVER_S:
+            context.warning(
+                node,
+                f"preferred_lft cannot be {shown(value)}, ignored",
+                "write seconds or forever",
+                word=index,
+            )
+        else:
+            fields["preferred_lft_s"] = seconds
+    elif option == "track_group":
+        fields["track_group"] = value
+    return True
+
+
+def scope(
+    context: Context, node: Node, value: str, index: int, *, default: int | None
+) -> int | None:
+    """A scope by name (rt_scopes) or number; a bad one becomes `default`."""
+    number = context.names("rt_scopes").get(value)
+    if number is None:
+        number = integer(value)
+    if number is None or not 0 <= number <= 255:
+        used = "using global" if default == 0 else "ignored"
+        context.warning(
+            node,
+            f"there is no scope {shown(value)}, {used}",
+            "write global, site, link, host or 0 to 255",
+            word=index,
+        )
+        return default
+    return number
+
+
+def _broadcast(
+    context: Context, node: Node, value: str, index: int, fields: dict[str, Any]
+) -> bool:
+    if value in ("+", "-"):
+        if fields["prefixlen"] > BROADCAST_PREFIX_MAX:
+            context.warning(
+                node,
+                f"a /{fields['prefixlen']} has no broadcast address, ignored",
+                f"write a prefix length of at most {BROADCAST_PREFIX_MAX}",
+                word=index,
+            )
+            return True
+        network = ipaddress.ip_network(f"{fields['address']}/{fields['prefixlen']}", strict=False)
+        chosen = network.broadcast_address if value == "+" else network.network_address
+        fields["broadcast"] = str(chosen)
+        return True
+    address, family = canonical(value)
+    if family != 4:
+        context.error(
+            node,
+            f"{shown(value)} is not a broadcast address",
+            "write an IPv4 address, + or -",
+            word=index,
+        )
+        return False
+    fields["broadcast"] = address
+    return True
+
+
+def _peer(context: Context, node: Node, value: str, index: int, fields: dict[str, Any]) -> bool:
+    parsed = prefixed(context, node, value, word=index)
+    if parsed is None:
+        return False
+    address, length, family = parsed
+    if family != fields["family"]:
+        context.error(
+            node,
+            f"the peer {address} is of another family",
+            f"write an IPv{fields['family']} address",
+            word=index,
+        )
+        return False
+    longest = 32 if family == 4 else 128
+    if fields["prefixlen"] != longest:
+        context.warning(
+            node,
+            f"the prefix length of {fields['address']} is ignored beside a peer",
+            "write the length behind the peer",
+        )
+        fields["prefixlen"] = longest
+    fields["peer"] = address
+    fields["peer_prefixlen"] = length
+    return True

@@ -1,0 +1,259 @@
+"""Family, version, source, peers and addresses of an instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastvrrp.config.blocks import Entries, Entry
+from fastvrrp.config.context import Context
+from fastvrrp.config.diagnostics import shown
+from fastvrrp.config.global_defs import get
+from fastvrrp.config.model import UnicastPeer, VirtualAddress
+from fastvrrp.config.node import Node
+from fastvrrp.config.values import canonical, integer, is_multicast
+
+if TYPE_CHECKING:
+    from fastvrrp.config.instance import InstanceBuilder
+
+ADDRESSES_MAX = 255  # one octet in the packet, RFC 9568 5.2.5
+MTU_DEFAULT = 1500
+# Bytes of a packet that are not addresses: IP header, VRRP header, and what keepalived keeps free
+# for an authentication header (RFC 4302), so that both agree on which addresses are advertised.
+_OVERHEAD = {4: 20 + 8 + 24, 6: 40 + 8 + 24}
+_ADDRESS_BYTES = {4: 4, 6: 16}
+TTL_MAX = 255
+
+
+def read_peers(context: Context, node: Node) -> list[Entry]:
+    """unicast_peer: ADDR [min_ttl N] [max_ttl N]. Values are (UnicastPeer, family)."""
+    entries: list[Entry] = []
+    seen: set[str] = set()
+    for line in node.body or ():
+        address, family = canonical(line.words[0])
+        if not family:
+            context.error(
+                line,
+                f"{shown(line.words[0])} is not the address of a peer",
+                "write an IPv4 or IPv6 address",
+            )
+            continue
+        if address in seen:
+            context.warning(line, f"the peer {address} is listed twice", "remove one of the lines")
+            continue
+        seen.add(address)
+        limits = {"min_ttl": 0, "max_ttl": TTL_MAX}
+        index = 1
+        while index < len(line.words):
+            option = line.words[index]
+            if option not in limits:
+                context.unknown(line, "option", limits, word=index)
+                break
+            value = integer(line.words[index + 1]) if index + 1 < len(line.words) else None
+            if value is None or not 0 <= value <= TTL_MAX:
+                context.error(
+                    line, f"{option} needs a number", f"write {option} 0 to {TTL_MAX}", word=index
+                )
+                break
+            limits[option] = value
+            index += 2
+        entries.append(Entry((UnicastPeer(address=address, **limits), family), line))
+    return entries
+
+
+def _first_family(entries: Entries) -> tuple[int, str]:
+    """What is written first decides: family and the keyword that did."""
+    for name, (value, _) in entries.items():
+        if name == "virtual_ipaddress" and value:
+            return value[0].value.family, name
+        if name == "unicast_peer" and value:
+            return value[0].value[1], name
+        if name in ("mcast_src_ip", "unicast_src_ip", "mcast_dst_ip"):
+            return value[1], name
+        if name == "native_ipv6":
+            return 6, name
+    excluded = entries.get("virtual_ipaddress_excluded")
+    if excluded is not None and excluded.value:
+        return excluded.value[0].value.family, "virtual_ipaddress_excluded"
+    return 4, ""
+
+
+def _version(builder: InstanceBuilder, decided_by: str) -> int:
+    """IPv6 means version 3, unless version 2 was written before the first IPv6 address."""
+    entries = builder.entries
+    written = get(entries, "version")
+    if builder.family == 4:
+        return builder.defaults.version if written is None else int(written)
+    if written != 2:
+        return 3
+    order = list(entries)
+    if builder.strict or order.index("version") > order.index(decided_by):
+        builder.warning("IPv6 needs version 3, which is used", "write version 3", "version")
+        return 3
+    builder.warning(
+        "VRRPv2 over IPv6 is an extension of keepalived", "write version 3 on all nodes", "version"
+    )
+    return 2
+
+
+def _source(builder: InstanceBuilder) -> str | None:
+    """mcast_src_ip or unicast_src_ip; the one written last counts, as in keepalived."""
+    chosen = None
+    for name in builder.entries:
+        if name not in ("mcast_src_ip", "unicast_src_ip"):
+            continue
+        address, family = builder.entries[name].value
+        if family == builder.family:
+            chosen = address
+        else:
+            builder.error(
+                f"{name} {address} is not an IPv{builder.family} address",
+                "all addresses of an instance are of one family",
+                name,
+            )
+    return chosen
+
+
+def _peers(builder: InstanceBuilder) -> tuple[UnicastPeer, ...]:
+    peers = []
+    for (peer, family), node in get(builder.entries, "unicast_peer", ()):
+        if family == builder.family:
+            peers.append(peer)
+        else:
+            builder.context.error(
+                node,
+                f"{builder.name}: the peer {peer.address} is not an IPv{builder.family} address",
+                "all addresses of an instance are of one family",
+            )
+    return tuple(peers)
+
+
+def _destination(builder: InstanceBuilder) -> str:
+    default = builder.defaults.mcast4 if builder.family == 4 else builder.defaults.mcast6
+    entry = builder.entries.get("mcast_dst_ip")
+    if entry is None:
+        return default
+    address, family = entry.value
+    if family != builder.family or not is_multicast(address, family):
+        builder.warning(
+            f"mcast_dst_ip {address} is not an IPv{builder.family} multicast address, "
+            f"using {default}",
+            "write a multicast address",
+            "mcast_dst_ip",
+        )
+        return default
+    return str(address)
+
+
+def addressing(builder: InstanceBuilder) -> dict[str, Any]:
+    """The fields of the instance that are addresses, and what follows from them."""
+    entries, defaults = builder.entries, builder.defaults
+    builder.family, decided_by = _first_family(entries)
+    builder.version = _version(builder, decided_by)
+    fields: dict[str, Any] = {"family": builder.family, "version": builder.version}
+    fields["mcast_dst_ip"] = _destination(builder)
+    if "unicast_peer" in entries or "unicast_src_ip" in entries or "mcast_src_ip" in entries:
+        _unicast(builder, fields)
+    limits = fields.get("unicast_peers", ())
+    fields["check_unicast_src"] = (
+        defaults.check_unicast_src
+        or "check_unicast_src" in entries
+        or any(peer.min_ttl > 0 or peer.max_ttl < TTL_MAX for peer in limits)
+    )
+    if "unicast_ttl" in entries:
+        fields["unicast_ttl"] = entries["unicast_ttl"].value
+    if "native_ipv6" in entries:
+        builder.warning("native_ipv6 is an old keyword", "remove it", "native_ipv6")
+    advertised, excluded = _addresses(builder)
+    fields["virtual_ipaddress"] = advertised
+    fields["virtual_ipaddress_excluded"] = excluded
+    for name in ("virtual_routes", "virtual_rules"):
+        if name in entries:
+            fields[name] = tuple(entry.value for entry in entries[name].value)
+    return fields
+
+
+def _unicast(builder: InstanceBuilder, fields: dict[str, Any]) -> None:
+    entries = builder.entries
+    fields["source"] = _source(builder)
+    fields["unicast_peers"] = peers = _peers(builder)
+    if peers and builder.strict:
+        builder.warning(
+            "strict mode knows no unicast, newer keepalived refuses it",
+            "remove strict_mode or unicast_peer",
+            "unicast_peer",
+        )
+    if not peers and ("unicast_peer" in entries or "unicast_src_ip" in entries):
+        name = "unicast_src_ip" if "unicast_src_ip" in entries else "unicast_peer"
+        if "unicast_fault_no_peer" in entries:
+            builder.warning("without a peer the instance faults", "add unicast_peer", name)
+        else:
+            builder.warning(
+                "no peers: adverts are sent by multicast",
+                "add unicast_peer, or write mcast_src_ip",
+                name,
+            )
+
+
+def _addresses(
+    builder: InstanceBuilder,
+) -> tuple[tuple[VirtualAddress, ...], tuple[VirtualAddress, ...]]:
+    """Advertised and excluded addresses; what does not fit into an advert is excluded."""
+    entries, family = builder.entries, builder.family
+    advertised: list[VirtualAddress] = []
+    excluded: list[VirtualAddress] = []
+    for address, node in get(entries, "virtual_ipaddress", ()):
+        if address.family == family:
+            advertised.append(address)
+            continue
+        builder.context.warning(
+            node,
+            f"{builder.name}: {address.address} is not an IPv{family} address, "
+            "not advertised but kept",
+            "move it to virtual_ipaddress_excluded, or to an instance of its own",
+        )
+        excluded.append(address)
+    if not advertised:
+        _without_address(builder)
+    most = ADDRESSES_MAX
+    if len(advertised) > 50:  # fewer fit into any packet
+        interface = get(entries, "interface")
+        mtu = builder.context.host.mtu(interface) if interface else None
+        room = (mtu or MTU_DEFAULT) - _OVERHEAD[family]
+        most = max(min(ADDRESSES_MAX, room // _ADDRESS_BYTES[family]), 1)
+    if len(advertised) > most:
+        builder.warning(
+            f"{len(advertised)} addresses do not fit into an advert, "
+            f"those after the first {most} are not advertised but kept",
+            "move them to virtual_ipaddress_excluded",
+            "virtual_ipaddress",
+        )
+        excluded = advertised[most:] + excluded
+        del advertised[most:]
+    if builder.strict and family == 6 and advertised:
+        # RFC 9568 5.2.9: the first address is the link-local one of the virtual router.
+        first = advertised[0].address
+        if not first.startswith(("fe8", "fe9", "fea", "feb")):
+            builder.warning(
+                f"the first IPv6 address is not link-local: {first}",
+                "begin with an fe80: address",
+                "virtual_ipaddress",
+            )
+    excluded += [entry.value for entry in get(entries, "virtual_ipaddress_excluded", ())]
+    return tuple(advertised), tuple(excluded)
+
+
+def _without_address(builder: InstanceBuilder) -> None:
+    entries = builder.entries
+    allowed = "no_virtual_ipaddress" in entries and not builder.strict
+    if allowed:
+        return
+    body = entries.get("virtual_ipaddress")
+    if body is not None and body.node.body:
+        return  # there are some, but none is usable, which has been said
+    if builder.version == 3 or builder.strict:
+        builder.error(
+            "there is no virtual address",
+            "add virtual_ipaddress { ADDRESS }, or no_virtual_ipaddress",
+        )
+    else:
+        builder.warning("there is no virtual address", "add virtual_ipaddress { ADDRESS }")

@@ -1,0 +1,201 @@
+"""Reads a block by the keyword table: every statement is looked up, checked and collected.
+
+The result of a block is a dict in the order of the file: keyword -> `Entry`. Blocks that have no
+effect yet are read by the same code; only their values are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fastvrrp.config.context import Context
+from fastvrrp.config.keywords import WORKS_WITHOUT, Block, Keyword, table
+from fastvrrp.config.node import Node
+from fastvrrp.config.scripts import (
+    account_reader,
+    command_reader,
+    fifo_reader,
+    optional_command_reader,
+    text_reader,
+)
+from fastvrrp.config.values import READERS, Reader
+
+# Blocks in which even an unknown word may be a secret and is not shown.
+SECRET_BLOCKS = frozenset(("vrrp_instance/authentication", "vrrp_instance/auth_hmac", "SSL"))
+FIRST_WINS = frozenset(
+    (
+        "notify_master",
+        "notify_backup",
+        "notify_fault",
+        "notify_stop",
+        "notify_deleted",
+        "notify",
+        "notify_master_rx_lower_pri",
+        "notify_fifo",
+        "vrrp_notify_fifo",
+        "lvs_notify_fifo",
+        "notify_fifo_script",
+        "vrrp_notify_fifo_script",
+        "lvs_notify_fifo_script",
+        "startup_script",
+        "shutdown_script",
+    )
+)
+
+
+class Entry(NamedTuple):
+    """A value and where it came from."""
+
+    value: Any
+    node: Node
+
+
+Entries = dict[str, Entry]
+LineReader = Callable[[Context, Node], list[Entry]]
+
+_READERS: dict[str, Reader] = {
+    **READERS,
+    "account": account_reader,
+    "command": command_reader,
+    "command?": optional_command_reader,
+    "command-text": text_reader,
+    "fifo": fifo_reader,
+    "vmac": READERS["words?"],
+}
+
+
+def has_body(context: Context, node: Node) -> bool:
+    """A block without braces is an error."""
+    if node.body is None:
+        context.error(
+            node,
+            f"{node.words[0]} needs a block",
+            f"write {' '.join(node.words[:1])} {{ ... }}",
+            word=len(node.words) - 1,
+        )
+        return False
+    return True
+
+
+def block_name(context: Context, node: Node) -> str | None:
+    """The name of a block that must have exactly one."""
+    kind = node.words[0]
+    if len(node.words) == 2 and node.words[1]:
+        return node.words[1]
+    if len(node.words) < 2 or not node.words[1]:
+        context.error(node, f"{kind} needs a name", f"write {kind} NAME {{ ... }}")
+    else:
+        context.error(
+            node,
+            f"{kind} has more than one name",
+            "write one word, or quote a name with blanks",
+            word=2,
+        )
+    return None
+
+
+def unknown_keyword(context: Context, node: Node, block: Block, path: str) -> None:
+    """An error, with a guess; nothing of the line is shown where it may be a secret."""
+    if path in SECRET_BLOCKS:
+        context.error(node, f"unknown keyword in {path}", f"known: {', '.join(sorted(block))}")
+    else:
+        context.unknown(node, "keyword", block)
+
+
+def warn_effect(context: Context, node: Node, keyword: Keyword) -> None:
+    """Say once per statement what a keyword does not do, or that it is an old spelling."""
+    if keyword.effect == "refused":
+        context.error(node, f"{keyword.keyword} is refused: {keyword.reason}", "remove it")
+    elif keyword.effect != "done":
+        context.warning(node, keyword.no_effect(), WORKS_WITHOUT)
+    if keyword.replacement:
+        context.warning(
+            node, f"{keyword.keyword} is an old spelling", f"write {keyword.replacement}"
+        )
+
+
+def read_words(context: Context, node: Node) -> list[Entry]:
+    """A block that lists words."""
+    entries = []
+    for line in node.body or ():
+        if line.body is not None:
+            context.error(line, "no block is possible here", "remove the braces")
+            continue
+        entries += [Entry(word, line) for word in line.words]
+    return entries
+
+
+def read_block(
+    context: Context,
+    node: Node,
+    path: str,
+    lines: dict[str, LineReader],
+    *,
+    effective: bool = True,
+) -> Entries:
+    """Read the statements of a block.
+
+    `lines` has the readers of `lines:KIND` types. With `effective` false the block has been
+    reported as without effect already, and its keywords are not reported again.
+    """
+    entries: Entries = {}
+    block = table().get(path, {})
+    for statement in node.body or ():
+        word = statement.words[0]
+        keyword = block.get(word)
+        if keyword is None or word[:1] == "(":
+            unknown_keyword(context, statement, block, path)
+            continue
+        if keyword.aliases or keyword.effect != "done":
+            if effective:
+                warn_effect(context, statement, keyword)
+            word = keyword.replacement if keyword.replacement in block else word
+        kind = keyword.type
+        if kind.startswith(("block", "lines")):
+            if not has_body(context, statement):
+                continue
+            value = _nested(context, statement, keyword, lines, effective)
+            known = entries.get(word)
+            if known is not None and isinstance(value, list):
+                known.value.extend(value)
+                continue
+        else:
+            if statement.body is not None:
+                context.error(statement, f"{word} has no block", "remove the braces")
+                continue
+            value = _READERS[kind](context, statement, keyword)
+            if value is None:
+                continue
+            if word in FIRST_WINS and word in entries:
+                context.warning(
+                    statement, f"{word} is set already, ignored", "keep one of the lines"
+                )
+                continue
+        if word in entries:
+            del entries[word]  # a repeated keyword counts where it stands last
+        entries[word] = Entry(value, statement)
+    return entries
+
+
+def _nested(
+    context: Context,
+    statement: Node,
+    keyword: Keyword,
+    lines: dict[str, LineReader],
+    effective: bool,
+) -> Any:
+    kind, _, detail = keyword.type.partition(":")
+    if kind == "lines":
+        if len(statement.words) > 1 and keyword.keyword != "virtual_server_group":
+            context.extra(statement, 1)
+        reader = lines.get(detail, read_words)
+        return reader(context, statement)
+    if detail == "name":
+        block_name(context, statement)
+    elif detail == "words" and len(statement.words) < 2:
+        context.missing(statement, keyword)
+    elif not detail and len(statement.words) > 1:
+        context.extra(statement, 1)
+    inner = effective and keyword.effect == "done"
+    return read_block(context, statement, keyword.path, lines, effective=inner)

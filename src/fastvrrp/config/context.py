@@ -1,0 +1,70 @@
+"""What the readers of a configuration share: messages, the host, and remembered decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
+from fastvrrp.config.host import ETC_DIR, USR_DIR, HostInfo
+from fastvrrp.config.keywords import Keyword
+from fastvrrp.config.node import Node
+
+
+class Context:
+    """One load."""
+
+    def __init__(self, diagnostics: Diagnostics, host: HostInfo) -> None:
+        self.diagnostics = diagnostics
+        self.error = diagnostics.error
+        self.warning = diagnostics.warning
+        self.host = host
+        self.names_etc = ETC_DIR
+        self.names_usr = USR_DIR
+        self._interfaces = host.interfaces()
+        self._reported: set[str] = set()
+
+    def missing(self, node: Node, keyword: Keyword) -> None:
+        """A mandatory argument is not there."""
+        wanted = f"{keyword.keyword} {keyword.syntax}".strip()
+        self.error(
+            node,
+            f"{keyword.keyword} needs a value",
+            f"write {wanted}",
+            word=len(node.words) - 1,
+        )
+
+    def extra(self, node: Node, used: int) -> None:
+        """Words behind the last argument. Their text is not shown: it may be a secret."""
+        count = len(node.words) - used
+        what = "one more word" if count == 1 else f"{count} more words"
+        self.warning(
+            node,
+            f"{what} than {node.words[0]} takes, ignored",
+            "remove it, or quote words that belong together",
+            word=used,
+        )
+
+    def unknown(self, node: Node, what: str, known: Collection[str], *, word: int = 0) -> None:
+        """A word that means nothing here."""
+        text = node.words[word]
+        guess = suggestion(text, known)
+        if not guess:
+            names = sorted(k for k in known if not k.startswith("("))
+            guess = "known: " + ", ".join(names) if 0 < len(names) <= 12 else "remove or correct it"
+        self.error(node, f"unknown {what} {shown(text)}", guess, word=word)
+
+    def check_interface(self, node: Node, name: str, *, word: int = 1) -> None:
+        """Mention, once, an interface that does not exist now."""
+        if self._interfaces is None or name in self._interfaces or name in self._reported:
+            return
+        self._reported.add(name)
+        self.warning(
+            node,
+            f"interface {shown(name)} does not exist now",
+            suggestion(name, self._interfaces) or "it is used as soon as it appears",
+            word=word,
+        )
+
+    def names(self, table: str) -> Mapping[str, int]:
+        """iproute2's names."""
+        return self.host.names(table, self.names_etc, self.names_usr)

@@ -1,0 +1,67 @@
+"""Collects what is wrong with a configuration, with positions, up to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastvrrp.config.model import Message, Position, Severity
+from fastvrrp.config.node import Node
+
+ERRORS_MAX = 200
+WARNINGS_MAX = 1000
+SHOWN_MAX = 60
+
+
+class TooManyErrors(Exception):
+    """Raised to give up on a file that is not a configuration at all."""
+
+
+def shown(word: str) -> str:
+    """A word from the file as it may appear in a message: quoted, printable, not too long."""
+    if len(word) > SHOWN_MAX:
+        word = word[: SHOWN_MAX - 3] + "..."
+    return "'" + "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in word) + "'"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` for a misspelt word, or ""."""
+    import difflib  # only needed for mistakes, and slow to load
+
+    lower = {k.lower(): k for k in known if not k.startswith("(")}
+    close = difflib.get_close_matches(word.lower()[:SHOWN_MAX], lower, n=1, cutoff=0.6)
+    return f"did you mean {lower[close[0]]}?" if close else ""
+
+
+class Diagnostics:
+    """The messages of one load, in the order in which they were found."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.errors = 0
+        self.warnings = 0
+
+    def add(
+        self, position: Position, severity: Severity, text: str, hint: str = "", via: str = ""
+    ) -> None:
+        """Keep a message. Raises TooManyErrors with the last error that is kept."""
+        if via:
+            text += f" (in the template used at {via})"
+        if severity is Severity.ERROR:
+            self.errors += 1
+        else:
+            self.warnings += 1
+            if self.warnings > WARNINGS_MAX:
+                return
+            if self.warnings == WARNINGS_MAX:
+                text, hint = f"{WARNINGS_MAX} warnings, no more are shown", ""
+        self.messages.append(Message(position=position, severity=severity, text=text, hint=hint))
+        if self.errors == ERRORS_MAX:
+            raise TooManyErrors
+
+    def error(self, node: Node, text: str, hint: str = "", *, word: int = 0) -> None:
+        """The configuration cannot be used."""
+        self.add(node.position(word), Severity.ERROR, text, hint, node.via)
+
+    def warning(self, node: Node, text: str, hint: str = "", *, word: int = 0) -> None:
+        """The configuration can be used, but perhaps not as meant."""
+        self.add(node.position(word), Severity.WARNING, text, hint, node.via)

@@ -1,0 +1,272 @@
+"""Reads a configuration: the one entrance. `load` never raises for what a file says.
+
+First the files become a tree of statements (source.py, build.py), then the keyword table turns
+blocks into values (blocks.py), then the values become the model, in the order in which one
+depends on the other: scripts, trackers, groups' members, instances, groups.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastvrrp.config.addresses import read_addresses, read_static_addresses
+from fastvrrp.config.addressing import read_peers
+from fastvrrp.config.blocks import (
+    Entries,
+    LineReader,
+    block_name,
+    has_body,
+    read_block,
+    unknown_keyword,
+    warn_effect,
+)
+from fastvrrp.config.build import Builder
+from fastvrrp.config.context import Context
+from fastvrrp.config.defaults import Defaults
+from fastvrrp.config.diagnostics import ERRORS_MAX, Diagnostics, TooManyErrors, shown
+from fastvrrp.config.expand import Definitions
+from fastvrrp.config.global_defs import INSTANCE_DEFAULTS, GarpGroups, build, get, merge
+from fastvrrp.config.groups import RawGroup, assign_members, build_group
+from fastvrrp.config.host import HostInfo, SystemHost
+from fastvrrp.config.instance import InstanceBuilder, RawInstance
+from fastvrrp.config.keywords import TOP, Keyword, table
+from fastvrrp.config.model import (
+    Configuration,
+    Loaded,
+    Message,
+    Position,
+    Severity,
+    VirtualAddress,
+)
+from fastvrrp.config.node import Node
+from fastvrrp.config.routes import read_routes, read_static_routes
+from fastvrrp.config.rules import read_rules, read_static_rules
+from fastvrrp.config.scripts import Scripts
+from fastvrrp.config.source import Source
+from fastvrrp.config.trackers import Trackers, read_references
+from fastvrrp.config.vrids import check_vrids
+
+_LINES: dict[str, LineReader] = {
+    "addresses": read_addresses,
+    "routes": read_routes,
+    "rules": read_rules,
+    "peers": read_peers,
+    "trackers": read_references,
+}
+_STATIC_LINES: dict[str, LineReader] = {
+    "addresses": read_static_addresses,
+    "routes": read_static_routes,
+    "rules": read_static_rules,
+}
+YAML_SUFFIXES = frozenset((".yaml", ".yml"))
+
+
+def load(
+    path: str | Path,
+    *,
+    config_id: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    host: HostInfo | None = None,
+) -> Loaded:
+    """Read and check the configuration in `path`.
+
+    `config_id` decides about `@` lines (default: the host name up to its first dot), `environ`
+    answers ${_ENV NAME} (default: the process's environment), `host` everything about the
+    machine (default: this one). Every problem is a Message; `configuration` is None after any
+    error.
+    """
+    host = host or SystemHost()
+    path = Path(path)
+    if path.suffix in YAML_SUFFIXES:
+        message = Message(
+            position=Position(file=str(path), line=1),
+            severity=Severity.ERROR,
+            text="YAML configuration is not supported yet",
+            hint="write a keepalived.conf",
+        )
+        return Loaded(configuration=None, messages=(message,))
+    if config_id is None:
+        config_id = host.hostname().split(".", 1)[0]
+    definitions = Definitions(config_id, os.environ if environ is None else environ)
+    was_enabled = gc.isenabled()
+    gc.disable()  # nothing here is cyclic, and a large file is a million objects
+    try:
+        return _Loader(host).load(path, config_id, definitions)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class _Loader:
+    """One load: what the blocks said, until the model is made of it."""
+
+    def __init__(self, host: HostInfo) -> None:
+        self.diagnostics = Diagnostics()
+        self.context = Context(self.diagnostics, host)
+        self.scripts = Scripts(self.context)
+        self.trackers = Trackers(self.context, self.scripts)
+        self.garp_groups = GarpGroups(self.context)
+        self.top: Entries = {}
+        self.globals: Entries = {}
+        self.defaults = Defaults({})
+        self.instances: dict[str, RawInstance] = {}
+        self.groups: dict[str, RawGroup] = {}
+        self.definitions: list[tuple[str, str, int, Node, Entries]] = []
+        self.statics: dict[str, list[Any]] = {}
+
+    def load(self, path: Path, config_id: str, definitions: Definitions) -> Loaded:
+        builder = Builder(self.diagnostics)
+        source = Source(self.diagnostics, builder, definitions, config_id)
+        configuration = None
+        try:
+            source.read(path)
+            for order, node in enumerate(builder.root):
+                self._statement(node, order)
+            configuration = self._configuration(source)
+        except TooManyErrors:
+            at = self.diagnostics.messages[-1].position
+            text = f"{ERRORS_MAX} errors, no more are looked for"
+            self.diagnostics.messages.append(
+                Message(position=at, severity=Severity.ERROR, text=text)
+            )
+        if self.diagnostics.errors:
+            configuration = None
+        return Loaded(configuration=configuration, messages=tuple(self.diagnostics.messages))
+
+    def _statement(self, node: Node, order: int) -> None:
+        """One statement outside all blocks."""
+        context = self.context
+        keyword = table()[TOP].get(node.words[0])
+        if keyword is None:
+            unknown_keyword(context, node, table()[TOP], TOP)
+            return
+        if not keyword.type.startswith(("block", "lines")):
+            # Read through the same code as any other keyword, as a block of one statement.
+            single = Node(["(top level)"], node.file, node.line, node.text, body=[node])
+            self.top.update(read_block(context, single, TOP, _LINES))
+            return
+        if keyword.aliases or keyword.effect != "done":
+            warn_effect(context, node, keyword)
+        if not has_body(context, node):
+            return
+        name = ""
+        if keyword.type == "block:name":
+            given = block_name(context, node)
+            if given is None:
+                return
+            name = given
+        elif len(node.words) > 1 and keyword.type != "block:words" and keyword.effect == "done":
+            context.extra(node, 1)
+        self._block(node, order, keyword, name)
+
+    def _block(self, node: Node, order: int, keyword: Keyword, name: str) -> None:
+        kind = keyword.keyword
+        if keyword.type.startswith("lines"):
+            reader = _STATIC_LINES.get(keyword.type.partition(":")[2])
+            if reader is not None:
+                self.statics.setdefault(kind, []).extend(reader(self.context, node))
+            return
+        entries = read_block(self.context, node, kind, _LINES, effective=keyword.effect == "done")
+        if kind == "vrrp_instance":
+            if not self._is_new(self.instances, name, node):
+                return
+            self.instances[name] = RawInstance(name, node, entries, self.defaults, order)
+        elif kind == "vrrp_sync_group":
+            if not self._is_new(self.groups, name, node):
+                return
+            self.groups[name] = RawGroup(name, node, entries, self.defaults, order)
+        elif kind == "global_defs":
+            self._global_defs(node, entries)
+        elif kind == "garp_group":
+            self.garp_groups.add(node, entries)
+        elif keyword.effect == "done":
+            self.definitions.append((kind, name, order, node, entries))
+
+    def _is_new(self, known: Mapping[str, RawInstance | RawGroup], name: str, node: Node) -> bool:
+        if name not in known:
+            return True
+        first = known[name].node.position()
+        self.context.error(
+            node,
+            f"{node.words[0]} {shown(name)} is defined already",
+            f"the first one is at {first.file}:{first.line}; give this one another name",
+            word=1,
+        )
+        return False
+
+    def _global_defs(self, node: Node, entries: Entries) -> None:
+        late = INSTANCE_DEFAULTS & entries.keys()
+        if late and (self.instances or self.groups):
+            first = min(late)
+            self.context.warning(
+                entries[first].node,
+                f"{first} does not reach the instances above this line",
+                "move global_defs to the beginning",
+            )
+        self.globals = merge(self.globals, entries)
+        self.defaults = Defaults(self.globals)
+        if "script_user" in entries and entries["script_user"].value:
+            self.scripts.account = entries["script_user"].value
+        self.scripts.security |= "enable_script_security" in entries
+        self.context.names_etc = get(entries, "iproute_etc_dir", self.context.names_etc)
+        self.context.names_usr = get(entries, "iproute_usr_dir", self.context.names_usr)
+
+    def _configuration(self, source: Source) -> Configuration:
+        context, trackers, scripts = self.context, self.trackers, self.scripts
+        global_defs = build(context, self.top, self.globals, scripts)
+        add = {
+            "vrrp_script": trackers.add_script,
+            "track_file": trackers.add_file,
+            "vrrp_track_file": trackers.add_file,
+            "vrrp_track_process": trackers.add_process,
+        }
+        for kind, name, order, node, entries in self.definitions:
+            add[kind](name, order, node, entries)
+        owners = assign_members(context, self.groups, self.instances)
+        instances = []
+        for raw in self.instances.values():
+            group = owners.get(raw.name)
+            instance = InstanceBuilder(
+                raw,
+                context,
+                trackers,
+                scripts,
+                sync_group=group.name if group is not None else None,
+                weights_allowed=group is None or group.weights_allowed,
+            ).build()
+            if instance is not None:
+                instances.append((instance, raw.node))
+        built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
+        track_scripts, track_files, track_processes = trackers.finish()
+        check_vrids(context, instances)
+        return Configuration(
+            global_defs=global_defs,
+            vrrp_instances=tuple(instance for instance, _ in instances),
+            sync_groups=tuple(group for group in built if group is not None),
+            track_scripts=track_scripts,
+            track_processes=track_processes,
+            track_files=track_files,
+            garp_groups=tuple(self.garp_groups.groups),
+            static_addresses=self._static_addresses(global_defs.default_interface),
+            static_routes=self._static("static_routes"),
+            static_rules=self._static("static_rules"),
+            source_files=tuple(str(file) for file in source.includes.files),
+        )
+
+    def _static(self, kind: str) -> Any:
+        return tuple(entry.value for entry in self.statics.get(kind, ()))
+
+    def _static_addresses(self, default: str) -> tuple[VirtualAddress, ...]:
+        """Without dev they are put on default_interface."""
+        import msgspec
+
+        return tuple(
+            entry.value
+            if entry.value.dev is not None
+            else msgspec.structs.replace(entry.value, dev=default)
+            for entry in self.statics.get("static_ipaddress", ())
+        )

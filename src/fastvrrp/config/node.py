@@ -1,0 +1,69 @@
+"""Statements of a configuration: words with positions, blocks with bodies.
+
+`Node` is made once per statement, tens of thousands of times for a large file, so it is a bare
+slotted class and columns are found only when a message needs them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fastvrrp.config.model import Position
+
+_WORD = re.compile(r"\S+")
+COLUMN_BITS = 20
+_COLUMN_MASK = (1 << COLUMN_BITS) - 1
+
+
+def mark(line: int, column: int) -> int:
+    """Line and column, both from 1, in one number: the origin of one character."""
+    return line << COLUMN_BITS | min(column, _COLUMN_MASK)
+
+
+class Node:
+    """One statement. `body` is None unless it opens a block.
+
+    text    the statement, or for simple lines the whole line
+    marks   origin of each word (`mark`); None: the words stand in `text` as they are split
+    via     where a template was used that this line comes from, "" if none
+    """
+
+    __slots__ = ("body", "file", "line", "marks", "text", "via", "words")
+
+    def __init__(
+        self,
+        words: list[str],
+        file: str,
+        line: int,
+        text: str,
+        marks: list[int] | None = None,
+        via: str = "",
+        body: list[Node] | None = None,
+    ) -> None:
+        self.words = words
+        self.file = file
+        self.line = line
+        self.text = text
+        self.marks = marks
+        self.via = via
+        self.body = body
+
+    def position(self, word: int = 0) -> Position:
+        """Where a word was written; a word past the end counts as the last one."""
+        word = min(word, len(self.words) - 1)
+        if self.marks is not None:
+            at = self.marks[word]
+            return Position(file=self.file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
+        column = 1
+        for index, match in enumerate(_WORD.finditer(self.text)):
+            column = match.start() + 1
+            if index == word:
+                break
+        return Position(file=self.file, line=self.line, column=column)
+
+    def tail(self) -> str:
+        """The text behind the first word, for keywords that split it themselves."""
+        text = self.text.strip()
+        if text.startswith('"'):
+            return text[len(self.words[0]) + 2 :].strip()
+        return text[len(self.words[0]) :].strip()

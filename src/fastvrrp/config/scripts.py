@@ -1,0 +1,290 @@
+"""Commands: reading them, and keepalived's checks of what may run as whom.
+
+The rules are keepalived's: a program must exist and be executable by its account, or it is taken
+out of the configuration; one that runs as root must not be replaceable by anybody else, which is
+a warning, and with enable_script_security takes it out too.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import PurePosixPath
+
+from fastvrrp.config.context import Context
+from fastvrrp.config.diagnostics import shown
+from fastvrrp.config.keywords import Keyword
+from fastvrrp.config.model import Account, Command, Fifo
+from fastvrrp.config.node import Node
+from fastvrrp.config.shellwords import UnclosedQuote, split
+
+DEFAULT_USER = "keepalived_script"
+
+
+class Draft:
+    """A command as written; what becomes of it is known once all global settings are."""
+
+    __slots__ = ("account", "argv", "bad_account", "keyword", "node")
+
+    def __init__(self, node: Node, keyword: str, argv: list[str]) -> None:
+        self.node = node
+        self.keyword = keyword
+        self.argv = argv
+        self.account: Account | None = None
+        self.bad_account = False
+
+
+def read_account(context: Context, node: Node, words: list[str], first: int) -> Account | None:
+    """USER [[:]GROUP], words `first` and following of the statement; says what is wrong."""
+    account = context.host.user(words[0])
+    if account is None:
+        context.warning(
+            node,
+            f"there is no user {shown(words[0])}",
+            "create the user or name another one",
+            word=first,
+        )
+        return None
+    if len(words) > 1:
+        name = words[1]
+        if name.startswith(":"):
+            context.warning(
+                node,
+                "supplementary groups have no effect yet",
+                "write the group without ':'",
+                word=first + 1,
+            )
+            name = name[1:]
+        gid = context.host.group(name)
+        if gid is None:
+            context.warning(
+                node,
+                f"there is no group {shown(name)}",
+                "create the group or name another one",
+                word=first + 1,
+            )
+            return None
+        account = Account(user=account.user, uid=account.uid, gid=gid)
+    return account
+
+
+def account_reader(context: Context, node: Node, keyword: Keyword) -> Account | bool | None:
+    """`user`, `script_user`. False: given, but there is no such account."""
+    words = node.words[1:]
+    if not words:
+        context.missing(node, keyword)
+        return None
+    if len(words) > 2:
+        context.extra(node, 3)
+    return read_account(context, node, words[:2], 1) or False
+
+
+def command_reader(context: Context, node: Node, keyword: Keyword) -> Draft | None:
+    """CMD [USER [GROUP]]."""
+    if len(node.words) < 2:
+        context.missing(node, keyword)
+        return None
+    try:
+        outer = split(node.tail())
+        argv = split(outer[0]) if outer else []
+    except UnclosedQuote as error:
+        context.error(node, f"a quote {error} is never closed", "close it on this line", word=1)
+        return None
+    if not argv or not argv[0]:
+        context.missing(node, keyword)
+        return None
+    draft = Draft(node, keyword.keyword, argv)
+    rest = outer[1:]
+    if rest and keyword.keyword in ("script", "misc_path"):
+        context.warning(
+            node,
+            f"{keyword.keyword} takes one word, the others are ignored",
+            "put the command and its arguments into quotes",
+            word=2,
+        )
+        return draft
+    if len(rest) > 2:
+        context.extra(node, 4)
+    if rest:
+        draft.account = read_account(context, node, rest[:2], 2)
+        draft.bad_account = draft.account is None
+    return draft
+
+
+def optional_command_reader(context: Context, node: Node, keyword: Keyword) -> Draft | bool | None:
+    """True without a command."""
+    return True if len(node.words) == 1 else command_reader(context, node, keyword)
+
+
+def text_reader(context: Context, node: Node, keyword: Keyword) -> str | None:
+    """A pattern: one shell-like word."""
+    if len(node.words) < 2:
+        context.missing(node, keyword)
+        return None
+    try:
+        words = split(node.tail())
+    except UnclosedQuote as error:
+        context.error(node, f"a quote {error} is never closed", "close it on this line", word=1)
+        return None
+    return words[0] if words else ""
+
+
+def fifo_reader(context: Context, node: Node, keyword: Keyword) -> Fifo | None:
+    """PATH [USER [GROUP]]."""
+    words = node.words[1:]
+    if not words:
+        context.missing(node, keyword)
+        return None
+    if len(words) > 3:
+        context.extra(node, 4)
+    if not words[0].startswith("/"):
+        context.error(node, f"{keyword.keyword} needs an absolute path", "write /...", word=1)
+        return None
+    account = read_account(context, node, words[1:3], 2) if len(words) > 1 else None
+    return Fifo(path=words[0], account=account)
+
+
+class Scripts:
+    """Turns drafts into commands; `default` is the account of those that name none."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.security = False
+        self.account: Account | None = None  # script_user
+        self._default: Account | None = None
+        self._no_default = False
+        self._warned = False
+        self._verdicts: dict[tuple[str, int, int], tuple[str, bool]] = {}
+
+    def settle(self) -> Account | None:
+        """All global settings are known: the default account, None for the daemon's own."""
+        host = self._context.host
+        account = self.account or host.user(DEFAULT_USER)
+        self._no_default = account is None and self.security
+        self._default = account or host.daemon()
+        return account
+
+    def command(self, draft: Draft | None, account: Account | None = None) -> Command | None:
+        """The command, or None with a warning if it cannot or must not run."""
+        if draft is None:
+            return None
+        context, node = self._context, draft.node
+        account = draft.account or account
+        if draft.bad_account:
+            context.warning(
+                node, f"{draft.keyword} is not run: its account does not exist", "", word=1
+            )
+            return None
+        if self._no_default and account is None:
+            context.warning(
+                node,
+                f"{draft.keyword} is not run: no account for scripts is set",
+                f"set script_user, or create the user {DEFAULT_USER}",
+                word=1,
+            )
+            return None
+        if not self.security and not self._warned:
+            self._warned = True
+            context.warning(
+                node,
+                "scripts are run without enable_script_security",
+                "set it in global_defs, so that nobody can replace what runs as root",
+            )
+        argv = self._program(draft)
+        if argv is None:
+            return None
+        problem, fatal = self._verdict(argv[0], account or self._default or context.host.daemon())
+        if fatal:
+            context.warning(
+                node,
+                f"{draft.keyword} is not run: {problem}",
+                "correct it; the rest of the configuration works without",
+                word=1,
+            )
+            return None
+        if problem:
+            context.warning(
+                node,
+                f"{draft.keyword}: {problem}",
+                "only root should be able to write what runs as root",
+                word=1,
+            )
+        return Command(argv=tuple(argv), account=account, position=node.position(1))
+
+    def _program(self, draft: Draft) -> list[str] | None:
+        """The arguments with a full path in front."""
+        context, node, argv = self._context, draft.node, draft.argv
+        name = argv[0]
+        if name.startswith("<"):
+            test = context.host.find("test") or "/usr/bin/test"
+            context.warning(
+                node,
+                f"{draft.keyword}: {shown(name)} is an old way to test for a file",
+                f'write "{test} -r {name[1:]}"',
+                word=1,
+            )
+            return [test, "-r", name[1:]]
+        if name.startswith("/"):
+            return argv
+        found = None if "/" in name else context.host.find(name)
+        if found is None:
+            context.warning(
+                node,
+                f"{draft.keyword} is not run: {shown(name)} is not found",
+                "write the full path of the program",
+                word=1,
+            )
+            return None
+        context.warning(
+            node,
+            f"{draft.keyword}: {shown(name)} is looked up in PATH",
+            f"write {found}",
+            word=1,
+        )
+        return [found, *argv[1:]]
+
+    def _verdict(self, path: str, account: Account) -> tuple[str, bool]:
+        """What is wrong with running `path` as `account`, and whether it prevents it."""
+        key = (path, account.uid, account.gid)
+        if key not in self._verdicts:
+            self._verdicts[key] = self._examine(path, account)
+        return self._verdicts[key]
+
+    def _examine(self, path: str, account: Account) -> tuple[str, bool]:
+        host = self._context.host
+        info = host.file(path)
+        if info is None:
+            return f"{shown(path)} does not exist", True
+        if not stat.S_ISREG(info.mode):
+            return f"{shown(path)} is not a file", True
+        if account.uid == 0:
+            executable = info.mode & 0o111
+        elif account.uid == info.uid:
+            executable = info.mode & stat.S_IXUSR
+        elif account.gid == info.gid:
+            executable = info.mode & stat.S_IXGRP
+        else:
+            executable = info.mode & stat.S_IXOTH
+        if not executable:
+            return f"{account.user} may not execute {shown(path)}", True
+        set_root = (info.mode & stat.S_ISUID and info.uid == 0) or (
+            info.mode & stat.S_ISGID and info.gid == 0
+        )
+        if account.uid == 0 or account.gid == 0 or set_root:
+            weak = self._weak_element(path) or self._weak_element(host.real_path(path))
+            if weak:
+                return f"others than root can replace {shown(weak)}", self.security
+        return "", False
+
+    def _weak_element(self, path: str) -> str:
+        """The first element of a path that somebody else than root can write, or ""."""
+        pure = PurePosixPath(path)
+        for element in (*reversed(pure.parents), pure):
+            info = self._context.host.file(str(element))
+            if info is None:
+                continue
+            if stat.S_ISDIR(info.mode) and info.mode & stat.S_ISVTX:
+                continue
+            by_group = info.mode & stat.S_IWGRP and info.gid != 0
+            if info.uid != 0 or by_group or info.mode & stat.S_IWOTH:
+                return str(element)
+        return ""

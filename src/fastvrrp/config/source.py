@@ -1,0 +1,332 @@
+"""Reads configuration files: lines, comments, conditions, definitions, repetitions, includes.
+
+Most lines of most files are plain words; they go the short way through `_lines`. Whatever has a
+special character goes through `_logical`, in keepalived's order: comment, `@` condition,
+definition, ~SEQ and ~LST, substitution, include, braces.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastvrrp.config.build import Builder
+from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, shown
+from fastvrrp.config.expand import (
+    DEFINITION,
+    LINE_BYTES_MAX,
+    Definitions,
+    ExpandError,
+    Raw,
+    repetition,
+)
+from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
+from fastvrrp.config.model import Position, Severity
+from fastvrrp.config.node import COLUMN_BITS, Node, mark
+
+FILE_BYTES_MAX = 64 * 1024 * 1024
+RAW_LINE_MAX = 64 * 1024  # characters of a line before substitution
+NESTING_MAX = 32  # templates in templates
+PASSES_MAX = 32  # conditions and repetitions at the beginning of one line
+LINES_MADE_MAX = 1_000_000  # lines out of templates and repetitions
+
+_SPECIAL = re.compile(r'[#!$@~"\\{}\x00]')
+_COMMENT = re.compile(r'"[^"]*"?|\\[#!]|[#!]')
+_CONDITION = re.compile(r"\s*@(\^?)(\S*)")
+_OURS = INCLUDES | {"include_check", "random_seed"}
+
+
+def cut_comment(text: str) -> str:
+    """The line without its comment; quoted and escaped characters do not begin one."""
+    if "#" in text or "!" in text:
+        for match in _COMMENT.finditer(text):
+            if match[0] in ("#", "!"):
+                return text[: match.start()]
+    return text
+
+
+class Source:
+    """Feeds a Builder from a file and everything it includes."""
+
+    def __init__(
+        self, diagnostics: Diagnostics, builder: Builder, definitions: Definitions, config_id: str
+    ) -> None:
+        self.includes = Includes()
+        self._diagnostics = diagnostics
+        self._builder = builder
+        self._definitions = definitions
+        self._config_id = config_id
+        self._checks = Checks()
+        self._templates: list[str] = []  # being expanded now
+        self._repeats = 1  # product of the ~SEQ and ~LST around the current line
+        self._made = 0
+
+    def read(self, path: Path) -> None:
+        """Read the main file. Problems become messages."""
+        name = str(path)
+        text = self._text(path, name, Position(file=name, line=1), Severity.ERROR)
+        if text is not None:
+            self.includes.enter(path)
+            self._lines(text, name)
+            self.includes.leave()
+        self._builder.finish()
+
+    def _text(self, path: Path, name: str, at: Position, severity: Severity) -> str | None:
+        add = self._diagnostics.add
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(FILE_BYTES_MAX + 1)
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+            reason = getattr(error, "strerror", None) or str(error)
+            add(at, severity, f"cannot read {name}: {reason}", "give a readable file")
+            return None
+        if len(data) > FILE_BYTES_MAX:
+            add(at, Severity.ERROR, f"{name} has more than {FILE_BYTES_MAX} bytes")
+            return None
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            before = data[: error.start]
+            line = before.count(b"\n") + 1
+            column = error.start - (before.rfind(b"\n") + 1) + 1
+            position = Position(file=name, line=line, column=column)
+            text = data.decode("latin-1")
+            add(position, Severity.WARNING, "not UTF-8, read as Latin-1", "save the file as UTF-8")
+        return text.replace("\r\n", "\n") if "\r" in text else text
+
+    def _lines(self, text: str, file: str) -> None:
+        """The statements of one file."""
+        self._directory(file)
+        lines = text.split("\n")
+        builder = self._builder
+        special = _SPECIAL.search
+        limit = LINE_BYTES_MAX // 4  # shorter lines cannot have too many bytes
+        number = 0
+        while number < len(lines):
+            line = lines[number]
+            number += 1
+            if special(line) is None:
+                words = line.split()
+                if words:
+                    if words[0] in _OURS or len(line) > limit:
+                        self._statement(line, None, file, number, "")
+                    else:
+                        builder.body.append(Node(words, file, number, line))
+                continue
+            stripped = line.strip()
+            if stripped == "}":
+                builder.close(file, mark(number, line.index("}") + 1))
+            elif stripped[-1] == "{" and special(stripped, 0, len(stripped) - 1) is None:
+                words = stripped[:-1].split()
+                if not words or words[0] in INCLUDES:
+                    self._physical(lines, number, file)
+                    continue
+                node = Node(words, file, number, line)
+                builder.body.append(node)
+                builder.open(node)
+            else:
+                number = self._physical(lines, number, file)
+
+    def _directory(self, file: str) -> None:
+        self._definitions.values["_PWD"] = str(Path(file).absolute().parent)
+
+    def _physical(self, lines: list[str], number: int, file: str) -> int:
+        """A line with special characters, and those it continues on; returns the next number."""
+        text = cut_comment(lines[number - 1])
+        if "\0" in text or len(text) > RAW_LINE_MAX:
+            what = "has a NUL byte" if "\0" in text else "is too long"
+            at = mark(number, text.find("\0") + 1 if "\0" in text else 1)
+            self._error(file, at, "", f"the line {what}", "correct or remove it")
+            return number
+        if not text.rstrip().endswith("\\"):
+            self._logical(text, None, file, number, "")
+            return number
+        match = _CONDITION.match(text)
+        condition = " " * match.end() + text[match.end() :] if match else text
+        match = DEFINITION.match(condition)
+        if match is not None:
+            return self._template(lines, number, file, text, match[1], match.end())
+        # Any other line that ends in a backslash goes on in the next one.
+        origins = [mark(number, column + 1) for column in range(len(text))]
+        first = number
+        while text.rstrip().endswith("\\"):
+            kept = len(text.rstrip()) - 1
+            text, origins = text[:kept], origins[:kept]
+            if number >= len(lines) or len(text) > RAW_LINE_MAX or "\0" in lines[number]:
+                break
+            more = cut_comment(lines[number])
+            number += 1
+            text += " " + more
+            origins.append(mark(number, 1))
+            origins += [mark(number, column + 1) for column in range(len(more))]
+        self._logical(text, origins, file, first, "")
+        return number
+
+    def _template(
+        self, lines: list[str], number: int, file: str, text: str, name: str, end: int
+    ) -> int:
+        """A definition of several lines; blank lines in it do not end it."""
+        condition = _CONDITION.match(text)
+        rest = " " * end + text.rstrip()[end:-1]
+        made = [Raw(rest, file, number)] if rest.strip() else []
+        while number < len(lines):
+            line = cut_comment(lines[number]).rstrip()
+            number += 1
+            if not line:
+                continue
+            if not line.endswith("\\"):
+                made.append(Raw(line, file, number))
+                break
+            made.append(Raw(line[:-1], file, number))
+        if condition is None or self._applies(condition):
+            self._definitions.define_template(name, tuple(made))
+        return number
+
+    def _applies(self, condition: re.Match[str]) -> bool:
+        return (condition[2] == self._config_id) != bool(condition[1])
+
+    def _logical(
+        self, text: str, origins: list[int] | None, file: str, line: int, via: str
+    ) -> None:
+        """One line without comment: conditions and macros, then its statements."""
+        try:
+            self._expand(text, origins, file, line, via)
+        except ExpandError as error:
+            if origins is not None and error.column < len(origins):
+                at = origins[error.column]
+            else:
+                at = mark(line, error.column + 1)
+            self._error(file, at, via, error.text, error.hint)
+
+    def _expand(self, text: str, origins: list[int] | None, file: str, line: int, via: str) -> None:
+        definitions = self._definitions
+
+        def identity(length: int) -> list[int]:
+            return [mark(line, column + 1) for column in range(length)]
+
+        def substitute(inside: str) -> str:
+            return definitions.substitute(inside, None, identity).text
+
+        for _ in range(PASSES_MAX):
+            first = text.lstrip()[:1]
+            if first == "@":
+                condition = _CONDITION.match(text)
+                if condition is None or not self._applies(condition):
+                    return
+                text = " " * condition.end() + text[condition.end() :]
+                continue
+            if first == "$":
+                definition = DEFINITION.match(text)
+                if definition is not None:
+                    definitions.define(definition[1], text[definition.end() :].strip())
+                    return
+                template = definitions.template(text)
+                if template is not None:
+                    self._use(template[0], template[1], file, line, via)
+                    return
+            if first == "~":
+                repeat = repetition(text, substitute, self._repeats)
+                if repeat is not None:
+                    rest = " " * repeat.end + text[repeat.end :]
+                    self._repeats *= repeat.times
+                    saved = definitions.save(repeat.names)
+                    for row in repeat.rows:
+                        for name, value in zip(repeat.names, row, strict=True):
+                            definitions.define(name, value)
+                        self._count(file, line)
+                        self._logical(rest, origins, file, line, via)
+                    definitions.restore(saved)
+                    self._repeats //= repeat.times
+                    return
+            if "$" not in text:
+                break
+            before = text
+            text, origins = definitions.substitute(text, origins, identity)
+            if text == before or text.lstrip()[:1] not in ("@", "$", "~"):
+                break
+        self._statement(text, origins, file, line, via)
+
+    def _use(self, name: str, lines: tuple[Raw, ...], file: str, line: int, via: str) -> None:
+        if name in self._templates or len(self._templates) >= NESTING_MAX:
+            raise ExpandError(f"the template ${name} contains itself", "break the circle")
+        self._templates.append(name)
+        use = via or f"{file}:{line}"
+        for raw in lines:
+            self._count(file, line)
+            self._logical(raw.text, None, raw.file, raw.line, use)
+        self._templates.pop()
+
+    def _count(self, file: str, line: int) -> None:
+        self._made += 1
+        if self._made > LINES_MADE_MAX:
+            text = f"templates and repetitions make more than {LINES_MADE_MAX} lines"
+            self._error(file, mark(line, 1), "", text, "make fewer")
+            raise TooManyErrors
+
+    def _statement(
+        self, text: str, origins: list[int] | None, file: str, line: int, via: str
+    ) -> None:
+        """A line in which nothing is left to expand."""
+        words = text.split(None, 1)
+        if not words:
+            return
+        if len(text) > LINE_BYTES_MAX // 4 and len(text.strip().encode()) > LINE_BYTES_MAX:
+            at = origins[0] if origins else mark(line, 1)
+            hint = f"a line has at most {LINE_BYTES_MAX} bytes"
+            self._error(file, at, via, "the line is too long", hint)
+        elif words[0] in INCLUDES and len(words) == 2:
+            start = text.index(words[0])
+            marks = [origins[start] if origins else mark(line, start + 1)]
+            pattern = words[1].strip().strip('"')
+            self._include(Node([words[0]], file, line, text, marks, via), pattern)
+        elif words[0] == "include_check":
+            self._checks = self._checks.changed(text.split()[1:])
+            self._builder.text(text, origins, file, line, via)
+        else:
+            if words[0] == "random_seed" and len(words) == 2:
+                self._definitions.random.seed(words[1].strip())
+            self._builder.text(text, origins, file, line, via)
+
+    def _include(self, node: Node, pattern: str) -> None:
+        """Splice in the files that match; what does not fit is reported where it is asked for."""
+        checks = self._checks.of(node.words[0])
+        base = Path(node.file).parent
+        found = []
+        for alternative in brace_alternatives(pattern):
+            matches = self.includes.matches(base, alternative)
+            if not matches:
+                wild = any(c in alternative for c in "*?[")
+                strict = checks.brace or (checks.wildcard if wild else checks.match)
+                report = self._diagnostics.error if strict else self._diagnostics.warning
+                report(node, f"no file matches {shown(alternative)}", "create it or remove this")
+            found += matches
+        for path in found:
+            problem = self.includes.problem(path)
+            if problem == "circle":
+                chain = " -> ".join(self.includes.chain(path))
+                self._diagnostics.error(node, f"include circle: {chain}", "remove one include")
+            elif problem == "many":
+                self._diagnostics.error(node, "too many files are included", "include fewer")
+                raise TooManyErrors
+            elif problem == "skip":
+                if checks.readable:
+                    self._diagnostics.error(
+                        node, f"{path} is a directory or executable", "include text files only"
+                    )
+            else:
+                severity = Severity.ERROR if checks.readable else Severity.WARNING
+                text = self._text(path, str(path), node.position(), severity)
+                if text is not None:
+                    self._spliced(text, path, node.file)
+
+    def _spliced(self, text: str, path: Path, back: str) -> None:
+        before = self._checks
+        self.includes.enter(path)
+        self._lines(text, str(path))
+        self.includes.leave()
+        self._checks = before  # include_check lasts to the end of the file that has it
+        self._directory(back)
+
+    def _error(self, file: str, at: int, via: str, text: str, hint: str) -> None:
+        position = Position(file=file, line=at >> COLUMN_BITS, column=at & ((1 << COLUMN_BITS) - 1))
+        self._diagnostics.add(position, Severity.ERROR, text, hint, via)

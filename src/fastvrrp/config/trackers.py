@@ -1,0 +1,323 @@
+"""Trackers: vrrp_script, track_file, vrrp_track_process, and the lists that refer to them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fastvrrp.config.blocks import Entries, Entry
+from fastvrrp.config.context import Context
+from fastvrrp.config.diagnostics import shown, suggestion
+from fastvrrp.config.model import NS_PER_S, Tracked, TrackFile, TrackProcess, TrackScript
+from fastvrrp.config.node import Node
+from fastvrrp.config.scripts import Scripts
+from fastvrrp.config.values import integer, interface_name
+
+KINDS = ("track_interface", "track_script", "track_file", "track_process")
+WEIGHT_MAX = {"track_interface": 253, "track_script": 253, "track_bfd": 253}  # else 254
+WEIGHT_WRITTEN_MAX = 254  # keepalived takes 254 as 253 for interfaces and scripts
+DEFINED_BY = {
+    "track_script": "vrrp_script",
+    "track_file": "track_file",
+    "track_process": "vrrp_track_process",
+}
+
+
+class Reference(NamedTuple):
+    """One line of a track_... block; None: as the tracker's definition says."""
+
+    name: str
+    weight: int | None
+    reverse: bool | None
+
+
+def read_references(context: Context, node: Node) -> list[Entry]:
+    """The lines of a track_... block; which one it is is its keyword."""
+    kind = node.words[0]
+    entries: list[Entry] = []
+    names: set[str] = set()
+    for line in node.body or ():
+        if line.body is not None:
+            context.error(line, f"{kind} has no blocks in it", "remove the braces")
+            continue
+        name = line.words[0]
+        if kind == "track_interface":
+            if not interface_name(context, line, name, word=0):
+                continue
+            context.check_interface(line, name, word=0)
+        if name in names:
+            context.warning(line, f"{shown(name)} is tracked twice", "remove one of the lines")
+            continue
+        names.add(name)
+        weight, reverse = _options(context, line, kind) if len(line.words) > 1 else (None, None)
+        entries.append(Entry(Reference(name, weight, reverse), line))
+    return entries
+
+
+def _options(context: Context, line: Node, kind: str) -> tuple[int | None, bool | None]:
+    weight: int | None = None
+    reverse: bool | None = None
+    words = line.words
+    index = 1
+    while index < len(words):
+        word = words[index]
+        if word in ("reverse", "noreverse", "no_reverse"):
+            reverse = word == "reverse"
+        elif word == "weight":
+            index += 1
+            if index >= len(words):
+                context.error(line, "weight needs a value", "write weight N", word=index - 1)
+                break
+            weight = _weight(context, line, kind, index)
+        else:
+            context.unknown(line, "option", ("weight", "reverse", "noreverse"), word=index)
+        index += 1
+    return weight, reverse
+
+
+def _weight(context: Context, line: Node, kind: str, index: int) -> int | None:
+    most = WEIGHT_MAX.get(kind, WEIGHT_WRITTEN_MAX)
+    value = integer(line.words[index])
+    if value is None or abs(value) > WEIGHT_WRITTEN_MAX:
+        context.warning(
+            line,
+            f"weight is not a number from -{most} to {most}: {shown(line.words[index])}, ignored",
+            f"write -{most} to {most}",
+            word=index,
+        )
+        return None
+    if abs(value) > most:
+        bounded = most if value > 0 else -most
+        context.warning(
+            line, f"weight {value}: using {bounded}", f"write -{most} to {most}", word=index
+        )
+        return bounded
+    return value
+
+
+class Definition(NamedTuple):
+    """A tracker and its place; `model` is None where it was taken out of the configuration."""
+
+    model: TrackScript | TrackFile | TrackProcess | None
+    node: Node
+    order: int  # number of the top-level statement
+
+
+class Trackers:
+    """The trackers of a configuration, by kind and name."""
+
+    def __init__(self, context: Context, scripts: Scripts) -> None:
+        self._context = context
+        self._scripts = scripts
+        self.known: dict[str, dict[str, Definition]] = {kind: {} for kind in KINDS[1:]}
+        self.used: set[tuple[str, str]] = set()
+
+    def _add(
+        self,
+        kind: str,
+        name: str,
+        order: int,
+        node: Node,
+        model: TrackScript | TrackFile | TrackProcess | None,
+    ) -> None:
+        if name in self.known[kind]:
+            first = self.known[kind][name].node.position()
+            self._context.warning(
+                node,
+                f"{node.words[0]} {shown(name)} is defined already, ignored",
+                f"the first one is at {first.file}:{first.line}",
+                word=1,
+            )
+            return
+        self.known[kind][name] = Definition(model, node, order)
+
+    def _required(self, node: Node, entries: Entries, keyword: str) -> bool:
+        if keyword in entries:
+            return True
+        if not any(line.words[0] == keyword for line in node.body or ()):
+            self._context.error(
+                node, f"{node.words[0]} {node.words[1]} has no {keyword}", f"add {keyword} ..."
+            )
+        return False
+
+    def add_script(self, name: str, order: int, node: Node, entries: Entries) -> None:
+        """vrrp_script."""
+        model = None
+        if self._required(node, entries, "script"):
+            draft = entries["script"].value
+            user = entries.get("user")
+            if user is not None and user.value is False:
+                draft.bad_account = True
+            account = user.value if user is not None and user.value else None
+            command = self._scripts.command(draft, account)
+            weight, reverse = _value(entries, "weight", (0, False))
+            interval_ns = _value(entries, "interval", NS_PER_S)
+            if command is not None:
+                model = TrackScript(
+                    name=name,
+                    command=command,
+                    interval_ns=interval_ns,
+                    timeout_ns=_value(entries, "timeout", interval_ns),
+                    weight=weight,
+                    reverse=reverse,
+                    rise=_value(entries, "rise", 1),
+                    fall=_value(entries, "fall", 1),
+                    init_fail="init_fail" in entries,
+                    position=node.position(1),
+                )
+        self._add("track_script", name, order, node, model)
+
+    def add_file(self, name: str, order: int, node: Node, entries: Entries) -> None:
+        """track_file."""
+        model = None
+        if self._required(node, entries, "file"):
+            weight, reverse = _value(entries, "weight", (1, False))
+            value, overwrite = _value(entries, "init_file", (None, False))
+            model = TrackFile(
+                name=name,
+                file=entries["file"].value,
+                weight=weight,
+                reverse=reverse,
+                init_value=value,
+                init_overwrite=overwrite,
+                position=node.position(1),
+            )
+        self._add("track_file", name, order, node, model)
+
+    def add_process(self, name: str, order: int, node: Node, entries: Entries) -> None:
+        """vrrp_track_process."""
+        model = None
+        if self._required(node, entries, "process"):
+            process, *parameters = entries["process"].value
+            weight, reverse = _value(entries, "weight", (0, False))
+            match = "exact" if parameters else "none"
+            if "param_match" in entries:
+                match = entries["param_match"].value or "exact"
+            both_ns = _value(entries, "delay", 0)
+            quorum, quorum_max = self._quorum(entries)
+            model = TrackProcess(
+                name=name,
+                process=process,
+                parameters=tuple(parameters),
+                param_match=match,
+                full_command="full_command" in entries,
+                weight=weight,
+                reverse=reverse,
+                quorum=quorum,
+                quorum_max=quorum_max,
+                fork_delay_ns=_value(entries, "fork_delay", both_ns),
+                terminate_delay_ns=_value(entries, "terminate_delay", both_ns),
+                position=node.position(1),
+            )
+        self._add("track_process", name, order, node, model)
+
+    def _quorum(self, entries: Entries) -> tuple[int, int | None]:
+        quorum: int = _value(entries, "quorum", 1)
+        most = entries.get("quorum_max")
+        if most is None:
+            return quorum, None
+        if most.value == 0:
+            return 0, 0  # the process must not run at all
+        if most.value < quorum:
+            self._context.warning(
+                most.node,
+                f"quorum_max {most.value} is less than quorum {quorum}, ignored",
+                f"write {quorum} or more",
+                word=1,
+            )
+            return quorum, None
+        return quorum, most.value
+
+    def resolve(
+        self, kind: str, entries: Entries, owner: str, order: int
+    ) -> list[tuple[Tracked, Node]]:
+        """The references of one track_... block with the trackers' own weights filled in."""
+        block = entries.get(kind)
+        if block is None:
+            return []
+        if kind == "track_interface":
+            return [
+                (
+                    Tracked(
+                        name=ref.name,
+                        weight=ref.weight or 0,
+                        reverse=bool(ref.reverse),
+                        position=node.position(),
+                    ),
+                    node,
+                )
+                for ref, node in block.value
+            ]
+        tracked = []
+        for ref, node in block.value:
+            definition = self._find(kind, ref.name, node, owner, order)
+            if definition is None or definition.model is None:
+                continue
+            self.used.add((kind, ref.name))
+            model = definition.model
+            tracked.append(
+                (
+                    Tracked(
+                        name=ref.name,
+                        weight=model.weight if ref.weight is None else ref.weight,
+                        reverse=model.reverse if ref.reverse is None else ref.reverse,
+                        position=node.position(),
+                    ),
+                    node,
+                )
+            )
+        return tracked
+
+    def _find(self, kind: str, name: str, node: Node, owner: str, order: int) -> Definition | None:
+        known = self.known[kind]
+        definition = known.get(name)
+        if definition is None:
+            self._context.error(
+                node,
+                f"{owner}: there is no {DEFINED_BY[kind]} {shown(name)}",
+                suggestion(name, known) or f"define {DEFINED_BY[kind]} {name} above",
+            )
+        elif definition.order > order:
+            self._context.warning(
+                node,
+                f"{owner}: {DEFINED_BY[kind]} {shown(name)} is defined below, keepalived "
+                "would ignore it",
+                "move the definition above this block",
+            )
+        elif definition.model is None:
+            self._context.warning(
+                node,
+                f"{owner}: {shown(name)} is not tracked, because it cannot work",
+                f"correct {DEFINED_BY[kind]} {name}",
+            )
+        return definition
+
+    def finish(
+        self,
+    ) -> tuple[tuple[TrackScript, ...], tuple[TrackFile, ...], tuple[TrackProcess, ...]]:
+        """What is used, in the order of the file; the rest is dropped, with a warning."""
+        scripts: list[TrackScript] = []
+        files: list[TrackFile] = []
+        processes: list[TrackProcess] = []
+        for kind, definitions in self.known.items():
+            for name, (model, node, _) in definitions.items():
+                if model is None:
+                    continue
+                if (kind, name) not in self.used:
+                    self._context.warning(
+                        node,
+                        f"{node.words[0]} {shown(name)} is not used",
+                        f"name it in a {kind} block, or remove it",
+                        word=1,
+                    )
+                elif isinstance(model, TrackScript):
+                    scripts.append(model)
+                elif isinstance(model, TrackFile):
+                    files.append(model)
+                else:
+                    processes.append(model)
+        return tuple(scripts), tuple(files), tuple(processes)
+
+
+def _value(entries: Entries, keyword: str, default: object) -> Any:
+    entry = entries.get(keyword)
+    return default if entry is None else entry.value
