@@ -1,0 +1,156 @@
+"""Every configuration of the documents loads, every command exists, every link leads somewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import (
+    DOCUMENTS,
+    ROOT,
+    Block,
+    anchors,
+    blocks,
+    commands,
+    links,
+    without_blocks,
+)
+
+from fastvrrp._core import COUNTER_NAMES, FAULT_NAMES
+from fastvrrp.cli.main import COMMANDS, build_parser
+from fastvrrp.config.host import FileInfo, SystemHost
+from fastvrrp.config.load import load
+from fastvrrp.config.model import Account
+
+CONFIGURATIONS = [block for document in DOCUMENTS for block in blocks(document, "keepalived")]
+COMMAND_LINES = [entry for document in DOCUMENTS for entry in commands(document)]
+LINKS = [(document, link) for document in DOCUMENTS for link in links(document)]
+
+
+class ReadersMachine(SystemHost):
+    """A machine as the documents assume it: two interfaces, every program and account there."""
+
+    def interfaces(self) -> frozenset[str]:
+        return frozenset(("lo", "eth0", "eth1"))
+
+    def mtu(self, interface: str) -> int:
+        return 1500
+
+    def user(self, name: str) -> Account:
+        return Account(user=name, uid=990, gid=990)
+
+    def file(self, path: str) -> FileInfo:
+        is_program = path.rpartition("/")[0].endswith("bin") and not path.endswith("bin")
+        return FileInfo(uid=0, gid=0, mode=0o100755 if is_program else 0o040755)
+
+    def real_path(self, path: str) -> str:
+        return path
+
+
+@pytest.mark.parametrize("node", ["node1", "node2"])
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
+def test_configurations_load_without_a_word(block: Block, node: str, tmp_path: Path) -> None:
+    """No error and no warning: what a reader copies must be beyond doubt."""
+    file = tmp_path / "keepalived.conf"
+    file.write_text(block.text)
+    loaded = load(file, config_id=node, host=ReadersMachine())
+    assert [str(message) for message in loaded.messages] == []
+    assert loaded.configuration is not None
+    assert loaded.configuration.vrrp_instances
+
+
+def test_both_nodes_of_a_file_fit_together(tmp_path: Path) -> None:
+    """The two nodes agree about everything on the wire and differ in priority."""
+    file = tmp_path / "keepalived.conf"
+    compared = 0
+    for block in CONFIGURATIONS:
+        if "@node1" not in block.text:
+            continue
+        file.write_text(block.text)
+        pair = [load(file, config_id=n, host=ReadersMachine()) for n in ("node1", "node2")]
+        for one, other in zip(*(p.configuration.vrrp_instances for p in pair), strict=True):
+            compared += 1
+            assert one.priority > other.priority, block
+            for field in ("virtual_router_id", "version", "family", "advert_int_ns", "auth_pass"):
+                assert getattr(one, field) == getattr(other, field), block
+            if one.unicast_peers:
+                assert [p.address for p in one.unicast_peers] == [other.source], block
+                assert [p.address for p in other.unicast_peers] == [one.source], block
+    assert compared > 10
+
+
+@pytest.mark.parametrize(("place", "words"), COMMAND_LINES, ids=[p for p, _ in COMMAND_LINES])
+def test_commands_exist(place: str, words: list[str]) -> None:
+    """The command line's own parser takes what the documents show."""
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    if chosen == "convert" and "convert" not in COMMANDS:
+        text = (ROOT / "docs/keepalived-differences.md").read_text(encoding="utf-8")
+        assert "`fastvrrp convert`" in text.partition("## Not built")[2]
+        return
+    if len(words) == 1 and not words[0].startswith("-"):
+        assert words[0] in COMMANDS, place  # the command is only mentioned
+        return
+    parser = build_parser(chosen)
+    if "--help" in words:
+        with pytest.raises(SystemExit, match="^0$"):
+            parser.parse_args(words)
+        return
+    assert parser.parse_args(words).command in COMMANDS, place
+
+
+def test_every_command_is_documented() -> None:
+    shown = {words[0] for _, words in COMMAND_LINES if words}
+    assert set(COMMANDS) <= shown
+
+
+@pytest.mark.parametrize(("document", "link"), LINKS, ids=[f"{d.name}: {k}" for d, k in LINKS])
+def test_links_resolve(document: Path, link: str) -> None:
+    if link.startswith(("http://", "https://")):
+        return
+    path, _, anchor = link.partition("#")
+    target = (document.parent / path).resolve() if path else document
+    assert target.exists()
+    assert target.is_relative_to(ROOT)
+    if anchor:
+        assert anchor in anchors(target)
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = {
+        line.split()[1]
+        for document in DOCUMENTS
+        for block in blocks(document, "sh")
+        for line in block.text.splitlines()
+        if line.startswith("make ")
+    }
+    assert {"demo", "test"} <= shown
+    assert all(f"\n{target}:" in makefile for target in shown)
+
+
+def test_fault_reasons_are_explained() -> None:
+    """Each reason that status can show has its row in the guide, and no other has."""
+    guide = (ROOT / "docs/user-guide.md").read_text(encoding="utf-8")
+    section = guide.partition("### Reasons for FAULT")[2].partition("\n### ")[0]
+    rows = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}
+    assert rows == set(FAULT_NAMES.values())
+
+
+def test_counters_of_the_guide_exist() -> None:
+    guide = without_blocks(ROOT / "docs/user-guide.md")
+    section = guide.partition("## Troubleshooting")[2].partition("### Nothing moves")[0]
+    named = {word for word in section.split("`") if word.endswith(("_err", "_rcvd", "_failure"))}
+    assert len(named) > 5
+    assert named <= set(COUNTER_NAMES)
+
+
+def test_keyword_list_is_up_to_date() -> None:
+    """docs/keepalived-differences.md lists the keywords without effect as the table has them."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/keyword-effects"), "--check"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
