@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.track import weights
 from fastvrrp.track.weights import Binding, Effect, Kind, RiseFall
@@ -83,9 +84,8 @@ def test_awaiting_weighted_script_changes_nothing() -> None:
 
 
 def test_fault_bits_are_those_of_the_core() -> None:
-    core = pytest.importorskip("fastvrrp._core")
     for name in ("FAULT_SCRIPT", "FAULT_FILE", "FAULT_PROCESS", "FAULT_AWAIT"):
-        assert getattr(weights, name) == getattr(core, name)
+        assert getattr(weights, name) == getattr(_core, name)
 
 
 # ---------------------------------------------------------------------- rise and fall
