@@ -6,6 +6,7 @@ effect yet are read by the same code; only their values are dropped.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -103,9 +104,11 @@ def unknown_keyword(context: Context, node: Node, block: Block, path: str) -> No
         context.unknown(node, "keyword", block)
 
 
-def warn_effect(context: Context, node: Node, keyword: Keyword) -> None:
+def warn_effect(context: Context, node: Node, keyword: Keyword, *, effective: bool = True) -> None:
     """Say once per statement what a keyword does not do, or that it is an old spelling."""
-    if keyword.effect == "refused":
+    if not effective:
+        pass  # the block around it has been reported
+    elif keyword.effect == "refused":
         context.error(node, f"{keyword.keyword} is refused: {keyword.reason}", "remove it")
     elif keyword.effect != "done":
         context.warning(node, keyword.no_effect(), WORKS_WITHOUT)
@@ -113,6 +116,27 @@ def warn_effect(context: Context, node: Node, keyword: Keyword) -> None:
         context.warning(
             node, f"{keyword.keyword} is an old spelling", f"write {keyword.replacement}"
         )
+
+
+class _Plan(NamedTuple):
+    """How to read a keyword: the name its value goes by, its row, its reader (None: a block)."""
+
+    name: str
+    keyword: Keyword
+    reader: Reader | None
+
+
+@functools.cache
+def _plans(path: str) -> dict[str, _Plan]:
+    block = table().get(path, {})
+    plans = {}
+    for word, keyword in block.items():
+        if word.startswith("("):
+            continue
+        name = keyword.replacement if keyword.replacement in block else word
+        is_block = keyword.type.startswith(("block", "lines"))
+        plans[word] = _Plan(name, keyword, None if is_block else _READERS[keyword.type])
+    return plans
 
 
 def read_words(context: Context, node: Node) -> list[Entry]:
@@ -140,19 +164,16 @@ def read_block(
     reported as without effect already, and its keywords are not reported again.
     """
     entries: Entries = {}
-    block = table().get(path, {})
+    plans = _plans(path)
     for statement in node.body or ():
-        word = statement.words[0]
-        keyword = block.get(word)
-        if keyword is None or word[:1] == "(":
-            unknown_keyword(context, statement, block, path)
+        plan = plans.get(statement.words[0])
+        if plan is None:
+            unknown_keyword(context, statement, table().get(path, {}), path)
             continue
-        if keyword.aliases or keyword.effect != "done":
-            if effective:
-                warn_effect(context, statement, keyword)
-            word = keyword.replacement if keyword.replacement in block else word
-        kind = keyword.type
-        if kind.startswith(("block", "lines")):
+        word, keyword, reader = plan
+        if (effective and keyword.effect != "done") or keyword.replacement:
+            warn_effect(context, statement, keyword, effective=effective)
+        if reader is None:
             if not has_body(context, statement):
                 continue
             value = _nested(context, statement, keyword, lines, effective)
@@ -162,17 +183,17 @@ def read_block(
                 continue
         else:
             if statement.body is not None:
-                context.error(statement, f"{word} has no block", "remove the braces")
+                context.error(statement, f"{statement.words[0]} has no block", "remove the braces")
                 continue
-            value = _READERS[kind](context, statement, keyword)
+            value = reader(context, statement, keyword)
             if value is None:
                 continue
-            if word in FIRST_WINS and word in entries:
+        if word in entries:
+            if word in FIRST_WINS:
                 context.warning(
                     statement, f"{word} is set already, ignored", "keep one of the lines"
                 )
                 continue
-        if word in entries:
             del entries[word]  # a repeated keyword counts where it stands last
         entries[word] = Entry(value, statement)
     return entries

@@ -103,6 +103,12 @@ def _mail(context: Context, entries: Entries) -> Mail:
     )
 
 
+def _nftables(entries: Entries) -> str | None:
+    """The keyword alone means keepalived's table."""
+    entry = entries.get("nftables")
+    return (entry.value or "keepalived") if entry is not None else None
+
+
 def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) -> GlobalDefs:
     """`top` has the statements outside all blocks, `entries` those of all global_defs."""
     account = scripts.settle()
@@ -140,7 +146,7 @@ def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) ->
         vrrp_cpu_affinity=get(entries, "vrrp_cpu_affinity", ()),
         vrrp_no_swap="vrrp_no_swap" in entries,
         child_wait_time_s=get(top, "child_wait_time", 5),
-        nftables=get(entries, "nftables") or None,
+        nftables=_nftables(entries),
         net_namespace=get(top, "net_namespace"),
         instance=get(top, "instance"),
     )

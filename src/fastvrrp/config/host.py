@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -238,3 +239,32 @@ class SystemHost:
 
     def cpus(self) -> int:
         return os.cpu_count() or 1
+
+
+class OtherHost(SystemHost):
+    """Another machine, of which nothing is known: whatever a file names is taken to exist."""
+
+    def user(self, name: str) -> Account | None:
+        return super().user(name) or Account(user=name, uid=65534, gid=65534)
+
+    def group(self, name: str) -> int | None:
+        known = super().group(name)
+        return 65534 if known is None else known
+
+    def interfaces(self) -> frozenset[str] | None:
+        return None
+
+    def mtu(self, interface: str) -> int | None:
+        return None
+
+    def file(self, path: str) -> FileInfo | None:
+        return FileInfo(0, 0, stat.S_IFREG | 0o755)
+
+    def real_path(self, path: str) -> str:
+        return path
+
+    def find(self, program: str) -> str | None:
+        return f"/usr/bin/{program}"
+
+    def cpus(self) -> int:
+        return 1024

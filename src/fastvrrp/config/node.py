@@ -6,11 +6,8 @@ slotted class and columns are found only when a message needs them.
 
 from __future__ import annotations
 
-import re
-
 from fastvrrp.config.model import Position
 
-_WORD = re.compile(r"\S+")
 COLUMN_BITS = 20
 _COLUMN_MASK = (1 << COLUMN_BITS) - 1
 
@@ -54,12 +51,11 @@ class Node:
         if self.marks is not None:
             at = self.marks[word]
             return Position(file=self.file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
-        column = 1
-        for index, match in enumerate(_WORD.finditer(self.text)):
-            column = match.start() + 1
-            if index == word:
-                break
-        return Position(file=self.file, line=self.line, column=column)
+        start = end = 0
+        for text in self.words[: word + 1]:
+            start = self.text.find(text, end)
+            end = start + len(text)
+        return Position(file=self.file, line=self.line, column=start + 1)
 
     def tail(self) -> str:
         """The text behind the first word, for keywords that split it themselves."""

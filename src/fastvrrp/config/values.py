@@ -31,14 +31,29 @@ Reader = Callable[[Context, Node, Keyword], Any]
 _range = functools.cache(int_range)
 
 
+@functools.cache
+def _time_range(text: str, unit_ns: int) -> tuple[int, int]:
+    low, _, high = text.partition("..")
+    return time_ns(low, unit_ns) or 0, time_ns(high, unit_ns) or 0
+
+
+@functools.cache
+def _choices(text: str) -> tuple[str, ...]:
+    return tuple(text.split("/"))
+
+
 def integer(text: str) -> int | None:
     """A decimal number as keepalived writes it, or None."""
+    if text.isdecimal() and text.isascii() and len(text) <= 20:
+        return int(text)
     match = _INTEGER.match(text)
     return int(match[1]) if match else None
 
 
 def time_ns(text: str, unit_ns: int = NS_PER_S) -> int | None:
     """A decimal number of units as nanoseconds, rounded to microseconds, or None."""
+    if text.isdecimal() and text.isascii() and len(text) < 16:
+        return int(text) * unit_ns
     match = _DECIMAL.match(text)
     if match is None or not (match[1] or match[2]):
         return None
@@ -191,16 +206,17 @@ def _time(context: Context, node: Node, keyword: Keyword) -> int | None:
     is_ms = keyword.type == "time-ms"
     unit_ns = NS_PER_S // 1000 if is_ms else NS_PER_S
     value = time_ns(text, unit_ns)
-    low, _, high = keyword.range.partition("..")
+    low_ns, high_ns = _time_range(keyword.range, unit_ns)
     if keyword.type == "time+" and value == 0:
         context.warning(node, f"{keyword.keyword} 0 makes no sense, using 1", "write 1", word=1)
         return unit_ns
-    if value is None or not (time_ns(low, unit_ns) or 0) <= value <= (time_ns(high, unit_ns) or 0):
+    if value is None or not low_ns <= value <= high_ns:
         unit = "milliseconds" if is_ms else "seconds"
+        low, _, high = keyword.range.partition("..")
         want = f"{low} to {high} {unit}"
         _bad(context, node, keyword, f"is not a time of {want}: {shown(text)}", f"write {want}")
         return None
-    if len(text.partition(".")[2].rstrip("0")) > 6 and not is_ms:
+    if len(text) > 7 and len(text.partition(".")[2].rstrip("0")) > 6 and not is_ms:
         context.warning(
             node,
             f"{keyword.keyword} is rounded to microseconds",
@@ -244,9 +260,11 @@ def _choice(context: Context, node: Node, keyword: Keyword) -> str | None:
     text = _text(context, node, keyword)
     if text is None:
         return None
-    choices = keyword.range.split("/")
+    choices = _choices(keyword.range)
+    if text in choices:
+        return text
     for choice in choices:
-        if text == choice or (keyword.type == "choice~" and text.upper() == choice.upper()):
+        if keyword.type == "choice~" and text.upper() == choice.upper():
             return choice
     want = "write " + " or ".join(choices)
     _bad(context, node, keyword, f"cannot be {shown(text)}", want)

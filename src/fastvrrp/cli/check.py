@@ -1,0 +1,143 @@
+"""`fastvrrp check`: says what is wrong with configuration files, and with several together."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastvrrp.cli.common import subparser
+
+if TYPE_CHECKING:
+    from fastvrrp.cli.common import Subparsers
+    from fastvrrp.config.cross import Router, VirtualRouter
+    from fastvrrp.config.model import Configuration, Loaded, Message
+
+DESCRIPTION = """\
+Checks configuration files without running them and without touching the system.
+
+Every message is one line, FILE:LINE:COLUMN: error|warning: what is wrong; what would be right.
+An error keeps the daemon from starting. A warning names what does not do what it says, for
+instance a value that is out of range and the one that is used instead.
+
+With the files of several routers they are also compared: the same virtual router needs the same
+version, interval, password and addresses everywhere and different priorities. The result says
+who will be master. This machine's interfaces, accounts and scripts are not looked at then.
+
+One file can serve several routers (lines that begin with @ID); name the routers with
+--config-id, and each is checked.
+
+exit status:
+  0  valid, perhaps with warnings
+  1  errors
+  2  the command line is wrong"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = subparser(
+        subparsers,
+        "check",
+        summary="check configuration files without running them",
+        description=DESCRIPTION,
+        examples=(
+            "fastvrrp check /etc/keepalived/keepalived.conf        # this router",
+            "fastvrrp check r1/keepalived.conf r2/keepalived.conf  # do the two fit together?",
+            "fastvrrp check pair.conf --config-id r1 --config-id r2  # one file for both",
+        ),
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="configuration of one router")
+    parser.add_argument(
+        "--config-id",
+        action="append",
+        metavar="ID",
+        help="apply the lines of @ID (default: the host name up to its first dot); repeatable",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the files of the command line; returns the exit status."""
+    from fastvrrp.config.cross import Router, check_routers, virtual_routers
+    from fastvrrp.config.host import OtherHost
+    from fastvrrp.config.load import load
+
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # a file may contain what a terminal cannot show
+    ids: Sequence[str | None] = args.config_id or [None]
+    several = len(args.files) * len(ids) > 1
+    host = OtherHost() if several else None
+    routers: list[Router] = []
+    shown: set[Message] = set()
+    failed = False
+    for file in dict.fromkeys(args.files):
+        for config_id in dict.fromkeys(ids):
+            loaded = load(Path(file), config_id=config_id, host=host)
+            name = f"{file} as {config_id}" if config_id and len(ids) > 1 else file
+            _show(loaded.messages, shown)
+            print(_summary(name, loaded))
+            failed |= loaded.configuration is None
+            if loaded.configuration is not None:
+                routers.append(Router(name, loaded.configuration))
+    if several and len(routers) > 1:
+        messages = check_routers(routers)
+        _show(messages, shown)
+        disagree = any(message.severity.value == "error" for message in messages)
+        failed |= disagree
+        for virtual in virtual_routers(routers):
+            if len(virtual.members) > 1 and not disagree:
+                print(_election(virtual))
+        print(f"{len(routers)} routers: {_counted(messages) or 'they fit together'}")
+    return 1 if failed else 0
+
+
+def _show(messages: Sequence[Message], shown: set[Message]) -> None:
+    """Each message once, though a file may be read for several routers."""
+    for message in messages:
+        if message not in shown:
+            shown.add(message)
+            print(message)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _counted(messages: Sequence[Message]) -> str:
+    errors = sum(message.severity.value == "error" for message in messages)
+    parts = []
+    if errors:
+        parts.append(_plural(errors, "error"))
+    if len(messages) > errors:
+        parts.append(_plural(len(messages) - errors, "warning"))
+    return ", ".join(parts)
+
+
+def _contents(configuration: Configuration) -> str:
+    parts = [_plural(len(configuration.vrrp_instances), "instance")]
+    if configuration.sync_groups:
+        parts.append(_plural(len(configuration.sync_groups), "sync group"))
+    addresses = sum(
+        len(instance.virtual_ipaddress) + len(instance.virtual_ipaddress_excluded)
+        for instance in configuration.vrrp_instances
+    )
+    parts.append(f"{addresses} virtual address" + ("" if addresses == 1 else "es"))
+    return ", ".join(parts)
+
+
+def _summary(name: str, loaded: Loaded) -> str:
+    counted = _counted(loaded.messages)
+    if loaded.configuration is None:
+        return f"{name}: not valid, {counted}"
+    text = f"{name}: valid, {_contents(loaded.configuration)}"
+    return f"{text}; {counted}" if counted else text
+
+
+def _election(virtual: VirtualRouter) -> str:
+    ranked = sorted(virtual.members, key=lambda member: member.instance.priority, reverse=True)
+    order = ", then ".join(
+        f"{member.router.name} (priority {member.instance.priority})" for member in ranked
+    )
+    who = "master is" if virtual.master() is not None else "the higher source address is master of"
+    return f"virtual router {virtual.vrid}, IPv{virtual.family}: {who} {order}"
