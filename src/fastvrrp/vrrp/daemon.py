@@ -182,7 +182,8 @@ class Daemon:
             on_outdated=lambda name: self._upkeep.touch((name,), instances=True),
         )
         self._reporter.subscribed = self._subscribed
-        self._client.attach(self._loop, self._reporter)
+        self._client.listen(self._reporter)
+        self._client.attach(self._loop)
         self._monitor.on_link = self._upkeep.on_link
         self._monitor.on_address = self._upkeep.on_address
         self._monitor.on_route = self._upkeep.on_route

@@ -114,10 +114,13 @@ class EngineClient:
 
     # ---------------------------------------------------------------- the loop
 
-    def attach(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
-        """Begin to deliver events to `listener`."""
-        self._loop = loop
+    def listen(self, listener: Listener) -> None:
+        """Whom to tell. Without a loop attached only `poll` delivers."""
         self._listener = listener
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to deliver events as they come."""
+        self._loop = loop
         self._stopped = loop.create_future()
         loop.add_reader(self.engine.fileno(), self._readable)
 

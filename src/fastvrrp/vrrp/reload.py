@@ -100,15 +100,13 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other or _content(one) == _content(other))
 
 
-def _content(part: Any) -> Any:
-    return _without_positions(msgspec.to_builtins(part))
-
-
-def _without_positions(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_positions(v) for k, v in value.items() if k != "position"}
-    if isinstance(value, list | tuple):
-        return [_without_positions(item) for item in value]
+def _content(value: Any) -> Any:
+    """A value of the model without its positions, for comparison."""
+    if isinstance(value, msgspec.Struct):
+        fields = (name for name in value.__struct_fields__ if name != "position")
+        return type(value), tuple(_content(getattr(value, name)) for name in fields)
+    if isinstance(value, tuple | list):
+        return tuple(_content(item) for item in value)
     return value
 
 

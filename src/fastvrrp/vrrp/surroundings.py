@@ -102,12 +102,9 @@ class Surroundings:
         self._update(configuration)
 
     def _update(self, configuration: model.Configuration) -> None:
-        # A device that vanished took its setting along; a new one of the name starts afresh.
-        present = [s for s in self._settings if sysctl.read(s.interface, s.name) == s.ours]
-        settings = sysctl.plan_promotions(sysctl.wanted_promotions(configuration), present)
-        gone = [setting for setting in self._settings if setting not in settings]
-        for line in sysctl.restore(gone):
-            log.info("%s", line)
+        wanted = sysctl.wanted_promotions(configuration)
+        settings = sysctl.plan_promotions(wanted, self._settings)
+        self._restore([setting for setting in self._settings if setting not in settings])
         try:
             self._write(self._contents(configuration, settings))
         except OSError as exc:
@@ -115,9 +112,16 @@ class Surroundings:
         self._apply(settings)
 
     def _apply(self, settings: tuple[sysctl.Setting, ...]) -> None:
-        for problem in sysctl.apply(s for s in settings if s not in self._settings):
+        for problem in sysctl.apply(settings):
             log.warning("%s", problem)
         self._settings = settings
+
+    def _restore(self, settings: Sequence[sysctl.Setting]) -> None:
+        done, problems = sysctl.restore(settings)
+        for line in done:
+            log.info("%s", line)
+        for line in problems:
+            log.warning("%s", line)
 
     def _contents(
         self, configuration: model.Configuration, settings: tuple[sysctl.Setting, ...]
@@ -143,8 +147,7 @@ class Surroundings:
         except FirewallError as exc:
             log.error("%s", exc)
             complete = False
-        for line in sysctl.restore(self._settings):
-            log.info("%s", line)
+        self._restore(self._settings)
         self._settings = ()
         if complete:
             try:

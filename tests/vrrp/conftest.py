@@ -1,0 +1,28 @@
+"""A plane on a fake engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from vrrp_tools import Bench
+
+
+@pytest.fixture
+def make_bench() -> Iterator[Callable[..., Bench]]:
+    """A function that makes a Bench with the interfaces given."""
+    benches: list[Bench] = []
+
+    def make(*interfaces: str) -> Bench:
+        benches.append(Bench(*(interfaces or ("eth0", "eth1"))))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    """Interfaces eth0 (10.0.1.1) and eth1 (10.0.2.1)."""
+    return make_bench()
