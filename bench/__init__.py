@@ -1,0 +1,1 @@
+"""Measurements: `bench.micro` of single parts, `bench.rig` of whole daemons."""
