@@ -340,3 +340,25 @@ class Engine:
     def lateness(self) -> list[int]:
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) ns late."""
     rt_errno: int  # errno of the refused real-time scheduling, 0 when granted or not asked for
+
+# Loops in C for bench/micro; the product does not use them.
+def bench_wire(rounds: int, addresses: int = 1) -> dict[str, int]:
+    """ns of `rounds` of "checksum", "encode", "decode" of one IPv4 v3 PDU."""
+
+def bench_feed(
+    core: Core,
+    packets: list[tuple[int, bytes, bytes, int, bytes]],
+    *,
+    now_ns: int,
+    step_ns: int = 0,
+    rounds: int = 1,
+) -> tuple[int, int, int]:
+    """`rounds` times over (link, source, destination, ttl, data): (ns spent, accepted, actions)."""
+
+def bench_run(core: Core, until_ns: int) -> tuple[int, int, int]:
+    """Tick at every deadline up to until_ns: (ns spent, turns, actions)."""
+
+def bench_wheel(
+    wheel: Wheel, *, now_ns: int, rounds: int, step_ns: int, spread_ns: int
+) -> tuple[int, int]:
+    """Move time by step_ns, arm again what was due, spread_ns later: (ns spent, fired)."""

@@ -299,7 +299,8 @@ cdef void backup_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
         if not v.wants_master:
             set_due(c, i, D_DOWN, now + skew_time(c, i))
         return
-    if a.priority < v.priority and not g.flags & F_NOPREEMPT:
+    # an owner always preempts (RFC 9568 6.1)
+    if a.priority < v.priority and (not g.flags & F_NOPREEMPT or is_owner(c, i)):
         if g.preempt_delay_ns == 0 or (v.preempt_until_ns != 0 and v.preempt_until_ns <= now):
             v.down_reason = R_PREEMPT                   # discarded: the old timer goes on
             return
@@ -347,7 +348,7 @@ cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     """garp_lower_prio_repeat at once, again after garp_lower_prio_delay."""
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *g = c.cfg[i]
-    if g.lower_repeat == 0 or v.vips != 2:
+    if g.lower_repeat == 0 or v.vips != 2 or v.resumed:     # after a pause the end of listening announces
         return
     v.announce_new_only = 0
     emit_announce(c, i, g.lower_repeat, False, now, out)
@@ -484,12 +485,12 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
         backup_down_due(c, i, now, out)
     if v.due[D_GARP] <= now:
         v.due[D_GARP] = FV_NEVER
-        if v.vips == 2:
+        if v.vips == 2 and not v.resumed:               # after a pause: listen first, then announce everything
             emit_announce(c, i, v.second_repeat, v.announce_new_only, now, out)
         v.announce_new_only = 0
     if v.due[D_REFRESH] <= now:
         v.due[D_REFRESH] = now + g.refresh_ns
-        if v.vips == 2:
+        if v.vips == 2 and not v.resumed:
             emit_announce(c, i, g.refresh_repeat, False, now, out)
     if v.due[D_RETRY] <= now:
         v.due[D_RETRY] = FV_NEVER
@@ -515,7 +516,8 @@ cdef void vr_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, u3
     if program != P_UP or v.state != S_MASTER or generation != v.generation:
         return
     v.vips = 2
-    emit_announce(c, i, g.garp_repeat, v.announce_new_only, now, out)
+    if not v.resumed:
+        emit_announce(c, i, g.garp_repeat, v.announce_new_only, now, out)
     if g.garp_delay_ns:
         v.second_repeat = g.garp_repeat
         set_due(c, i, D_GARP, now + g.garp_delay_ns)
