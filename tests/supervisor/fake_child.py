@@ -20,7 +20,7 @@ from fastvrrp.config import model
 from fastvrrp.control.protocol import NOT_FOUND, ControlError
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link, adopt
 from fastvrrp.supervisor.messages import InstanceState
-from fastvrrp.track.runner import RunnerClient
+from fastvrrp.track.runner import RunnerClient, resolve
 
 LOG = Path(os.environ["FAKE_LOG"])
 PLAN = json.loads(os.environ["FAKE_PLAN"])
@@ -89,9 +89,11 @@ class Fake:
         if name is not None and name not in names:
             raise ControlError(NOT_FOUND, f"no {name}")
         if method == "counters":
-            result = await self.runner.run(
-                self.configuration.track_scripts[0].command, timeout_ns=5 * model.NS_PER_S
-            )
+            defs = self.configuration.global_defs
+            command = resolve(self.configuration.track_scripts[0].command, defs.script_account)
+            if "argv" in params:
+                command = model.Command(argv=tuple(params["argv"]), account=command.account)
+            result = await self.runner.run(command, timeout_ns=5 * model.NS_PER_S)
             return {"script": str(result)}
         instances = [{"name": n, "pad": "x" * 100_000} for n in names]
         return {"instances": instances, "groups": [], "trackers": [], "engine": {}}

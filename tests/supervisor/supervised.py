@@ -21,17 +21,17 @@ LAUNCH = Path(__file__).with_name("launch.py")
 SOURCE = Path(__file__).parents[2] / "src"
 
 CONFIGURATION = """\
+child_wait_time 1
 global_defs {{
     enable_script_security
     script_user root
-    child_wait_time 1
     {extra}
 }}
 vrrp_script chk {{
     script "/bin/true"
 }}
 vrrp_instance V1 {{
-    interface lo
+    interface sup-absent
     virtual_router_id 1
     priority 100
     virtual_ipaddress {{
@@ -45,7 +45,7 @@ vrrp_instance V1 {{
 
 SECOND = """\
 vrrp_instance V2 {
-    interface lo
+    interface sup-absent
     virtual_router_id 2
     virtual_ipaddress {
         192.0.2.102/24
