@@ -38,9 +38,10 @@ def instance(
     )
 
 
-def config(*blocks: str, router_id: str = "interop") -> str:
-    """A whole file; scripts run as root because the tests' directories belong to root."""
-    head = block(
-        "global_defs", f"router_id {router_id}", "enable_script_security", "script_user root"
-    )
-    return "\n".join((head, *blocks, ""))
+def config(*blocks: str, defs: tuple[str, ...] = ()) -> str:
+    """A whole file; `defs` are more lines of global_defs.
+
+    Scripts run as root because the tests' directories belong to root.
+    """
+    always = ("router_id test", "enable_script_security", "script_user root")
+    return "\n".join((block("global_defs", *always, *defs), *blocks, ""))

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from interop_scene import Scene
+
+pytest.register_assert_rewrite("interop_scene")
+from interop_scene import Scene  # noqa: E402
 
 LETTERS = {"f": "fastvrrp", "k": "keepalived"}
 PAIRS = os.environ.get("INTEROP_PAIRS", "ff,fk,kf").split(",")

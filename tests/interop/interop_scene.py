@@ -158,7 +158,8 @@ class Scene:
         """Watch for a while that nothing is sent from a port."""
         begin = now_ns()
         time.sleep(seconds)
-        assert self.sniffer.adverts(vrid=vrid, port=port, since_ns=begin) == []
+        sent = self.sniffer.adverts(vrid=vrid, port=port, since_ns=begin)
+        assert [(a.time_ns - begin, a.priority) for a in sent] == []
 
     def decode(self) -> list[Decoded]:
         """Everything seen so far, through tshark."""

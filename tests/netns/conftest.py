@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netns_tools import World
+
+pytest.register_assert_rewrite("netns_tools")
+from netns_tools import World  # noqa: E402
 
 
 @pytest.fixture

@@ -101,4 +101,5 @@ class World:
         """Watch for a while that the router sends nothing for a VRID."""
         begin = now_ns()
         time.sleep(seconds)
-        assert self.sniffer.adverts(vrid=vrid, since_ns=begin) == []
+        sent = self.sniffer.adverts(vrid=vrid, since_ns=begin)
+        assert [(a.time_ns - begin, a.priority) for a in sent] == []

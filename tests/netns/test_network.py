@@ -44,7 +44,7 @@ def test_nothing_remains() -> None:
         path = net["r1"].path
         assert Path(path).exists()
     assert child.returncode == -signal.SIGKILL
-    assert not Path(path).exists()
+    wait_for(lambda: not Path(path).exists(), 2, "the namespace is gone")
     wait_for(lambda: set(Path("/proc/self/task").iterdir()) <= before, 2, "threads end")
 
 
@@ -58,7 +58,9 @@ def test_killed_laboratory_takes_its_programs_along() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as lab:
         assert lab.stdout is not None
         pid = int(lab.stdout.readline())
-        assert process_tree(pid)
+        # Before setpriv has become the program itself it is not yet bound to the laboratory.
+        name = Path(f"/proc/{pid}/comm")
+        wait_for(lambda: name.read_text() == "sleep\n", 5, "the program runs")
         lab.kill()
 
     def gone() -> bool:
