@@ -120,9 +120,7 @@ def _options(context: Context, node: Node, fields: dict[str, Any], is_static: bo
         row = known.get(option)
         if row is None or option[:1] == "(" or option in forbidden:
             context.unknown(node, "option", [k for k in known if k not in forbidden], word=index)
-            good = False
-            index += 1
-            continue
+            return False
         if row.effect != "done":
             context.warning(node, row.no_effect(), WORKS_WITHOUT, word=index)
         if option in _FLAGS:

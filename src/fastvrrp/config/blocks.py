@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastvrrp.config.context import Context
-from fastvrrp.config.keywords import WORKS_WITHOUT, Block, Keyword, table
+from fastvrrp.config.keywords import SECRET_BLOCKS, WORKS_WITHOUT, Block, Keyword, table
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import (
     account_reader,
@@ -22,8 +22,6 @@ from fastvrrp.config.scripts import (
 )
 from fastvrrp.config.values import READERS, Reader
 
-# Blocks in which even an unknown word may be a secret and is not shown.
-SECRET_BLOCKS = frozenset(("vrrp_instance/authentication", "vrrp_instance/auth_hmac", "SSL"))
 FIRST_WINS = frozenset(
     (
         "notify_master",

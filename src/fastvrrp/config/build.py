@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 
 from fastvrrp.config.diagnostics import Diagnostics
+from fastvrrp.config.keywords import SECRET_WORDS
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.node import COLUMN_BITS, Node, mark
 
 # Quoted word, unresolved ${reference}, escaped comment character, brace, lone quote, plain text.
 _TOKEN = re.compile(r'"[^"]*"|\$\{[^{}"]*\}|\\[#!]|[{}"]|[^\s"{}\\$]+|[\\$]')
 _BARE_REFERENCE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+
+
+def _is_glued(text: str, at: int) -> bool:
+    """Whether a brace stands within a word."""
+    around = text[at - 1 : at] + text[at + 1 : at + 2]
+    return len(around) == 2 and not around[0].isspace() and around[1] not in " \t{}"
 
 
 class Builder:
@@ -64,6 +71,9 @@ class Builder:
             start = match.start()
             at = origins[start] if origins is not None else mark(line, start + 1)
             if piece == "{":
+                if words and words[0] in SECRET_WORDS:
+                    self._problem(file, at, via, "a brace in a secret", "put the secret in quotes")
+                    return
                 if words:
                     node = Node(words, file, line, text[begin:end], marks, via)
                     self.body.append(node)
@@ -74,6 +84,9 @@ class Builder:
                 joinable = False
                 continue
             if piece == "}":
+                if words and words[0] in SECRET_WORDS and _is_glued(text, start):
+                    self._problem(file, at, via, "a brace in a secret", "put the secret in quotes")
+                    return
                 if words:
                     self.body.append(Node(words, file, line, text[begin:end], marks, via))
                     words, marks = [], []
@@ -92,7 +105,7 @@ class Builder:
                 marks.append(at)
                 joinable = False
             else:
-                if piece[0] == "$":
+                if piece[0] == "$" and (not words or words[0] not in SECRET_WORDS):
                     self._undefined(piece, text[start:], file, at, via)
                 elif len(piece) == 2 and piece[0] == "\\":
                     piece = piece[1]

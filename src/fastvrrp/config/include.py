@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,24 @@ INCLUDES = frozenset(("include", "includer", "includem", "includew", "includeb",
 FILES_MAX = 10_000
 ALTERNATIVES_MAX = 1000
 
-_INNERMOST = re.compile(r"\{([^{}]*)\}")
+
+def _first_braces(text: str) -> tuple[str, list[str], str] | None:
+    """What is before the first pair of braces, the words in it, and what is behind it."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    depth = 0
+    words = [""]
+    for index in range(start + 1, len(text)):
+        char = text[index]
+        if char == "}" and depth == 0:
+            return text[:start], words, text[index + 1 :]
+        if char == "," and depth == 0:
+            words.append("")
+            continue
+        depth += (char == "{") - (char == "}")
+        words[-1] += char
+    return None
 
 
 def brace_alternatives(pattern: str) -> list[str]:
@@ -21,12 +37,12 @@ def brace_alternatives(pattern: str) -> list[str]:
     todo = [pattern]
     while todo and len(done) < ALTERNATIVES_MAX:
         text = todo.pop()
-        match = _INNERMOST.search(text)
-        if match is None or len(todo) >= ALTERNATIVES_MAX:
+        parts = _first_braces(text)
+        if parts is None or len(todo) >= ALTERNATIVES_MAX:
             done.append(text)
             continue
-        before, after = text[: match.start()], text[match.end() :]
-        todo += [before + word + after for word in reversed(match[1].split(","))]
+        before, words, behind = parts
+        todo += [before + word + behind for word in reversed(words)]
     return list(dict.fromkeys(done))
 
 

@@ -104,7 +104,7 @@ class _Route:
         """The route, or None after an error."""
         while self.index < len(self.words):
             self._option()
-        if "destination" not in self.fields:
+        if "destination" not in self.fields and self.good:
             self._error("a route needs a destination", "write PREFIX, default or default6", 0)
         if not self.good:
             return None
@@ -156,7 +156,7 @@ class _Route:
         if not looks:
             self.good = False
             self.context.unknown(self.node, "option", [*self.rows, *TYPES], word=self.index)
-            self.index += 1
+            self.index = len(self.words)
         elif "destination" in self.fields:
             self._error(f"{shown(word)} is a second destination", "write one route per line")
             self.index += 1

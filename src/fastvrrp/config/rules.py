@@ -110,6 +110,7 @@ class _Rule:
             if row is None or not row.type:
                 self.good = False
                 self.context.unknown(self.node, "option", [*self.rows, *TYPES], word=self.index)
+                self.index = len(self.words)
             elif word == "track_group" and not self.is_static:
                 self._error("track_group is for static_rules only", "remove it")
             else:

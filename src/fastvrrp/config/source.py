@@ -296,7 +296,8 @@ class Source:
             matches = self.includes.matches(base, alternative)
             if not matches:
                 wild = any(c in alternative for c in "*?[")
-                strict = checks.brace or (checks.wildcard if wild else checks.match)
+                strict = checks.wildcard if wild else checks.match
+                strict |= checks.brace and alternative != pattern
                 report = self._diagnostics.error if strict else self._diagnostics.warning
                 report(node, f"no file matches {shown(alternative)}", "create it or remove this")
             found += matches
@@ -309,10 +310,12 @@ class Source:
                 self._diagnostics.error(node, "too many files are included", "include fewer")
                 raise TooManyErrors
             elif problem == "skip":
-                if checks.readable:
-                    self._diagnostics.error(
-                        node, f"{path} is a directory or executable", "include text files only"
-                    )
+                report = self._diagnostics.error if checks.readable else self._diagnostics.warning
+                report(
+                    node,
+                    f"{path} is a directory or executable, not read",
+                    "include text files only",
+                )
             else:
                 severity = Severity.ERROR if checks.readable else Severity.WARNING
                 text = self._text(path, str(path), node.position(), severity)

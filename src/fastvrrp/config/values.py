@@ -15,7 +15,7 @@ from typing import Any
 
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
-from fastvrrp.config.keywords import Keyword, int_range
+from fastvrrp.config.keywords import SECRET_BLOCKS, Keyword, int_range
 from fastvrrp.config.model import NS_PER_S
 from fastvrrp.config.node import Node
 
@@ -96,6 +96,11 @@ def is_multicast(address: str, family: int) -> bool:
     return address.lower().startswith("ff")
 
 
+def _quoted(keyword: Keyword, text: str) -> str:
+    """The value as it may appear in a message."""
+    return "what is written" if keyword.block in SECRET_BLOCKS else shown(text)
+
+
 def _bad(context: Context, node: Node, keyword: Keyword, what: str, want: str) -> None:
     """Ignored, the default applies."""
     used = f", using {keyword.default}" if keyword.default else ", ignored"
@@ -154,7 +159,7 @@ def _int(context: Context, node: Node, keyword: Keyword) -> int | None:
     if value is not None and low <= value <= high:
         return value
     want = f"a number from {low} to {high}"
-    problem = f"is not {want}: {shown(text)}"
+    problem = f"is not {want}: {_quoted(keyword, text)}"
     if keyword.type == "int!":
         context.error(node, f"{keyword.keyword} {problem}", f"write {want}", word=1)
     else:
@@ -267,7 +272,7 @@ def _choice(context: Context, node: Node, keyword: Keyword) -> str | None:
         if keyword.type == "choice~" and text.upper() == choice.upper():
             return choice
     want = "write " + " or ".join(choices)
-    _bad(context, node, keyword, f"cannot be {shown(text)}", want)
+    _bad(context, node, keyword, f"cannot be {_quoted(keyword, text)}", want)
     return None
 
 
