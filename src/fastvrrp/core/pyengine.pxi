@@ -10,6 +10,7 @@ cdef class Engine:
     cdef u8 *arena
     cdef size_t arena_size
     cdef object threads
+    cdef object ready
     cdef int rt_priority
     cdef int cpu
     cdef bint lock_memory
@@ -21,6 +22,7 @@ cdef class Engine:
         cdef u32 k
         cdef u32 hash_size = 16
         self.threads = None
+        self.ready = _threading.Event()
         self.rt_priority = rt_priority
         self.cpu = cpu
         self.lock_memory = lock_memory
@@ -108,6 +110,7 @@ cdef class Engine:
             self.rt_errno = fv_errno()
         if self.cpu >= 0:
             fv_pin(self.cpu)
+        self.ready.set()
         with nogil:
             engine_loop(e)
 
@@ -128,6 +131,7 @@ cdef class Engine:
         ]
         for thread in self.threads:
             thread.start()
+        self.ready.wait()                               # rt_errno is known from here on
 
     def fileno(self):
         return self.e.events.fd

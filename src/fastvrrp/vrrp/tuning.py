@@ -13,6 +13,9 @@ from fastvrrp.vrrp.plane import Capacity
 
 log = logging.getLogger(__name__)
 
+# The engine thread is a real-time thread unless the kernel refuses: ordinary load must not make an
+# advert late. 1 is the lowest real-time priority; vrrp_rt_priority chooses another.
+REALTIME_PRIORITY = 1
 DEFAULT = Capacity(instances=8192, links=1024, groups=1024)
 ROOM = 4  # times what the first configuration needs, so that a reload can grow
 
@@ -69,6 +72,12 @@ def start_engine(configuration: model.Configuration) -> _core.Engine:
         log.warning("cannot lock the memory (vrrp_no_swap): %s", exc.strerror)
         engine = _make(size, defs, False)
         engine.start()
+    if engine.rt_errno:
+        log.log(
+            logging.WARNING if defs.vrrp_rt_priority else logging.INFO,
+            "no real-time scheduling for adverts (%s): a busy machine can make them late",
+            os.strerror(engine.rt_errno),
+        )
     return engine
 
 
@@ -77,6 +86,6 @@ def _make(size: Capacity, defs: model.GlobalDefs, lock: bool) -> _core.Engine:
         instances=size.instances,
         links=size.links,
         groups=size.groups,
-        rt_priority=defs.vrrp_rt_priority,
+        rt_priority=defs.vrrp_rt_priority or REALTIME_PRIORITY,
         lock_memory=lock,
     )
