@@ -94,7 +94,7 @@ def test_commands_exist(place: str, words: list[str]) -> None:
         return
     parser = build_parser(chosen)
     if "--help" in words:
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             parser.parse_args(words)
         return
     assert parser.parse_args(words).command in COMMANDS, place
