@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_PERMISSION = 4
+EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h, keepalived's code for a program error
 STOP_LIMIT_S = 3.0  # for the engine to say goodbye and the kernel to give the addresses up
 JOIN_LIMIT_S = 2.0
 IPV6_FORWARDING = "/proc/sys/net/ipv6/conf/{}/forwarding"
@@ -106,6 +107,8 @@ class Daemon:
             self.link.beat()
         # An engine with nothing to do makes no turns: a command that changes nothing is one.
         self._engine.fault(NO_SLOT)
+        if self._plane.configuration.global_defs.log_unknown_vrids:
+            self._reporter.unknown_vrids(self._engine.counters()["vrid_err"])
 
     # ---------------------------------------------------------------- configure
 
@@ -122,11 +125,22 @@ class Daemon:
                 return await self._start(configuration)
         except PermissionError as exc:
             log.error("a permission is missing (NET_ADMIN, NET_RAW): %s", exc)
-            self.exit_code = EXIT_PERMISSION
-            self.broken.set_result(None)
-            # No answer: the exit code tells the supervisor that no other attempt is of use.
-            await asyncio.Event().wait()
+            await self._give_up(EXIT_PERMISSION)
+        except (ConfigurationRefused, asyncio.CancelledError):
             raise
+        except Exception:
+            # Whatever it was, it may have stopped half-way, and half a configuration must not
+            # run: the supervisor cleans up and starts with the last one that did.
+            log.exception("putting a configuration into effect failed")
+            await self._give_up(EXIT_INTERNAL)
+        raise AssertionError("unreachable")
+
+    async def _give_up(self, code: int) -> None:
+        """End without an answer: the exit code tells the supervisor what is of use now."""
+        self.exit_code = code
+        if not self.broken.done():
+            self.broken.set_result(None)
+        await asyncio.Event().wait()
 
     async def _start(self, configuration: model.Configuration) -> Sequence[str]:
         tuning.tune_process(configuration.global_defs)

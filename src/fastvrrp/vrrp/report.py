@@ -101,6 +101,7 @@ class Reporter:
         self._limit = RateLimit(log)
         self._states: dict[str, InstanceState] = {}
         self._groups: dict[int, int] = {}  # last told state by group slot
+        self._unknown = 0  # adverts of unknown VRIDs that were logged
 
     # ---------------------------------------------------------------- of the client
 
@@ -327,6 +328,19 @@ class Reporter:
             self.notifier.group_state(name, state)
         before = _core.STATE_NAMES[old]
         self._event(now_ns, "group", group=name, **{"from": before}, to=state)
+
+    def unknown_vrids(self, count: int) -> None:
+        """Log adverts of virtual routers nobody configured (log_unknown_vrids); `count` is how
+        many there were since the start."""
+        if count > self._unknown:
+            self._limit.log(
+                "unknown VRID",
+                logging.INFO,
+                "%d adverts of unknown virtual routers (%d so far); fastvrrp capture shows them",
+                count - self._unknown,
+                count,
+            )
+            self._unknown = count
 
     def tracker(self, kind: str, name: str, up: bool | None, detail: str) -> None:
         """A script, process or file tracker changed."""
