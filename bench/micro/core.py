@@ -89,9 +89,11 @@ def backups(count: int) -> Router:
 def masters(count: int) -> Router:
     router = backups(count)
     router.now = DOWN_NS + MS
-    for action in router.core.tick(router.now):
+    actions: list[Any] = list(router.core.tick(router.now))
+    for action in actions:
         if action[0] == "play":
-            router.core.played(action[1], int(action[3]), now_ns=router.now)
+            _, slot, _, generation = action
+            router.core.played(slot, generation, now_ns=router.now)
     return router
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bench.micro import catalogue
 from bench.micro.workload import Workload
 

@@ -1,0 +1,68 @@
+"""Runs cases: contenders in turn within each round, medians over the rounds later."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .cases.base import Case, Values
+from .contender import Contender
+from .results import Results, Series
+
+
+def _shown(values: Values) -> str:
+    words = [f"{k}={v:.4g}" for k, v in values.items() if isinstance(v, (int, float))]
+    return " ".join(words)
+
+
+def run_once(case: Case, contender: Contender) -> Values:
+    """One measurement in a directory of its own, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        return case.run(contender, Path(scratch))
+
+
+def run_case(
+    case: Case, contenders: Mapping[str, Contender], rounds: int, results: Results
+) -> list[str]:
+    """All rounds of a case, into the results; what failed, in words.
+
+    The order of the contenders turns round every time, so that none always runs first. A round
+    that fails is reported and left out of the medians.
+    """
+    chosen = [name for name in case.contenders if name in contenders]
+    series = {name: Series(case.name, case.kind, name, case.parameters()) for name in chosen}
+    failures = []
+    for number in range(rounds):
+        for name in chosen[:: -1 if number % 2 else 1]:
+            begin = time.monotonic()
+            try:
+                values = run_once(case, contenders[name])
+            except (RuntimeError, OSError) as error:
+                failures.append(f"{case.name} {name} round {number + 1}: {error}")
+                print(f"FAILED {failures[-1]}", flush=True)
+                continue
+            series[name].rounds.append(values)
+            seconds = time.monotonic() - begin
+            print(f"{case.name} {name} {seconds:.0f} s: {_shown(values)}", flush=True)
+    for one in series.values():
+        if one.rounds:
+            results.put(one)
+    return failures
+
+
+def run_all(
+    cases: Sequence[Case],
+    contenders: Mapping[str, Contender],
+    *,
+    rounds: int,
+    results: Results,
+    directory: Path,
+) -> list[str]:
+    """Every case; the file is written after each, so that an interruption loses one at most."""
+    failures = []
+    for case in cases:
+        failures += run_case(case, contenders, rounds, results)
+        results.save(directory)
+    return failures
