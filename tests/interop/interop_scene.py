@@ -22,6 +22,10 @@ from keepalived_text import VIP
 MS = 1_000_000
 NS = 1_000_000_000
 
+# The kernel has one RTNL lock for all namespaces. While other tests take theirs down, whoever
+# wants to add or remove an address may wait this long; adverts never do.
+RTNL_NS = 1 * NS
+
 VIP1 = "198.51.100.100"  # in the second LAN
 VIP6 = "2001:db8::100"
 VIP6_LINK_LOCAL = "fe80::100"

@@ -7,7 +7,7 @@ import statistics
 import time
 
 import pytest
-from interop_scene import MS, NS, Scene, now_ns
+from interop_scene import MS, NS, RTNL_NS, Scene, now_ns
 
 from keepalived_text import VIP, config, instance
 
@@ -40,7 +40,7 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     begin = now_ns()
     scene.start("r1", first)
     master_since = scene.first("r1-0", since_ns=begin, priority=255).time_ns
-    scene.network.wait_holder(VIP, "r1", timeout_s=1)
+    scene.network.wait_holder(VIP, "r1", timeout_s=3)
     scene.start("r2", second)
     probe = scene.probe()
     scene.assert_answers(probe)
@@ -60,11 +60,11 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     takeover = scene.first("r2-0", since_ns=stop)
     assert takeover.time_ns - farewell.time_ns < skew_ns(150, NS, 2) + TOLERANCE_NS
     assert takeover.time_ns - farewell.time_ns > skew_ns(150, NS, 2) - 20 * MS
-    scene.network.wait_holder(VIP, "r2", timeout_s=1)
+    scene.network.wait_holder(VIP, "r2", timeout_s=3)
     scene.assert_holder("r2")
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r2").mac()
-    assert probe.outage_ns(since_ns=stop) < skew_ns(150, NS, 2) + 2 * TOLERANCE_NS
+    assert probe.outage_ns(since_ns=stop) < skew_ns(150, NS, 2) + 2 * TOLERANCE_NS + RTNL_NS
 
     back = now_ns()
     scene.start("r1")
@@ -74,8 +74,8 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     scene.silent("r2-0", 1.2)
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r1").mac()
-    assert probe.outage_ns(since_ns=back) < 5 * TOLERANCE_NS
-    assert scene.addresses.overlap_ns(VIP) < 2 * TOLERANCE_NS
+    assert probe.outage_ns(since_ns=back) < 5 * TOLERANCE_NS + RTNL_NS
+    assert scene.addresses.overlap_ns(VIP) < 2 * TOLERANCE_NS + RTNL_NS
     scene.assert_wire(
         version=2, interval="1", password=PASSWORD, priorities={"r1": {255, 0}, "r2": {150}}
     )
@@ -110,8 +110,8 @@ def test_nopreempt(make_scene) -> None:
     scene.first("r1-0", since_ns=stop, priority=150)
     scene.network.wait_holder(VIP, "r1")
     scene.assert_answers(probe)
-    assert probe.outage_ns(since_ns=stop) < 5 * TOLERANCE_NS
-    assert scene.addresses.overlap_ns(VIP) < TOLERANCE_NS
+    assert probe.outage_ns(since_ns=stop) < 5 * TOLERANCE_NS + RTNL_NS
+    assert scene.addresses.overlap_ns(VIP) < TOLERANCE_NS + RTNL_NS
     scene.assert_wire(priorities={"r1": {150, 0}, "r2": {100, 0}})
 
 
@@ -136,8 +136,8 @@ def test_preempt_by_priority(make_scene) -> None:
     scene.network.wait_holder(VIP, "r1")
     scene.silent("r2-0", 0.5)
     scene.assert_answers(probe)
-    assert probe.outage_ns(since_ns=begin) < 2 * TOLERANCE_NS
-    assert scene.addresses.overlap_ns(VIP) < TOLERANCE_NS
+    assert probe.outage_ns(since_ns=begin) < 2 * TOLERANCE_NS + RTNL_NS
+    assert scene.addresses.overlap_ns(VIP) < TOLERANCE_NS + RTNL_NS
     scene.assert_wire(priorities={"r1": {150}, "r2": {100}})
 
 
@@ -164,7 +164,7 @@ def test_kill(make_scene, version: int, advert_int: float) -> None:
     silence = takeover.time_ns - last.time_ns
     assert limit - 10 * MS < silence < limit + TOLERANCE_NS
     assert last.priority == 150
-    scene.network.wait_holder(VIP, "r1", "r2", timeout_s=1)  # the dead one could not clean up
+    scene.network.wait_holder(VIP, "r1", "r2", timeout_s=3)  # the dead one could not clean up
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r2").mac()
     scene.assert_gratuitous_arp("r2", since_ns=killed, count=5)
