@@ -19,7 +19,7 @@ from documents import (
 )
 
 from fastvrrp._core import COUNTER_NAMES, FAULT_NAMES
-from fastvrrp.cli.main import COMMANDS, build_parser
+from fastvrrp.cli.main import COMMANDS, build_parser, main
 from fastvrrp.config.host import FileInfo, SystemHost
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Account
@@ -61,24 +61,32 @@ def test_configurations_load_without_a_word(block: Block, node: str, tmp_path: P
     assert loaded.configuration.vrrp_instances
 
 
-def test_both_nodes_of_a_file_fit_together(tmp_path: Path) -> None:
-    """The two nodes agree about everything on the wire and differ in priority."""
-    file = tmp_path / "keepalived.conf"
-    compared = 0
-    for block in CONFIGURATIONS:
-        if "@node1" not in block.text:
-            continue
+@pytest.mark.parametrize("block", [b for b in CONFIGURATIONS if "@node1" in b.text], ids=str)
+def test_both_nodes_of_a_file_fit_together(
+    block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`fastvrrp check` finds nothing to say against the pair, and node1 is its master."""
+    file = tmp_path / "pair.conf"
+    file.write_text(block.text)
+    code = main(["check", str(file), "--config-id", "node1", "--config-id", "node2"])
+    shown = capsys.readouterr()
+    assert code == 0
+    assert "warning" not in shown.out + shown.err
+    assert "they fit together" in shown.out
+    for line in shown.out.splitlines():
+        if "master is" in line:
+            assert "node1" in line.partition("then")[0]
+
+
+def test_the_readmes_two_files_fit_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = list(blocks(ROOT / "README.md", "keepalived"))
+    files = [tmp_path / "node1.conf", tmp_path / "node2.conf"]
+    for file, block in zip(files, pair, strict=True):
         file.write_text(block.text)
-        pair = [load(file, config_id=n, host=ReadersMachine()) for n in ("node1", "node2")]
-        for one, other in zip(*(p.configuration.vrrp_instances for p in pair), strict=True):
-            compared += 1
-            assert one.priority > other.priority, block
-            for field in ("virtual_router_id", "version", "family", "advert_int_ns", "auth_pass"):
-                assert getattr(one, field) == getattr(other, field), block
-            if one.unicast_peers:
-                assert [p.address for p in one.unicast_peers] == [other.source], block
-                assert [p.address for p in other.unicast_peers] == [one.source], block
-    assert compared > 10
+    assert main(["check", *map(str, files)]) == 0
+    assert "they fit together" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("place", "words"), COMMAND_LINES, ids=[p for p, _ in COMMAND_LINES])
