@@ -284,7 +284,7 @@ def test_yaml_is_refused_with_a_reason(read: Reader, suffix: str) -> None:
 
 
 def test_latin_1_is_read_with_a_warning(read: Reader) -> None:
-    loaded = read("global_defs {\n router_id Z".encode() + b"\xfc" + b"rich\n}\n")
+    loaded = read(b"global_defs {\n router_id Z" + b"\xfc" + b"rich\n}\n")
     assert loaded.configuration is not None
     assert loaded.configuration.global_defs.router_id == "Z\xfcrich"
     assert texts(loaded) == ["2:13: warning: not UTF-8, read as Latin-1; save the file as UTF-8"]

@@ -403,7 +403,10 @@ class _Route:
             fields.pop("via", None)
             fields.pop("via_family", None)
         tracked = not fields.get("no_track", False)
-        has_interface = "dev" in fields or any("dev" in hop for hop in self.hops)
+        dev = fields.pop("dev", None) if self.hops else fields.get("dev")
+        for hop in self.hops:
+            hop.setdefault("dev", dev)
+        has_interface = all(hop["dev"] for hop in self.hops) if self.hops else dev is not None
         protocol = fields.get("protocol")
         if tracked and protocol not in (None, KEEPALIVED_PROTOCOL):
             self.context.warning(

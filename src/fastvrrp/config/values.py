@@ -444,6 +444,15 @@ def _rx_policy(context: Context, node: Node, keyword: Keyword) -> int | None:
     return value
 
 
+def _include_check(context: Context, node: Node, keyword: Keyword) -> list[str]:
+    """[+|-]NAME ...; the effect is in source.py, where files are included."""
+    names = _choices(keyword.range)
+    for index, word in enumerate(node.words[1:], 1):
+        if word.lstrip("+-") not in names:
+            context.unknown(node, "check", names, word=index)
+    return node.words[1:]
+
+
 def _init_file(context: Context, node: Node, keyword: Keyword) -> tuple[int, bool] | None:
     """`[VALUE] [overwrite]`."""
     number, overwrite = 0, False
@@ -497,4 +506,5 @@ READERS: dict[str, Reader] = {
     "smtp-server": _smtp_server,
     "rx-policy": _rx_policy,
     "init-file": _init_file,
+    "include-check": _include_check,
 }
