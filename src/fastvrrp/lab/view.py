@@ -145,7 +145,7 @@ def summary(scene: Scene) -> RenderableType:
     def row(head: str, value_ns: int, what: str, style: str = "") -> None:
         table.add_row(head, Text(f"{value_ns / MS:.1f} ms", style), what)
 
-    promise = f"VRRP allows {scene.promise_ns() / MS:.1f}"
+    promise = f"VRRP's wait is {scene.promise_ns() / MS:.1f}"
     since = "r1's goodbye" if scene.failure == "stop" else "r1's last advert"
     row("failover", failover.silence_ns, f"from {since} to r2's first; {promise}", "bold magenta")
     row("", failover.announced_ns, "later r2's gratuitous ARP tells the LAN")
