@@ -35,7 +35,7 @@ class Contender:
 FASTVRRP = Contender(
     "fastvrrp",
     (sys.executable, "-m", "fastvrrp", "run", "-f", "{config}", "--run-dir", "{directory}/run"),
-    (sys.executable, "-m", "fastvrrp", "check", "-f", "{config}"),
+    (sys.executable, "-m", "fastvrrp", "check", "{config}"),
 )
 _KEEPALIVED = shutil.which("keepalived", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 # -G: without a syslog daemon libc would write to the console, at its speed.

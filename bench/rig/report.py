@@ -56,7 +56,6 @@ TABLES = (
         (
             Column("cpu_s", "CPU s", 3),
             Column("wall_s", "wall s", 3),
-            Column("peak_rss_kb", "peak memory MB", 1, 1 / 1024),
         ),
         "cpu_s",
     ),

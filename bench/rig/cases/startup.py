@@ -98,6 +98,5 @@ class Check(Case):
         return {
             "wall_s": time.monotonic() - begin,
             "cpu_s": used.ru_utime + used.ru_stime,
-            "peak_rss_kb": used.ru_maxrss,
             "file_bytes": config.stat().st_size,
         }
