@@ -1,0 +1,85 @@
+"""Passwords appear in no message and in no representation of the model."""
+
+from __future__ import annotations
+
+import itertools
+import pprint
+
+import msgspec
+import pytest
+from config_reading import Reader, instance
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastvrrp.config import model
+
+CANARY = "canaryXY"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"auth_type PASS\nauth_pass {CANARY}",
+        f"auth_type PASS\nauth_pass {CANARY}{CANARY}",
+        f"auth_type PASS\nauth_pass {CANARY} {CANARY}",
+        f'auth_type PASS\nauth_pass "{CANARY}',
+        f"auth_type PASS\nauth_pass '{CANARY}",
+        f"auth_type PASS\nauth_pass pa${CANARY}",
+        f"auth_type PASS\nauth_pass ${{{CANARY}}}",
+        f"auth_type PASS\nauth_pass a}}{CANARY}",
+        f"auth_type PASS\nauth_pass a{{{CANARY}",
+        f"auth_type PASS\nauth_pass {CANARY} {{",
+        f"auth_type PASS auth_pass {CANARY}",
+        f"auth_type {CANARY}",
+        f"auth_pas {CANARY}",
+        f"{CANARY}",
+        f"{CANARY} {{\n}}",
+        f"auth_type AH\nauth_pass {CANARY}",
+        f"auth_pass {CANARY}\x00",
+        f"auth_pass {CANARY * 200}",
+        f"auth_pass {CANARY}\n}}\nversion 3\nauth_hmac {{\nkey 1 {CANARY}\nactive_key {CANARY}",
+    ],
+    ids=itertools.count(),
+)
+def test_messages(read: Reader, lines: str) -> None:
+    loaded = read(instance("authentication {", lines, "}"))
+    shown = "\n".join(map(str, loaded.messages)) + repr(loaded) + pprint.pformat(loaded)
+    assert CANARY not in shown
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=12))
+def test_any_text_around_a_password(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    read = Reader(tmp_path_factory.mktemp("c"))
+    for line in (f"auth_pass {CANARY}{text}{CANARY}", f"auth_pass {text} {CANARY}"):
+        loaded = read(instance("authentication {", "auth_type PASS", line, "}"))
+        # Text behind a blank and a brace stands outside the block: that is another keyword.
+        if "}" not in text and "{" not in text:
+            assert CANARY not in "\n".join(map(str, loaded.messages))
+        assert CANARY not in repr(loaded)
+
+
+def test_the_model_hides_it_and_keeps_it(read: Reader) -> None:
+    found = read.one("authentication {", "auth_type PASS", f"auth_pass {CANARY}", "}")
+    assert found.auth_pass == CANARY.encode()
+    assert CANARY not in repr(found)
+    assert CANARY not in str(found)
+    assert CANARY not in f"{found}"
+    assert "auth_pass='***'" in repr(found)
+    assert dict(found.__rich_repr__())["auth_pass"] == "***"
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=model.VrrpInstance)
+    assert decoded == found
+    assert decoded.auth_pass == CANARY.encode()
+
+
+def test_other_routers_do_not_see_it(read: Reader) -> None:
+    from fastvrrp.config.cross import Router, check_routers
+
+    routers = []
+    for name, secret in (("a", CANARY), ("b", "other")):
+        block = f"authentication {{\nauth_type PASS\nauth_pass {secret}\n}}"
+        loaded = read(instance(block, f"priority {100 + len(secret)}"))
+        assert loaded.configuration is not None
+        routers.append(Router(name, loaded.configuration))
+    (message,) = check_routers(routers)
+    assert "the authentication differs" in message.text
+    assert CANARY not in repr(message)
