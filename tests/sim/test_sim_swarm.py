@@ -1,0 +1,127 @@
+"""Fixed seeds through the simulator, its own honesty, and its command line.
+
+Whatever the seed draws - routers, versions, intervals, priorities, faults - no rule of
+fastvrrp.sim.checkers may be broken, and the same seed must live the same life again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import mutants
+import pytest
+
+from fastvrrp.sim import faults
+from fastvrrp.sim.checkers import Violation
+from fastvrrp.sim.swarm import Options, Simulation, draw_options, run
+
+SEEDS = range(1000, 1060)
+# seeds that once showed a defect
+REGRESSIONS = (34, 64, 70, 90, 95, 101, 142, 157, 503, 549)
+
+
+@pytest.mark.parametrize("seed", [*SEEDS, *REGRESSIONS])
+def test_no_rule_is_broken(seed: int) -> None:
+    report = run(seed)
+    assert report.master_changes >= 1
+
+
+@pytest.mark.parametrize("seed", [1000, 1007, 1013])
+def test_same_seed_same_life(seed: int) -> None:
+    assert run(seed).fingerprint == run(seed, verbose=True).fingerprint
+
+
+def test_seeds_differ() -> None:
+    assert len({run(seed).fingerprint for seed in range(1000, 1006)}) == 6
+
+
+def test_the_swarm_covers_what_it_claims() -> None:
+    """Over the fixed seeds every fault kind, version, family, group and router count occurs."""
+    drawn = [draw_options(seed) for seed in SEEDS]
+    assert {kind for o in drawn for _, kind, _ in o.faults} == set(faults.KINDS)
+    assert {o.routers for o in drawn} == {2, 3, 4, 5}
+    virtual = [v for o in drawn for v in o.virtual_routers]
+    assert {v.version for v in virtual} == {2, 3}
+    assert {v.family for v in virtual} == {4, 6}
+    assert {v.group for v in virtual} == {-1, 0}
+    members = [m for o in drawn for router in o.members for m in router]
+    assert {10_000_000, 2_000_000_000} <= {m.advert_int_ns for m in members}
+    assert {True, False} == {m.nopreempt for m in members}
+    assert 255 in {m.priority for m in members}
+
+
+# ---- the checkers can fail: planted defects, and which rule finds each ----
+
+
+def calm(options: Options) -> Options:
+    return replace(options, faults=())
+
+
+@pytest.mark.parametrize(
+    ("mutant", "rules"),
+    [
+        (mutants.IgnoresPriorityZero, {"skew"}),
+        (mutants.NeverYields, {"rivals", "one master"}),
+        (mutants.NeverAnnounces, {"announce"}),
+        (mutants.WinnerIsSilent, {"winner"}),
+        (mutants.KeepsAddresses, {"addresses"}),
+        (mutants.AnnouncesTooEarly, {"unheld"}),
+        (mutants.NoGoodbye, {"goodbye"}),
+        (mutants.FallsSilent, {"beat", "rivals", "one master", "right master"}),
+        (mutants.SpeaksAsBackup, {"speaker"}),
+        (mutants.AnswersEverything, {"bounded"}),
+        (mutants.Sleeps, {"overdue", "one master"}),
+    ],
+)
+def test_a_planted_defect_is_found(mutant: type[mutants.Core], rules: set[str]) -> None:
+    """Within a few seeds, and by a rule that names it."""
+    found = set()
+    for seed in range(2000, 2030):
+        try:
+            run(seed, make_core=mutant)
+        except Violation as violation:
+            found.add(violation.rule)
+        if found & rules:
+            return
+    pytest.fail(f"{mutant.__name__} broke {found or 'no rule'} in 30 seeds")
+
+
+def test_a_core_that_is_no_function_is_found() -> None:
+    first = run(1000, make_core=mutants.Random, change=calm)
+    second = run(1000, make_core=mutants.Random, change=calm)
+    assert first.fingerprint != second.fingerprint
+
+
+def test_a_failure_says_when_and_what() -> None:
+    simulation = Simulation(draw_options(2000), verbose=True, make_core=mutants.NeverAnnounces)
+    with pytest.raises(Violation, match=r"announce at \d+\.\d+ s: router \d") as caught:
+        simulation.run()
+    assert caught.value.now_ns == simulation.scheduler.now
+    assert simulation.judge.trace
+
+
+# ---- command line ----
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastvrrp.sim", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_command_line_prints_a_fingerprint_per_seed() -> None:
+    reply = command("--seeds", "1000..1002")
+    assert reply.returncode == 0, reply.stdout + reply.stderr
+    assert "3 of 3 seeds broke no rule" in reply.stdout
+    assert run(1001).fingerprint in reply.stdout
+
+
+def test_command_line_wants_a_seed() -> None:
+    assert command().returncode == 2
+    assert command("--seeds", "5").returncode == 2
