@@ -537,3 +537,12 @@ def test_virtual_router_ids(read: Reader, lines: list[list[str]], conflict: bool
     assert (loaded.configuration is None) == conflict
     both = read(instance() + instance(name="W", vips="fe80::1"))
     assert both.configuration is not None
+
+
+def test_interfaces_of_another_namespace_are_not_judged(read: Reader) -> None:
+    vips = "\n".join(f"fe80::{i:x}" for i in range(1, 200))
+    loaded = read(instance(interface="eth3", vips=vips) + "net_namespace blue\n")
+    assert loaded.configuration is not None
+    assert len(loaded.configuration.vrrp_instances[0].virtual_ipaddress) == 89
+    loaded = read("net_namespace blue\n" + instance(interface="lan7"))
+    assert loaded.messages == ()

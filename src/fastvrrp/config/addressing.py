@@ -216,8 +216,7 @@ def _addresses(
         _without_address(builder)
     most = ADDRESSES_MAX
     if len(advertised) > 50:  # fewer fit into any packet
-        interface = get(entries, "interface")
-        mtu = builder.context.host.mtu(interface) if interface else None
+        mtu = builder.context.mtu(get(entries, "interface"))
         room = (mtu or MTU_DEFAULT) - _OVERHEAD[family]
         most = max(min(ADDRESSES_MAX, room // _ADDRESS_BYTES[family]), 1)
     if len(advertised) > most:

@@ -117,11 +117,13 @@ def warn_effect(context: Context, node: Node, keyword: Keyword, *, effective: bo
 
 
 class _Plan(NamedTuple):
-    """How to read a keyword: the name its value goes by, its row, its reader (None: a block)."""
+    """How to read a keyword: the name its value goes by, its row, its reader (None: a block), and
+    whether there is something to say about its mere presence."""
 
     name: str
     keyword: Keyword
     reader: Reader | None
+    is_marked: bool
 
 
 @functools.cache
@@ -133,7 +135,9 @@ def _plans(path: str) -> dict[str, _Plan]:
             continue
         name = keyword.replacement if keyword.replacement in block else word
         is_block = keyword.type.startswith(("block", "lines"))
-        plans[word] = _Plan(name, keyword, None if is_block else _READERS[keyword.type])
+        is_marked = keyword.effect != "done" or bool(keyword.replacement)
+        reader = None if is_block else _READERS[keyword.type]
+        plans[word] = _Plan(name, keyword, reader, is_marked)
     return plans
 
 
@@ -162,14 +166,15 @@ def read_block(
     reported as without effect already, and its keywords are not reported again.
     """
     entries: Entries = {}
-    plans = _plans(path)
+    find = _plans(path).get
+    make = tuple.__new__  # what Entry(...) ends in; this loop is most of a large file's time
     for statement in node.body or ():
-        plan = plans.get(statement.words[0])
+        plan = find(statement.words[0])
         if plan is None:
             unknown_keyword(context, statement, table().get(path, {}), path)
             continue
-        word, keyword, reader = plan
-        if (effective and keyword.effect != "done") or keyword.replacement:
+        word, keyword, reader, is_marked = plan
+        if is_marked:
             warn_effect(context, statement, keyword, effective=effective)
         if reader is None:
             if not has_body(context, statement):
@@ -193,7 +198,7 @@ def read_block(
                 )
                 continue
             del entries[word]  # a repeated keyword counts where it stands last
-        entries[word] = Entry(value, statement)
+        entries[word] = make(Entry, (value, statement))
     return entries
 
 

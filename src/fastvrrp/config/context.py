@@ -21,7 +21,17 @@ class Context:
         self.names_etc = ETC_DIR
         self.names_usr = USR_DIR
         self._interfaces = host.interfaces()
+        self._is_elsewhere = False
         self._reported: set[str] = set()
+
+    def leave_namespace(self) -> None:
+        """The interfaces are those of another network namespace: nothing is known of them."""
+        self._interfaces = None
+        self._is_elsewhere = True
+
+    def mtu(self, interface: str | None) -> int | None:
+        """Bytes, or None if it cannot be known."""
+        return None if interface is None or self._is_elsewhere else self.host.mtu(interface)
 
     def missing(self, node: Node, keyword: Keyword) -> None:
         """A mandatory argument is not there."""

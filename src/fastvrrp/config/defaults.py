@@ -30,6 +30,16 @@ class Defaults:
         everything = get(entries, "smtp_alert", False)
         self.smtp_alert: bool = get(entries, "smtp_alert_vrrp", everything)
         self.garp = _garp(entries)
+        # What applies to an instance that says nothing of its own about it, see instance.py.
+        self.quiet = {
+            "nopreempt": False,
+            "preempt_delay_ns": 0,
+            "accept": True,
+            "down_timer_adverts": self.down_timer_adverts,
+            "lower_prio_no_advert": self.lower_prio_no_advert,
+            "higher_prio_send_advert": self.higher_prio_send_advert,
+            "skip_check_adv_addr": self.skip_check_adv_addr,
+        }
         self.notify = Notify(
             notify_priority_changes=self.notify_priority_changes, smtp_alert=self.smtp_alert
         )

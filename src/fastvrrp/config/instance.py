@@ -35,11 +35,26 @@ _GARP_FIELDS = {
     "garp_lower_prio_delay": "lower_prio_delay_s",
     "garp_lower_prio_repeat": "lower_prio_repeat",
 }
-_FLAGS = (
-    "track_src_ip",
-    "unicast_fault_no_peer",
-    "promote_secondaries",
-    "dont_track_primary",
+_FLAGS = frozenset(
+    ("track_src_ip", "unicast_fault_no_peer", "promote_secondaries", "dont_track_primary")
+)
+
+
+# Keywords that `_preemption`, `_relaxed` and skip_check_adv_addr read: most instances have none,
+# and large files have thousands of instances.
+_BEHAVIOUR = frozenset(
+    (
+        "nopreempt",
+        "preempt",
+        "preempt_delay",
+        "timer_expired_backup",
+        "down_timer_adverts",
+        "accept",
+        "no_accept",
+        "lower_prio_no_advert",
+        "higher_prio_send_advert",
+        "skip_check_adv_addr",
+    )
 )
 
 
@@ -120,11 +135,17 @@ class InstanceBuilder:
         fields.update(addressing(self))
         self._interface()
         self._interval()
-        self._preemption()
-        if self.strict:
-            self._strict()
+        if self.strict or not _BEHAVIOUR.isdisjoint(entries):
+            self._preemption()
+            if self.strict:
+                self._strict()
+            else:
+                self._relaxed()
+            fields["skip_check_adv_addr"] = get(
+                entries, "skip_check_adv_addr", self.defaults.skip_check_adv_addr
+            )
         else:
-            self._relaxed()
+            fields.update(self.defaults.quiet)
         self._owner_settings()
         fields["garp"] = self._garp()
         if "authentication" in entries:
@@ -176,16 +197,15 @@ class InstanceBuilder:
                 fields["vrf"] = entries["vrf"].value
             else:
                 self.warning("vrf is ignored beside interface", "keep one of them", "vrf")
-        for name in _FLAGS:
-            if name in entries:
-                fields[name] = True
+        for name in _FLAGS & entries.keys():
+            fields[name] = True
         if "track_src_ip" in entries and not fields.get("source"):
             self.warning(
                 "track_src_ip needs a configured source", "add unicast_src_ip", "track_src_ip"
             )
-        fields["kernel_rx_buf_size"] = get(
-            entries, "kernel_rx_buf_size", self.defaults.kernel_rx_buf_size
-        )
+        buffer = get(entries, "kernel_rx_buf_size", self.defaults.kernel_rx_buf_size)
+        if buffer:
+            fields["kernel_rx_buf_size"] = buffer
 
     def _interval(self) -> None:
         """RFC 3768: whole seconds. RFC 9568: centiseconds, 12 bits."""
@@ -306,9 +326,6 @@ class InstanceBuilder:
                 "remove it",
                 "owner_ignore_adverts",
             )
-        fields["skip_check_adv_addr"] = get(
-            entries, "skip_check_adv_addr", defaults.skip_check_adv_addr
-        )
         as_v2 = get(entries, "v3_checksum_as_v2", defaults.v3_checksum_as_v2)
         if as_v2 and self.version == 3 and self.family == 4:
             fields["v3_checksum_as_v2"] = True
@@ -321,7 +338,7 @@ class InstanceBuilder:
 
     def _garp(self) -> Garp:
         entries, defaults = self.entries, self.defaults.garp
-        own = [name for name in _GARP_FIELDS if name in entries]
+        own = _GARP_FIELDS.keys() & entries.keys()
         if not own and "garp_extra_if" not in entries and not self.strict:
             return defaults
         values = {name: getattr(defaults, name) for name in Garp.__struct_fields__}

@@ -124,6 +124,8 @@ class _Loader:
         configuration = None
         try:
             source.read(path)
+            if any(node.words[0] == "net_namespace" for node in builder.root):
+                self.context.leave_namespace()
             for order, node in enumerate(builder.root):
                 self._statement(node, order)
             configuration = self._configuration(source)

@@ -151,7 +151,7 @@ def _bool_quirk(context: Context, node: Node, keyword: Keyword) -> bool | None:
 
 
 def _int(context: Context, node: Node, keyword: Keyword) -> int | None:
-    text = _text(context, node, keyword)
+    text = node.words[1] if len(node.words) == 2 else _text(context, node, keyword)
     if text is None:
         return None
     low, high = _range(keyword.range)
