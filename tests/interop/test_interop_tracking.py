@@ -89,7 +89,7 @@ def test_script_fault(make_scene, tmp_path: Path) -> None:
     farewell = scene.first("r1-0", since_ns=begin, priority=0)
     assert 2 <= results(journal, "bad") <= 3
     takeover = scene.first("r2-0", since_ns=begin)
-    assert takeover.time_ns - farewell.time_ns < 53 * MS + 100 * MS
+    assert takeover.time_ns - farewell.time_ns < (53 + 300) * MS
     scene.network.wait_holder(VIP, "r2")
     scene.assert_answers(probe)
     scene.silent("r1-0", 0.6)
@@ -161,7 +161,7 @@ def test_interface_fault(make_scene) -> None:
     scene.network.unplug("r1", 1)
     farewell = scene.first("r1-0", since_ns=cut, priority=0)
     takeover = scene.first("r2-0", since_ns=cut)
-    assert takeover.time_ns - farewell.time_ns < 53 * MS + 100 * MS
+    assert takeover.time_ns - farewell.time_ns < (53 + 300) * MS
     scene.network.wait_holder(VIP, "r2")
     scene.assert_answers(probe)
     scene.silent("r1-0", 0.4)
@@ -187,7 +187,7 @@ def test_own_interface_fault(make_scene) -> None:
     cut = now_ns()
     scene.network.unplug("r1")
     takeover = scene.first("r2-0", since_ns=cut)
-    assert takeover.time_ns - scene.last_before("r1-0", cut).time_ns < (353 + 100) * MS
+    assert takeover.time_ns - scene.last_before("r1-0", cut).time_ns < (353 + 300) * MS
     scene.network.wait_holder(VIP, "r2", timeout_s=3)
     scene.assert_answers(probe)
     back = now_ns()
