@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -204,7 +205,8 @@ def capture(node: Node, output: Path, *options: str) -> subprocess.Popen[bytes]:
     with output.open("wb") as file:
         program = node.start([sys.executable, "-m", "fastvrrp", "capture", *options], output=file)
     table = Path(f"/proc/{program.pid}/net/packet")
-    wait_for(lambda: len(table.read_text().splitlines()) > 1, 15, "capture listens")
+    # "sk RefCnt Type Proto ...": it hears something from when it is bound to ETH_P_ALL on.
+    wait_for(lambda: re.search(r"^\S+ +\d+ +3 +0003 ", table.read_text(), re.M), 15, "capture")
     return program
 
 

@@ -117,6 +117,10 @@ def test_partition_keeps_the_carrier() -> None:
             net["c1"].run("ping", "-c", "1", "-W", "0.3", net["r2"].ipv4())
         net.heal()
         net["c1"].run(*ping, net["r2"].ipv4())
+        net.partition(["c1"])
+        net["c2"].run(*ping, net["r1"].ipv4())
+        with pytest.raises(LabError):
+            net["c1"].run("ping", "-c", "1", "-W", "0.3", net["r1"].ipv4())
 
 
 def test_unplugged_cable_costs_the_carrier() -> None:

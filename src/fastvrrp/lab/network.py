@@ -185,26 +185,29 @@ class Network:
         self["switch"].set_link(self.port(name, lan), "up")
 
     def partition(self, names: Iterable[str], lan: int = 0) -> None:
-        """Put these nodes on an island of their own; nobody loses the carrier."""
+        """Put these nodes on an island of their own; nobody loses the carrier.
+
+        The island is a second bridge behind a trunk. Cutting the trunk is one operation, so
+        there is no moment in which only some of the nodes have moved.
+        """
         switch = self["switch"]
-        island = f"island{lan}"
-        self._bridge(island)
-        for name in names:
-            port = switch.index(self.port(name, lan))
-            switch.link("set", index=port, master=switch.index(island))
+        mainland, island, trunk = f"lan{lan}", f"island{lan}", f"trunk{lan}"
+        if not switch.call(switch.route.link_lookup, ifname=island):
+            self._bridge(island)
+            switch.link("add", ifname=trunk, kind="veth", peer={"ifname": f"{trunk}-"})
+            for end, bridge in ((trunk, mainland), (f"{trunk}-", island)):
+                switch.link("set", index=switch.index(end), master=switch.index(bridge))
+                switch.set_link(end, "up")
+        islanders = {self.port(name, lan) for name in names}
+        for port in self.ports(lan):
+            if found := switch.call(switch.route.link_lookup, ifname=port):
+                bridge = island if port in islanders else mainland
+                switch.link("set", index=found[0], master=switch.index(bridge))
+        switch.set_link(trunk, "down")
 
     def heal(self, lan: int = 0) -> None:
         """End the partition of a LAN."""
-        switch = self["switch"]
-        island, mainland = switch.index(f"island{lan}"), switch.index(f"lan{lan}")
-
-        def cross() -> None:
-            for message in list(switch.route.get_links()):
-                if message.get_attr("IFLA_MASTER") == island:
-                    switch.route.link("set", index=message["index"], master=mainland)
-
-        switch.call(cross)
-        switch.link("del", index=island)
+        self["switch"].set_link(f"trunk{lan}", "up")
 
     def holders(self, address: str) -> list[str]:
         """The routers that have an address, in order of their names."""
