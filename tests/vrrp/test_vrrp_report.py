@@ -54,7 +54,7 @@ class Scene:
         self.reporter = Reporter(
             bench.plane,
             self.told,
-            on_committed=lambda epoch: bench.plane.confirmed(epoch) and None,
+            on_committed=bench.plane.confirmed,
             on_unsettled=self._unsettled,
             on_outdated=self.outdated.append,
         )

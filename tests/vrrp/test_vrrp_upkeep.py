@@ -178,10 +178,7 @@ def test_a_fight_over_an_address_slows_down(caplog: pytest.LogCaptureFixture) ->
         replays.request("VI_1")
         assert len(loop.later) == 1
         waits.append(round(loop.run_due(), 3))
-        # within the same second as the one that just ran
-        for _ in range(replay.BURST - 1):
-            loop.now += 0.05
-            replays.request("VI_1")
+        loop.now += 0.05
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert "(VI_1) what it needs keeps being removed: next attempt in 1 s" in caplog.text
     loop.now += replay.QUIET_S + 1

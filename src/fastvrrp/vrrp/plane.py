@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from fastvrrp import _core
 from fastvrrp.config import model
-from fastvrrp.net.objects import Link
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.programs import STATIC, Item, Objects, static_objects
 from fastvrrp.net.reconcile import Desired
@@ -24,11 +23,11 @@ from fastvrrp.vrrp import reload
 from fastvrrp.vrrp.compile import (
     Compiled,
     Context,
-    Piece,
     Record,
     compile_instance,
     virtual_addresses,
 )
+from fastvrrp.vrrp.differences import Wanted, readdressed, taken
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, link_keys, link_specs
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
@@ -121,6 +120,7 @@ class Plane:
         self._links: SlotTable[str] = SlotTable("interfaces", capacity.links)
         self._groups: SlotTable[str] = SlotTable("sync groups", capacity.groups)
         self._defined: dict[int, LinkSpec] = {}  # by link slot
+        self._unusable: dict[str, int | None] = {}  # errno that was logged for a link
         self._unused_links: dict[int, int] = {}  # link slot to the epoch that freed it
         self._users: dict[str, set[str]] = {}  # interface name to instances
 
@@ -231,7 +231,7 @@ class Plane:
         Raises RefusedError when sockets cannot be made: nothing was changed then. PermissionError
         passes.
         """
-        wanted = _Wanted(
+        wanted = Wanted(
             entry.compiled.objects
             for entry, old in draft.entries
             if old is not None and self.state(old.name) == _core.MASTER
@@ -261,7 +261,7 @@ class Plane:
         return epoch
 
     def _build(
-        self, running: Running, old: Running | None, record: Record, wanted: _Wanted
+        self, running: Running, old: Running | None, record: Record, wanted: Wanted
     ) -> _core.Instance:
         running.tracking = self._tracker_state(running.name)
         adjust, fault = running.tracking
@@ -306,10 +306,10 @@ class Plane:
             self.desired.remove(owner)
         old_static = self.desired.get(STATIC)
         if old_static is not None:
-            gone += _taken(old_static, draft.static)
+            gone += taken(old_static, draft.static)
         for entry, old in draft.entries:
             if old is not None:
-                gone += _taken(old.compiled.objects, entry.compiled.objects)
+                gone += taken(old.compiled.objects, entry.compiled.objects)
             self.desired.put(entry.compiled.objects)
         self.desired.put(draft.static)
         self._retire(gone)
@@ -399,7 +399,7 @@ class Plane:
 
     def _recommit(self, changed: list[tuple[Running, Compiled]]) -> None:
         new = {running.name: compiled for running, compiled in changed}
-        wanted = _Wanted(
+        wanted = Wanted(
             new.get(name, self.running[name].compiled).objects for name in self.active()
         )
         static = self.desired.get(STATIC)
@@ -411,11 +411,11 @@ class Plane:
         self.client.commit(instances)
         gone: list[Item] = []
         for running, compiled in changed:
-            gone += _taken(running.compiled.objects, compiled.objects)
-            readdressed = _readdressed(running.record, compiled.record)
+            gone += taken(running.compiled.objects, compiled.objects)
+            is_readdressed = readdressed(running.record, compiled.record)
             running.compiled = compiled
             self.desired.put(compiled.objects)
-            if readdressed:
+            if is_readdressed:
                 self.client.engine.replay(running.slot)
         self._retire(gone)
 
@@ -449,8 +449,12 @@ class Plane:
         try:
             self._tell_link(slot, spec)
         except OSError as exc:
-            log.error("interface %s cannot be used: %s", key or "(none)", exc.strerror)
+            if self._unusable.get(key) != exc.errno:
+                log.error("interface %s cannot be used: %s", key, exc.strerror)
+            self._unusable[key] = exc.errno
             self._tell_link(slot, spec._replace(ifindex=ABSENT))
+        else:
+            self._unusable.pop(key, None)
 
     def _tell_link(self, slot: int, spec: LinkSpec) -> None:
         self.client.engine.link(
@@ -487,43 +491,3 @@ class Plane:
             self.desired.put(objects)
         else:
             self.desired.remove(RETIRED)
-
-
-class _Wanted:
-    """Which kernel objects a master, or the static configuration, wants."""
-
-    def __init__(self, active: Iterable[Objects]) -> None:
-        self._owners: dict[object, set[str]] = {}
-        for objects in active:
-            self.add(objects)
-
-    def add(self, objects: Objects) -> None:
-        for item in objects.items:
-            self._owners.setdefault(item.key, set()).add(objects.owner)
-
-    def by_others(self, owner: str) -> Callable[[Piece], bool]:
-        return lambda piece: bool(self._owners.get(piece.key, set()) - {owner})
-
-
-def _taken(old: Objects, new: Objects) -> list[Item]:
-    """Items of `old` that `new` does not have."""
-    kept = {(item.key, item.hops) for item in new.items}
-    return [item for item in old.items if (item.key, item.hops) not in kept]
-
-
-def _readdressed(old: Record, new: Record) -> bool:
-    """Whether an address that stays has to be announced again: other MAC, or other flag."""
-    before = {(a.address, a.ifindex): a for a in old.announcements}
-    return any(
-        (known := before.get((a.address, a.ifindex))) is not None
-        and (known.mac, known.router) != (a.mac, a.router)
-        for a in new.announcements
-    )
-
-
-def relevant_link_change(old: Link | None, new: Link | None) -> bool:
-    """Whether a link's change concerns records: up and down alone is the engine's business."""
-    if old is None or new is None:
-        return True
-    fields = ("ifindex", "name", "altnames", "mac", "hardware", "master")
-    return any(getattr(old, field) != getattr(new, field) for field in fields)

@@ -1,7 +1,8 @@
 """Putting back what somebody took from a master: at once, but not for ever at full speed.
 
 Two daemons that fight over an address must not keep the kernel and the LAN busy, so after
-`BURST` replays of an instance within a second the next one waits, twice as long each time.
+`BURST` replays of an instance within a second every further one waits, twice as long each time,
+until nothing was taken for a while.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ log = logging.getLogger(__name__)
 BURST = 10  # replays of one instance per second before it has to wait
 GATHER_S = 0.005  # deletions this close together are answered by one replay
 BACKOFF_S = (1.0, 30.0)  # first and longest wait
-QUIET_S = 60.0  # after this long without a replay all is forgotten
+QUIET_S = 10.0  # when nothing is taken for this long after a replay, all is forgotten
 
 
 @dataclass(slots=True, eq=False)
 class _History:
     recent: deque[float] = field(default_factory=deque)
-    wait_s: float = 0.0
+    last: float = 0.0  # loop time of the latest replay
+    wait_s: float = 0.0  # of the latest wait; 0: no need to wait
     timer: asyncio.TimerHandle | None = None
 
 
@@ -48,11 +50,11 @@ class Replays:
             return
         now = self._loop.time()
         recent = history.recent
-        if recent and now - recent[-1] > QUIET_S:
+        if now - history.last > QUIET_S:
             history.wait_s = 0.0
         while recent and now - recent[0] > 1.0:
             recent.popleft()
-        if len(recent) >= BURST:
+        if len(recent) >= BURST or history.wait_s:
             history.wait_s = min(max(2 * history.wait_s, BACKOFF_S[0]), BACKOFF_S[1])
             log.warning(
                 "(%s) what it needs keeps being removed: next attempt in %g s", name, history.wait_s
@@ -61,8 +63,7 @@ class Replays:
         elif recent and now - recent[-1] < GATHER_S:
             self._later(name, history, GATHER_S)
         else:
-            recent.append(now)
-            self._replay(name)
+            self._play(name, history)
 
     def close(self) -> None:
         for history in self._histories.values():
@@ -76,5 +77,9 @@ class Replays:
     def _due(self, name: str, history: _History) -> None:
         history.timer = None
         if self._is_needed(name):
-            history.recent.append(self._loop.time())
-            self._replay(name)
+            self._play(name, history)
+
+    def _play(self, name: str, history: _History) -> None:
+        history.last = self._loop.time()
+        history.recent.append(history.last)
+        self._replay(name)

@@ -84,7 +84,7 @@ class Reporter:
         plane: Plane,
         supervisor: Supervisor,
         *,
-        on_committed: Callable[[int], None] = lambda epoch: None,
+        on_committed: Callable[[int], object] = lambda epoch: None,
         on_unsettled: Callable[[], None] = lambda: None,
         on_outdated: Callable[[str], None] = lambda name: None,
     ) -> None:

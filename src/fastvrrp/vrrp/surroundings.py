@@ -74,8 +74,9 @@ class Surroundings:
 
         Raises SurroundingsError; what was there before is then still in effect.
         """
-        settings = sysctl.plan_promotions(sysctl.wanted_promotions(new), self._settings)
-        both = self._contents(old, self._settings) | self._contents(new, settings)
+        wanted = sysctl.wanted_promotions(old) | sysctl.wanted_promotions(new)
+        settings = sysctl.plan_promotions(wanted, self._settings)
+        both = self._contents(old, settings) | self._contents(new, settings)
         try:
             self._write(both)
             await self._firewall.apply(new)

@@ -27,7 +27,8 @@ from fastvrrp.net.reconcile import (
 )
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.supervisor.logs import RateLimit
-from fastvrrp.vrrp.plane import Plane, RefusedError, relevant_link_change
+from fastvrrp.vrrp.differences import relevant_link_change
+from fastvrrp.vrrp.plane import Plane, RefusedError
 from fastvrrp.vrrp.replay import Replays
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Upkeep:
         self._limit = limit or RateLimit(log)
         self._loop = asyncio.get_running_loop()
         self._replays = Replays(self._loop, self._replay, self._is_incomplete)
+        self.touches = 0  # changes of interfaces and addresses that may concern a record
         self._frozen = 0
         self._dirty: set[str] = set()
         self._moved = False  # an interface came, went or got another name or index
@@ -166,6 +168,7 @@ class Upkeep:
 
     def touch(self, names: Iterable[str], *, instances: bool = False) -> None:
         """Interfaces (or, with `instances`, instances) whose surroundings changed."""
+        self.touches += 1
         # "" stands for what no instance uses, but the static objects may.
         self._dirty.update(names if instances else self._plane.users(names), ("",))
         self._refresh_soon()

@@ -1,0 +1,49 @@
+"""What a change of records or links takes away, moves, or makes to be announced again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from fastvrrp.net.objects import Link
+from fastvrrp.net.programs import Item, Objects
+from fastvrrp.vrrp.compile import Piece, Record
+
+
+class Wanted:
+    """Which kernel objects a master, or the static configuration, wants."""
+
+    def __init__(self, active: Iterable[Objects]) -> None:
+        self._owners: dict[object, set[str]] = {}
+        for objects in active:
+            self.add(objects)
+
+    def add(self, objects: Objects) -> None:
+        for item in objects.items:
+            self._owners.setdefault(item.key, set()).add(objects.owner)
+
+    def by_others(self, owner: str) -> Callable[[Piece], bool]:
+        return lambda piece: bool(self._owners.get(piece.key, set()) - {owner})
+
+
+def taken(old: Objects, new: Objects) -> list[Item]:
+    """Items of `old` that `new` does not have."""
+    kept = {(item.key, item.hops) for item in new.items}
+    return [item for item in old.items if (item.key, item.hops) not in kept]
+
+
+def readdressed(old: Record, new: Record) -> bool:
+    """Whether an address that stays has to be announced again: other MAC, or other flag."""
+    before = {(a.address, a.ifindex): a for a in old.announcements}
+    return any(
+        (known := before.get((a.address, a.ifindex))) is not None
+        and (known.mac, known.router) != (a.mac, a.router)
+        for a in new.announcements
+    )
+
+
+def relevant_link_change(old: Link | None, new: Link | None) -> bool:
+    """Whether a link's change concerns records: up and down alone is the engine's business."""
+    if old is None or new is None:
+        return True
+    fields = ("ifindex", "name", "altnames", "mac", "hardware", "master")
+    return any(getattr(old, field) != getattr(new, field) for field in fields)

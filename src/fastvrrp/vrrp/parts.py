@@ -1,0 +1,127 @@
+"""The parts of the VRRP process, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastvrrp import _core
+from fastvrrp.config import model
+from fastvrrp.net.journal import Journal
+from fastvrrp.net.monitor import Monitor
+from fastvrrp.notify.queue import Notifier
+from fastvrrp.track.manager import Trackers
+from fastvrrp.track.runner import Runner
+from fastvrrp.vrrp import tuning
+from fastvrrp.vrrp.engine_client import EngineClient
+from fastvrrp.vrrp.plane import Plane
+from fastvrrp.vrrp.report import Reporter, Supervisor
+from fastvrrp.vrrp.surroundings import Surroundings
+from fastvrrp.vrrp.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+IPV6_FORWARDING = "/proc/sys/net/ipv6/conf/{}/forwarding"
+UNSETTLED_S = 1.0  # before looking after a removal that failed
+
+
+def forwards_ipv6(interface: str) -> bool:
+    """Whether the kernel forwards IPv6 packets that come in by an interface."""
+    try:
+        return Path(IPV6_FORWARDING.format(interface)).read_text("ascii").strip() != "0"
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What lives from the first configuration to the end, wired to each other."""
+
+    monitor: Monitor
+    engine: _core.Engine
+    client: EngineClient
+    plane: Plane
+    surroundings: Surroundings
+    upkeep: Upkeep
+    reporter: Reporter
+    trackers: Trackers
+    notifier: Notifier
+
+    @classmethod
+    async def make(
+        cls,
+        configuration: model.Configuration,
+        journal: Journal,
+        runner: Runner,
+        supervisor: Supervisor,
+        *,
+        on_tracked: Callable[[str, int, int], None],
+    ) -> Parts:
+        """Everything for this first configuration; nothing of it is in effect yet.
+
+        Raises OSError, PermissionError when a capability is missing.
+        """
+        monitor = Monitor()
+        await monitor.start()
+        try:
+            tuning.tune_process(configuration.global_defs)
+            engine = tuning.start_engine(configuration)
+        except BaseException:
+            monitor.close()
+            raise
+        client = EngineClient(engine)
+        trackers = Trackers(configuration, runner, on_tracked)
+        notifier = Notifier(configuration, runner)
+        plane = Plane(
+            client,
+            lambda: monitor.observed,
+            tuning.capacity(configuration),
+            tracker_state=trackers.initial,
+            hold_until_ns=tuning.hold_until_ns(configuration.global_defs),
+            forwarding=forwards_ipv6,
+        )
+        surroundings = Surroundings(journal, lambda: monitor.observed)
+        upkeep = Upkeep(
+            plane,
+            monitor,
+            before_refresh=lambda: surroundings.interfaces_changed(plane.configuration),
+        )
+        reporter = Reporter(
+            plane,
+            supervisor,
+            on_committed=plane.confirmed,
+            on_unsettled=lambda: upkeep.schedule(UNSETTLED_S),
+            on_outdated=lambda name: upkeep.touch((name,), instances=True),
+        )
+        reporter.notifier = notifier
+        client.listen(reporter)
+        client.attach(asyncio.get_running_loop())
+        monitor.on_link = upkeep.on_link
+        monitor.on_address = upkeep.on_address
+        monitor.on_route = upkeep.on_route
+        monitor.on_rule = upkeep.on_rule
+        monitor.on_resync = upkeep.on_resync
+        return cls(
+            monitor, engine, client, plane, surroundings, upkeep, reporter, trackers, notifier
+        )
+
+    def priorities(self) -> dict[str, int]:
+        """Effective priorities by instance name."""
+        return {
+            name: mirror.priority
+            for name, running in self.plane.running.items()
+            if (mirror := self.client.mirror(running.slot)) is not None
+        }
+
+    async def end(self, limit_s: float) -> bool:
+        """End the engine and stop watching; whether the engine ended in time."""
+        self.client.detach()
+        self.engine.stop()
+        ended = await asyncio.to_thread(self.engine.join, limit_s)
+        if not ended:
+            log.error("the engine does not end")
+        self.monitor.close()
+        return ended
