@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import core, parsing, programs, wheel, wire
+from . import core, native, parsing, programs, wheel, wire
 from .workload import Maker, Workload
 
 MAKERS: list[Maker] = [
     *wire.MAKERS,
     *wheel.MAKERS,
     *core.MAKERS,
+    *native.MAKERS,
     *programs.MAKERS,
     *parsing.MAKERS,
 ]

@@ -12,10 +12,11 @@ from .workload import Workload
 OPERATIONS_MIN = 20_000  # so that the clock and the call of `run` itself do not show
 
 
-@pytest.mark.parametrize("workload", full(), ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", full(), ids=lambda w: f"{w.group}: {w.name}")
 def test_micro(benchmark: Any, workload: Workload) -> None:
     workload.once()  # also warms the caches
     benchmark.group = workload.group
+    benchmark.extra_info["what"] = workload.name
     benchmark.extra_info["operations"] = workload.operations
     if workload.operations == 1:
         state = workload.prepare()

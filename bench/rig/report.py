@@ -222,9 +222,8 @@ def micro(directory: Path) -> list[str]:
     for bench in document["benchmarks"]:
         count = bench["extra_info"]["operations"]
         stats = bench["stats"]
-        name = bench["name"].partition("[")[2].removesuffix("]")
         each = [f"{stats[key] * 1e9 / count:.0f}" for key in ("median", "iqr")]
-        lines.append(_row([bench["group"], name, *each]))
+        lines.append(_row([bench["group"], bench["extra_info"]["what"], *each]))
     return [*lines, ""]
 
 

@@ -7,7 +7,7 @@ from bench.micro import catalogue
 from bench.micro.workload import Workload
 
 
-@pytest.mark.parametrize("workload", catalogue.small(), ids=lambda w: w.name)
+@pytest.mark.parametrize("workload", catalogue.small(), ids=lambda w: f"{w.group}: {w.name}")
 def test_workload(workload: Workload) -> None:
     workload.once()
 
