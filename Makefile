@@ -27,7 +27,7 @@ demo: .stamps/build
 	$(BIN)/fastvrrp lab
 
 lint: .stamps/build
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/cython-lint src/fastvrrp
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastvrrp
 
 test: .stamps/system .stamps/build
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 6 --dist loadgroup

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
@@ -21,6 +22,7 @@ compile_args += ["-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 link_args: list[str] = []
 if os.environ.get("FASTVRRP_WERROR") == "1":
     compile_args.append("-Werror")
+    Options.warning_errors = True
 if debug:
     compile_args += ["-O0", "-g"]
 if sanitize:
@@ -50,6 +52,7 @@ setup(
             "cdivision": True,
             "legacy_implicit_noexcept": False,
             "embedsignature": True,
+            "warn.multiple_declarators": True,
         },
     )
 )

@@ -155,7 +155,7 @@ class Advert(NamedTuple):
     type: int
     vrid: int
     priority: int
-    count: int
+    address_count: int
     interval_cs: int  # centiseconds (v2: seconds * 100)
     auth_type: int
     auth_data: bytes
@@ -209,10 +209,13 @@ P_DOWN: int
 P_UP: int
 P_CHANGE: int
 
-# ("tx", slot, priority) | ("announce", slot, repeat, only_new) | ("play", slot, program, generation)
-# | ("event", Event)
+# ("tx", slot, priority), ("announce", slot, repeat, only_new), ("play", slot, program, generation)
+# or ("event", Event)
 Action = (
-    tuple[str, int, int] | tuple[str, int, int, bool] | tuple[str, int, int, int] | tuple[str, Event]
+    tuple[str, int, int]
+    | tuple[str, int, int, bool]
+    | tuple[str, int, int, int]
+    | tuple[str, Event]
 )
 
 class Core:

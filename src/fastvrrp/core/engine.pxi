@@ -142,22 +142,22 @@ cdef void link_state(engine_t *e, u32 slot, bint up, i64 now) noexcept nogil:
 
 cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
     """New sockets for a slot; the old ones are closed here, by their owner."""
-    cdef elink_t *l = &e.links[d.slot]
+    cdef elink_t *io = &e.links[d.slot]
     cdef epoll_event ev
     cdef u32 six
     cdef bint up
     for six in range(2):
-        if l.fd[six] >= 0:
-            close(l.fd[six])
-        l.fd[six] = d.fd[six]
-        if l.fd[six] >= 0:
+        if io.fd[six] >= 0:
+            close(io.fd[six])
+        io.fd[six] = d.fd[six]
+        if io.fd[six] >= 0:
             memset(&ev, 0, sizeof(ev))
             ev.events = EPOLLIN
             ev.data.u64 = (<u64> SRC_PACKET << 32) | (d.slot * 2 + six)
-            epoll_ctl(e.ep, EPOLL_CTL_ADD, l.fd[six], &ev)
+            epoll_ctl(e.ep, EPOLL_CTL_ADD, io.fd[six], &ev)
         e.paces[d.pace].interval_ns[six] = d.interval_ns[six]
-    l.ifindex = d.ifindex
-    l.pace = d.pace
+    io.ifindex = d.ifindex
+    io.pace = d.pace
     if not e.core.link[d.slot].used:
         e.core.link[d.slot].used = 1
         memset(e.core.link[d.slot].table, 0xFF, sizeof(e.core.link[d.slot].table))
@@ -285,7 +285,7 @@ cdef void retire_blocks(engine_t *e) noexcept nogil:
 
 cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
     """This turn's adverts of one link, in their order, in batches per family."""
-    cdef elink_t *l = &e.links[slot]
+    cdef elink_t *io = &e.links[slot]
     cdef u32 six
     cdef u32 n
     cdef u32 k
@@ -295,14 +295,14 @@ cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
     cdef int error
     for six in range(2):
         n = 0
-        k = l.tx_head
+        k = io.tx_head
         while k != NONE:
             a = &e.out.items[k]
             k = a.pad
             g = e.core.cfg[a.slot]
             if (g.alen == 16) != six:
                 continue
-            if l.fd[six] < 0:
+            if io.fd[six] < 0:
                 e.core.stat[a.slot].n[C_SEND_ERROR] += 1
                 continue
             p = 0
@@ -310,22 +310,22 @@ cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
                 if g.flags & F_UNICAST:
                     if p >= g.n_peers:
                         break
-                    prepare_tx(&e.io, n, g, a.priority, g.peers[p].address, l.ifindex)
+                    prepare_tx(&e.io, n, g, a.priority, g.peers[p].address, io.ifindex)
                 else:
-                    prepare_tx(&e.io, n, g, a.priority, g.destination, l.ifindex)
+                    prepare_tx(&e.io, n, g, a.priority, g.destination, io.ifindex)
                 n += 1
                 p += 1
                 if n == TX_BATCH:
-                    error = send_batch(&e.io, &e.core, l.fd[six], n)
+                    error = send_batch(&e.io, &e.core, io.fd[six], n)
                     note_send_error(e, error, now)
                     n = 0
                 if not g.flags & F_UNICAST:
                     break
         if n:
-            error = send_batch(&e.io, &e.core, l.fd[six], n)
+            error = send_batch(&e.io, &e.core, io.fd[six], n)
             note_send_error(e, error, now)
-    l.touched = 0
-    l.tx_head = NONE
+    io.touched = 0
+    io.tx_head = NONE
 
 
 cdef void note_send_error(engine_t *e, int error, i64 now) noexcept nogil:
@@ -342,7 +342,7 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
     """Everything the core decided in this turn: adverts first."""
     cdef u32 k
     cdef action_t *a
-    cdef elink_t *l
+    cdef elink_t *io
     cdef u32 link
     cdef u32 touched = NONE
     for k in range(e.out.n):
@@ -350,16 +350,16 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
         if a.kind != A_TX:
             continue
         link = e.core.cfg[a.slot].link
-        l = &e.links[link]
+        io = &e.links[link]
         a.pad = NONE
-        if not l.touched:
-            l.touched = 1
-            l.tx_head = k
+        if not io.touched:
+            io.touched = 1
+            io.tx_head = k
             a.c = touched                               # chain of touched links through their first action
             touched = k
         else:
-            e.out.items[l.tx_tail].pad = k
-        l.tx_tail = k
+            e.out.items[io.tx_tail].pad = k
+        io.tx_tail = k
     while touched != NONE:
         a = &e.out.items[touched]
         touched = a.c

@@ -43,7 +43,7 @@ class Advert(NamedTuple):
     type: int
     vrid: int
     priority: int
-    count: int
+    address_count: int
     interval_cs: int
     auth_type: int
     auth_data: bytes
