@@ -247,7 +247,7 @@ class Driver:
 
     def become_master(self, slot: int = 0) -> list[Action]:
         """Silence until MASTER."""
-        done = []
+        done: list[Action] = []
         for _ in range(100):
             if self.state(slot) == "MASTER":
                 return done

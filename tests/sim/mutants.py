@@ -66,23 +66,23 @@ class Filtered(Core):
 
 class NeverAnnounces(Filtered):
     def keep(self, action: tuple[Any, ...]) -> bool:
-        return action[0] != "announce"
+        return bool(action[0] != "announce")
 
 
 class WinnerIsSilent(Filtered):
     """Announces when it becomes master, but not after a contention that it won."""
 
     def only(self, actions: list[Any]) -> list[Any]:
-        def ended(action: tuple[Any, ...]) -> bool:
-            return action[0] == "event" and action[1].kind == _core.EV_DUAL_MASTER
-
-        if any(ended(a) and action_is_end(a) for a in actions):
+        if any(won(action) for action in actions):
             return [a for a in actions if a[0] != "announce"]
         return actions
 
 
-def action_is_end(action: tuple[Any, ...]) -> bool:
-    return bool(action[1].a == 0 and action[1].b == 1)
+def won(action: tuple[Any, ...]) -> bool:
+    """The end of a contention that this router won."""
+    if action[0] != "event" or action[1].kind != _core.EV_DUAL_MASTER:
+        return False
+    return (action[1].a, action[1].b) == (0, 1)
 
 
 class KeepsAddresses(Filtered):

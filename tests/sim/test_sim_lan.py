@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -125,8 +126,12 @@ def test_hosts_believe_announcements(family: int, address: bytes) -> None:
 def test_scheduler_keeps_order_and_time() -> None:
     scheduler = Scheduler()
     done: list[object] = []
+
+    def note(name: str) -> None:
+        done.append((scheduler.now, name))
+
     for name in "abc":
-        scheduler.at(5, lambda name=name: done.append((scheduler.now, name)))
+        scheduler.at(5, partial(note, name))
     scheduler.at(3, lambda: scheduler.at(1, lambda: done.append((scheduler.now, "late"))))
     scheduler.at(11, lambda: done.append("never"))
     scheduler.run_until(10)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import mutants
 import pytest
 
+from fastvrrp._core import Core
 from fastvrrp.sim import faults
 from fastvrrp.sim.checkers import Violation
 from fastvrrp.sim.swarm import Options, Simulation, draw_options, run
@@ -75,7 +76,7 @@ def calm(options: Options) -> Options:
         (mutants.Sleeps, {"overdue", "one master"}),
     ],
 )
-def test_a_planted_defect_is_found(mutant: type[mutants.Core], rules: set[str]) -> None:
+def test_a_planted_defect_is_found(mutant: type[Core], rules: set[str]) -> None:
     """Within a few seeds, and by a rule that names it."""
     found = set()
     for seed in range(2000, 2030):

@@ -36,7 +36,8 @@ ORIGIN = re.compile(r'/\* "[^"\n]*?([\w.]+\.px[id]|[\w.]+\.pyx)":\d+')
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 CALL = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 PYTHON = re.compile(
-    r"\b(?:(?!Py_ssize_t\b)Py[A-Z_]\w*|_Py\w+|__Pyx_\w+|__PYX_ERR|__pyx_mstate\w*|__pyx_d|__pyx_lineno|goto __pyx_L\d+_error)\b"
+    r"\b(?:(?!Py_ssize_t\b)Py[A-Z_]\w*|_Py\w+|__Pyx_\w+|__PYX_ERR|__pyx_mstate\w*|__pyx_d"
+    r"|__pyx_lineno|goto __pyx_L\d+_error)\b"
 )
 
 

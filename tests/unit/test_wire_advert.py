@@ -17,6 +17,7 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.layers.vrrp import VRRP, VRRPv3
+from scapy.packet import Packet
 from scapy.utils import PcapWriter
 
 from fastvrrp._core import (
@@ -297,6 +298,7 @@ def test_round_trip(data: st.DataObject) -> None:
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_scapy_builds_the_same_bytes(version: int, family: int, count: int) -> None:
     last = range(1, count + 1)
+    below: Packet
     if family == 4:
         texts = [f"192.0.2.{n}" for n in last]
         packed = [bytes((192, 0, 2, n)) for n in last]
@@ -305,6 +307,7 @@ def test_scapy_builds_the_same_bytes(version: int, family: int, count: int) -> N
         texts = [f"fe80::{n:x}" for n in last]
         packed = [bytes.fromhex("fe80") + bytes(13) + bytes((n,)) for n in last]
         below = IPv6(src="fe80::2", dst="ff02::12", hlim=255, nh=112)
+    layer: Packet
     if version == 2:
         layer = VRRP(vrid=7, priority=120, adv=3, addrlist=texts, auth1=0, auth2=0)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
@@ -24,8 +26,8 @@ def frame(record: bytes) -> bytes:
     return record[HEADER:]
 
 
-def record(family: int, address: bytes, **change: object) -> bytes:
-    return build_announcement(  # type: ignore[arg-type]
+def record(family: int, address: bytes, **change: Any) -> bytes:
+    return build_announcement(
         family=family, address=address, ifindex=7, mac=MAC, request=3, **change
     )
 
