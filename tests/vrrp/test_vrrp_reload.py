@@ -262,6 +262,14 @@ class TestRefusal:
             bench.plane.prepare(configuration(instance(advert_int_ns=1)))
         assert self.unchanged(bench.plane) == before
 
+    def test_static_objects_that_are_none(self, bench: Bench) -> None:
+        bench.apply(configuration(instance()))
+        before = self.unchanged(bench.plane)
+        broken = configuration(instance(), static_addresses=(vip("10.0.1.999/24", dev="eth0"),))
+        with pytest.raises(RefusedError, match="cannot be run"):
+            bench.plane.prepare(broken)
+        assert self.unchanged(bench.plane) == before
+
     def test_a_socket_that_cannot_be_made(self, bench: Bench) -> None:
         bench.apply(configuration(instance()))
         before = self.unchanged(bench.plane)

@@ -169,6 +169,14 @@ class Plane:
 
     def prepare(self, configuration: model.Configuration) -> Draft:
         """Compile everything. Raises RefusedError; changes nothing."""
+        try:
+            return self._prepare(configuration)
+        except CapacityError as exc:
+            raise RefusedError(str(exc)) from exc
+        except (ValueError, OSError) as exc:
+            raise RefusedError(f"the configuration cannot be run: {exc}") from exc
+
+    def _prepare(self, configuration: model.Configuration) -> Draft:
         observed = self.observed
         plan = reload.plan(self.configuration, configuration)
         groups = {group.name: group for group in configuration.sync_groups}
@@ -181,24 +189,21 @@ class Plane:
             self._groups.copy(),
             {},
         )
-        try:
-            keys: set[str] = set()
-            for instance in configuration.vrrp_instances:
-                keys |= link_keys(instance, groups.get(instance.sync_group or ""), observed)
-            for key in sorted(keys):
-                draft.links.take(key)
-            for name in groups:
-                draft.groups.take(name)
-            draft.specs = link_specs(configuration, keys, observed)
-            context = self._context(configuration, draft.links, draft.groups)
-            for pair in plan.pairs:
-                old = None if pair.old is None else self.running[pair.old.name]
-                ident = next(self._idents) if old is None else old.ident
-                slot = draft.slots.take(ident)
-                compiled = self._compile(pair.new, context)
-                draft.entries.append((Running(ident, slot, pair.new, compiled), old))
-        except CapacityError as exc:
-            raise RefusedError(str(exc)) from exc
+        keys: set[str] = set()
+        for instance in configuration.vrrp_instances:
+            keys |= link_keys(instance, groups.get(instance.sync_group or ""), observed)
+        for key in sorted(keys):
+            draft.links.take(key)
+        for name in groups:
+            draft.groups.take(name)
+        draft.specs = link_specs(configuration, keys, observed)
+        context = self._context(configuration, draft.links, draft.groups)
+        for pair in plan.pairs:
+            old = None if pair.old is None else self.running[pair.old.name]
+            ident = next(self._idents) if old is None else old.ident
+            slot = draft.slots.take(ident)
+            compiled = self._compile(pair.new, context)
+            draft.entries.append((Running(ident, slot, pair.new, compiled), old))
         return draft
 
     def _context(
