@@ -38,7 +38,8 @@ cdef enum:                      # deadlines of an instance
     D_GARP = 2                  # second burst
     D_REFRESH = 3
     D_RETRY = 4                 # play the up program again after a failure
-    N_DUE = 5
+    D_EXTRA = 5                 # garp_extra_if
+    N_DUE = 6
 
 cdef enum:                      # flags
     F_NOPREEMPT = 1
@@ -117,7 +118,7 @@ cdef enum:                      # counters of an instance, after the N_RX receiv
 
 cdef enum:                      # actions
     A_TX = 1                    # priority, c=1: also when INIT/FAULT (priority 0)
-    A_ANNOUNCE = 2              # a=repeat, b=1: only records marked new
+    A_ANNOUNCE = 2              # a=repeat, b=mask of record flags, 0: all
     A_PLAY = 3                  # a=program (P_UP...), b=generation
     A_EVENT = 4
 
@@ -206,6 +207,7 @@ cdef struct cfg_s:              # immutable after commit
     i64 garp_delay_ns
     i64 refresh_ns
     i64 lower_delay_ns
+    i64 extra_ns
     u32 garp_repeat
     u32 refresh_repeat
     u32 lower_repeat
@@ -235,7 +237,7 @@ ctypedef struct vr_t:           # run-time state of an instance
     u8 priority                 # effective
     u8 wants_master             # Active_Down_Timer expired, waiting for the sync group
     u8 stopped
-    i64 due[5]
+    i64 due[6]
     i64 master_int_ns           # learned (v3)
     u32 fault
     i32 adjust
@@ -252,7 +254,7 @@ ctypedef struct vr_t:           # run-time state of an instance
     u8 contention
     u8 vips                     # 0 down, 1 asked for, 2 up
     u8 down_reason              # what a timeout now would mean: R_NO_RESPONSE, R_PRIORITY_ZERO, R_PREEMPT
-    u8 announce_new_only
+    u8 announce_mask
     u8 retries
     u8 plain_checksum           # last accepted v3 IPv4 advert had no pseudo-header
     u8 pad

@@ -110,6 +110,7 @@ class Instance:
         garp_master_refresh_repeat: int = 1,
         garp_lower_prio_repeat: int = 5,
         garp_lower_prio_delay_ns: int = ...,
+        garp_extra_if_ns: int = 0,  # period of the records marked extra
         timer_expired_backup: int = 0,
         tracks: list[tuple[int, int, bool]] = ...,  # (link slot, weight, reverse)
         fault: int = 0,  # initial control-plane reason bits
@@ -190,12 +191,14 @@ def build_announcement(
     request: int = 0,
     router: bool = True,
     new: bool = False,
+    extra: bool = False,
 ) -> bytes:
     """One record of Instance.announce: a gratuitous ARP request or an unsolicited NA frame.
 
     `request` is the index in the up program of the request that adds this address: when the
     kernel refused it the address is not announced. `new` marks an address that a reload added:
-    the announcement after that commit carries only these. Raises ValueError for a link-layer
+    the announcement after that commit carries only these. `extra` marks the one address per
+    interface that garp_extra_if repeats. Raises ValueError for a link-layer
     address that is not 6 bytes.
     """
 

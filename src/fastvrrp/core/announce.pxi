@@ -10,7 +10,7 @@ ctypedef struct job_t:
     u32 generation
     u32 rounds                  # left, this one included
     u32 at                      # offset of the next record
-    u32 only_new
+    u32 mask                    # 0, or the record flag to look for
     u32 pad
     const u8 *records           # `at` is an offset into these; a commit may bring others
 
@@ -69,7 +69,7 @@ cdef void announce_flush(announcer_t *a) noexcept nogil:
     a.n = 0
 
 
-cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, bint only_new) noexcept nogil:
+cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, u32 mask) noexcept nogil:
     cdef job_t *j
     if a.head - a.tail >= JOBS:
         a.dropped += 1
@@ -81,7 +81,7 @@ cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, b
     j.rounds = rounds
     j.at = 0
     j.records = NULL
-    j.only_new = only_new
+    j.mask = mask
 
 
 cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, const u64 *failed, i64 now) noexcept nogil:
@@ -121,7 +121,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
                 break
             j.at += ANN_HEADER + (<u16 *> record)[2]
             request = (<u16 *> record)[3]
-            if j.only_new and not record[8] & ANN_NEW:
+            if j.mask and not record[8] & j.mask:
                 continue
             if failed[j.slot] & (<u64> 1 << (request if request < 63 else 63)):
                 continue                                # the kernel refused it: never announce what we do not hold

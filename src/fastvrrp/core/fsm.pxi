@@ -50,13 +50,14 @@ cdef inline void emit_tx(core_t *c, u32 i, u8 priority, i64 now, out_t *out) noe
         c.stat[i].n[C_TX_ZERO] += 1
 
 
-cdef inline void emit_announce(core_t *c, u32 i, u32 repeat, bint only_new, i64 now, out_t *out) noexcept nogil:
+cdef inline void emit_announce(core_t *c, u32 i, u32 repeat, u32 mask, i64 now, out_t *out) noexcept nogil:
+    """mask 0: every address; ANN_NEW, ANN_EXTRA: only records marked so."""
     cdef action_t *a
     if repeat == 0 or c.cfg[i].announce_len == 0:
         return
     a = emit(out, A_ANNOUNCE, i, now)
     a.a = repeat
-    a.b = only_new
+    a.b = mask
     c.stat[i].n[C_ANNOUNCE] += 1
 
 
@@ -137,7 +138,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
         v.preempt_until_ns = 0
         v.generation += 1
         v.vips = 1
-        v.announce_new_only = 0
+        v.announce_mask = 0
         emit_tx(c, i, v.priority, now, out)             # the advert is the first frame (conformance 49)
         emit_play(c, i, P_UP, now, out)
         set_due(c, i, D_ADVERT, now + g.advert_int_ns)
@@ -350,8 +351,8 @@ cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     cdef cfg_t *g = c.cfg[i]
     if g.lower_repeat == 0 or v.vips != 2 or v.resumed:     # after a pause the end of listening announces
         return
-    v.announce_new_only = 0
-    emit_announce(c, i, g.lower_repeat, False, now, out)
+    v.announce_mask = 0
+    emit_announce(c, i, g.lower_repeat, 0, now, out)
     if g.lower_delay_ns:
         v.second_repeat = g.lower_repeat
         set_due(c, i, D_GARP, now + g.lower_delay_ns)
@@ -435,7 +436,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
     if v.resumed:
         v.resumed = 0
         if v.vips == 2:
-            emit_announce(c, i, g.garp_repeat, False, now, out)
+            emit_announce(c, i, g.garp_repeat, 0, now, out)
     if v.contention and now >= v.contention_until_ns:
         v.contention = 0
         e = emit_event(c, EV_DUAL_MASTER, i, now, out)
@@ -443,7 +444,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
         memcpy(e.address, v.master, g.alen)
         e.address_len = g.alen
         if v.vips == 2:                                 # conformance 85: the winner announces again
-            emit_announce(c, i, g.garp_repeat, False, now, out)
+            emit_announce(c, i, g.garp_repeat, 0, now, out)
 
 
 cdef void backup_down_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
@@ -486,12 +487,16 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     if v.due[D_GARP] <= now:
         v.due[D_GARP] = FV_NEVER
         if v.vips == 2 and not v.resumed:               # after a pause: listen first, then announce everything
-            emit_announce(c, i, v.second_repeat, v.announce_new_only, now, out)
-        v.announce_new_only = 0
+            emit_announce(c, i, v.second_repeat, v.announce_mask, now, out)
+        v.announce_mask = 0
     if v.due[D_REFRESH] <= now:
         v.due[D_REFRESH] = now + g.refresh_ns
         if v.vips == 2 and not v.resumed:
-            emit_announce(c, i, g.refresh_repeat, False, now, out)
+            emit_announce(c, i, g.refresh_repeat, 0, now, out)
+    if v.due[D_EXTRA] <= now:
+        v.due[D_EXTRA] = now + g.extra_ns
+        if v.vips == 2 and not v.resumed:
+            emit_announce(c, i, 1, ANN_EXTRA, now, out)
     if v.due[D_RETRY] <= now:
         v.due[D_RETRY] = FV_NEVER
         emit_play(c, i, P_UP, now, out)
@@ -517,14 +522,16 @@ cdef void vr_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, u3
         return
     v.vips = 2
     if not v.resumed:
-        emit_announce(c, i, g.garp_repeat, v.announce_new_only, now, out)
+        emit_announce(c, i, g.garp_repeat, v.announce_mask, now, out)
     if g.garp_delay_ns:
         v.second_repeat = g.garp_repeat
         set_due(c, i, D_GARP, now + g.garp_delay_ns)
     if g.refresh_ns and v.due[D_REFRESH] == FV_NEVER:
         set_due(c, i, D_REFRESH, now + g.refresh_ns)
+    if g.extra_ns and v.due[D_EXTRA] == FV_NEVER:
+        set_due(c, i, D_EXTRA, now + g.extra_ns)
     if failed:
-        delay = 100000000 << (v.retries if v.retries < 6 else 6)
+        delay = (<i64> 100000000) << (v.retries if v.retries < 6 else 6)
         v.retries = v.retries + 1 if v.retries < 100 else 100
         set_due(c, i, D_RETRY, now + imin(delay, 5 * FV_NS_PER_S))
     else:

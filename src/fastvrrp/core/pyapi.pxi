@@ -141,6 +141,7 @@ cdef class Instance:
         list peers=None, ttl=255, list addresses=None, auth_type=0, bytes auth_data=b"",
         garp_master_repeat=5, garp_master_delay_ns=5000000000, garp_master_refresh_ns=0,
         garp_master_refresh_repeat=1, garp_lower_prio_repeat=5, garp_lower_prio_delay_ns=5000000000,
+        garp_extra_if_ns=0,
         timer_expired_backup=0, list tracks=None, fault=0, adjust=0, bytes announce=b"",
         bytes up=b"", bytes down=b"", bytes change=b"",
     ):
@@ -224,6 +225,7 @@ cdef class Instance:
         g.garp_delay_ns = garp_master_delay_ns
         g.refresh_ns = garp_master_refresh_ns
         g.lower_delay_ns = garp_lower_prio_delay_ns
+        g.extra_ns = garp_extra_if_ns
         g.garp_repeat = garp_master_repeat
         g.refresh_repeat = garp_master_refresh_repeat
         g.lower_repeat = garp_lower_prio_repeat
@@ -323,7 +325,8 @@ def decode_advert(bytes pdu, *, bytes source=b"", bytes destination=b""):
                         a.auth_type, packed(a.auth, V2_AUTH_LEN) if a.version == 2 else b"", addresses)
 
 
-def build_announcement(*, family, bytes address, u32 ifindex, bytes mac, u16 request=0, router=True, new=False):
+def build_announcement(*, family, bytes address, u32 ifindex, bytes mac, u16 request=0, router=True, new=False,
+                       extra=False):
     cdef u8 record[ANN_HEADER + NA_FRAME]
     cdef u32 n
     if len(mac) != 6:
@@ -338,7 +341,7 @@ def build_announcement(*, family, bytes address, u32 ifindex, bytes mac, u16 req
     memcpy(record, &ifindex, 4)
     (<u16 *> record)[2] = n
     (<u16 *> record)[3] = request
-    record[8] = (ANN_NEW if new else 0) | (ANN_IPV6 if family == 6 else 0)
+    record[8] = (ANN_NEW if new else 0) | (ANN_EXTRA if extra else 0) | (ANN_IPV6 if family == 6 else 0)
     return packed(record, ANN_HEADER + n)
 
 
@@ -455,7 +458,7 @@ cdef class Core:
             if a.kind == A_TX:
                 result.append(("tx", a.slot, a.priority))
             elif a.kind == A_ANNOUNCE:
-                result.append(("announce", a.slot, a.a, bool(a.b)))
+                result.append(("announce", a.slot, a.a, a.b == ANN_NEW))
             elif a.kind == A_PLAY:
                 result.append(("play", a.slot, a.a, a.b))
             else:

@@ -91,11 +91,15 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
             v.due[D_REFRESH] = FV_NEVER
         elif v.vips == 2:
             set_due(c, i, D_REFRESH, imin(v.due[D_REFRESH], now + g.refresh_ns))
+        if g.extra_ns == 0:
+            v.due[D_EXTRA] = FV_NEVER
+        elif v.vips == 2:
+            set_due(c, i, D_EXTRA, imin(v.due[D_EXTRA], now + g.extra_ns))
         if (<const u32 *> g.change)[1]:
             emit_play(c, i, P_CHANGE, now, out)
         if programs:
             # a running burst goes on with everything; the old program's answer must not announce the new addresses
-            v.announce_new_only = v.vips == 2 and v.due[D_GARP] == FV_NEVER
+            v.announce_mask = ANN_NEW if v.vips == 2 and v.due[D_GARP] == FV_NEVER else 0
             v.generation += 1
             emit_play(c, i, P_UP, now, out)
     elif v.state == S_BACKUP and v.due[D_DOWN] != FV_NEVER:
@@ -225,7 +229,7 @@ cdef void core_stop_all(core_t *c, i64 now, out_t *out) noexcept nogil:
 cdef void core_replay(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     """Something of this master's was taken from the kernel: put it back and announce it."""
     if i < c.cap_vr and c.vr[i].used and c.vr[i].state == S_MASTER:
-        c.vr[i].announce_new_only = 0
+        c.vr[i].announce_mask = 0
         emit_play(c, i, P_UP, now, out)
 
 

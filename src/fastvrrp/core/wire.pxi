@@ -137,6 +137,7 @@ cdef enum:
     ANN_HEADER = 12
     ANN_NEW = 1                 # flag: only this address is new
     ANN_IPV6 = 2
+    ANN_EXTRA = 4               # flag: the one address that garp_extra_if repeats on its interface
     ARP_FRAME = 42
     NA_FRAME = 86
 
