@@ -44,6 +44,7 @@ class Announcement(NamedTuple):
     mac: bytes
     request: int  # index in the up program
     router: bool
+    extra: bool  # what garp_extra_if repeats on this interface
 
 
 class Piece(NamedTuple):
@@ -127,6 +128,7 @@ class Record:
                 mac=a.mac,
                 request=a.request,
                 router=a.router,
+                extra=a.extra,
                 new=previous is not None and a.address not in known,
             )
             for a in self.announcements
@@ -157,6 +159,7 @@ class Record:
             garp_master_refresh_repeat=self.garp.master_refresh_repeat,
             garp_lower_prio_repeat=self.garp.lower_prio_repeat,
             garp_lower_prio_delay_ns=self.garp.lower_prio_delay_s * NS,
+            garp_extra_if_ns=self.garp.extra_if_s * NS if self.garp.extra_if_all else 0,
             timer_expired_backup=self.timer_expired_backup,
             tracks=list(self.tracks),
             fault=self.fault | fault,
@@ -232,7 +235,7 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         timer_expired_backup=instance.timer_expired_backup,
         tracks=_tracks(instance, group, context),
         fault=0 if not unicast or instance.unicast_peers else _core.FAULT_CONFIG,
-        announcements=tuple(_announcements(objects, context)),
+        announcements=tuple(_announcements(instance, objects, context)),
         pieces=tuple(Piece.of(item) for item in objects.items),
     )
     return Compiled(record, objects)
@@ -327,14 +330,24 @@ def _tracks(
     )
 
 
-def _announcements(objects: Objects, context: Context) -> Iterable[Announcement]:
-    """What makes the LAN learn the new place of each address, on interfaces where that works."""
+def _announcements(
+    instance: model.VrrpInstance, objects: Objects, context: Context
+) -> Iterable[Announcement]:
+    """What makes the LAN learn the new place of each address, on interfaces where that works.
+
+    The first address of each other interface, per family, is the one that garp_extra_if repeats.
+    """
+    own = context.observed.interfaces.get(instance.interface or "")
+    repeated: set[tuple[int, int]] = set()
     for request, key in objects.addresses():
         link = context.observed.links.get(key.ifindex)
         if link is None or not _announces(link):
             continue
         router = key.family == 6 and context.forwarding(link.name)
-        yield Announcement(key.family, key.address, key.ifindex, link.mac, request, router)
+        place = (key.ifindex, key.family)
+        extra = key.ifindex != own and place not in repeated
+        repeated.add(place)
+        yield Announcement(key.family, key.address, key.ifindex, link.mac, request, router, extra)
 
 
 def _announces(link: Link) -> bool:
