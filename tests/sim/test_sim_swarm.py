@@ -20,7 +20,7 @@ from fastvrrp.sim.swarm import Options, Simulation, draw_options, run
 
 SEEDS = range(1000, 1060)
 # seeds that once showed a defect
-REGRESSIONS = (34, 64, 70, 90, 95, 101, 142, 157, 503, 549)
+REGRESSIONS = (34, 64, 70, 90, 95, 101, 142, 157, 503, 549, 805, 1762)
 
 
 @pytest.mark.parametrize("seed", [*SEEDS, *REGRESSIONS])

@@ -56,7 +56,7 @@ class Host:
         self.neighbours: dict[bytes, bytes] = {}  # address -> link-layer address
         # addresses whose latest announcement got lost, or was overtaken, on the way
         self.missed: set[bytes] = set()
-        self._latest: dict[bytes, int] = {}  # address -> when what was heard had been sent
+        self._latest: dict[bytes, int] = {}  # address -> when the latest for this host was sent
 
     def hear(self, frame: bytes, sent_at: int) -> None:
         address, mac = announced(frame)
@@ -67,8 +67,12 @@ class Host:
         self._latest[address] = sent_at
         self.missed.discard(address)
 
-    def miss(self, frame: bytes) -> None:
-        self.missed.add(announced(frame)[0])
+    def miss(self, frame: bytes, sent_at: int) -> None:
+        """It got lost; another copy of the same moment may still arrive."""
+        address = announced(frame)[0]
+        if sent_at > self._latest.get(address, -1):
+            self._latest[address] = sent_at
+            self.missed.add(address)
 
 
 def announced(frame: bytes) -> tuple[bytes, bytes]:
@@ -133,7 +137,7 @@ class Segment:
             lost |= bool(weather.loss) and self.random.random() < weather.loss
         if lost:
             if frame.is_announcement:
-                self.hosts[port].miss(frame.data)
+                self.hosts[port].miss(frame.data, now)
             return
         copies = 1
         if weather.duplication and self.random.random() < weather.duplication:
