@@ -104,7 +104,8 @@ def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> 
     if os.getppid() != args.parent:
         raise SystemExit("the supervisor is gone")
     # Reloads and dumps come through the channel; a stray signal must not end us.
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2):
+    dumps = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2, signal.SIGRTMAX - 1)
+    for number in (signal.SIGHUP, *dumps):
         signal.signal(number, signal.SIG_IGN)
     logs.setup(level=args.log_level, form=args.log_format)
     channel = socket.socket(fileno=args.channel)

@@ -44,6 +44,8 @@ DUMPS: dict[int, tuple[str, str]] = {
     signal.SIGUSR1: ("data", "keepalived.data"),
     signal.SIGUSR2: ("stats", "keepalived.stats"),
     signal.SIGRTMIN + 2: ("json", "keepalived.json"),
+    # keepalived also clears the counters then: two readers would disturb each other
+    signal.SIGRTMAX - 1: ("stats", "keepalived.stats"),
 }
 
 
