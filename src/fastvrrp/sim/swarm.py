@@ -230,14 +230,20 @@ class Simulation:
             make_core=make_core,
         )
 
-    def run(self) -> Report:
-        """The storm, then the calm. Raises Violation."""
+    def start(self) -> None:
+        """Schedules the boots, the faults and the sweeps; run_until() then makes it live."""
         options, scheduler = self.options, self.scheduler
         for node in self.nodes:
-            scheduler.at(self.random.randrange(options.unit_ns), partial(faults.revive, node))
+            boot = self.random.randrange(options.unit_ns)
+            scheduler.at(boot, partial(faults.revive, node))
         for begin, kind, duration in options.faults:
             scheduler.at(begin, self._fault(kind, duration))
         self._sweeping()
+
+    def run(self) -> Report:
+        """The storm, then the calm. Raises Violation."""
+        options, scheduler = self.options, self.scheduler
+        self.start()
         scheduler.run_until(options.storm_ns)
         for node in self.nodes:  # a freeze ends before the calm begins
             if not node.running and node.core is not None:
