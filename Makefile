@@ -1,11 +1,12 @@
 # make demo: build what is missing and watch an address move.   make test: install what the tests need and run them all.
+# make bench: measure everything on this machine (hours; it must be idle) and write docs/benchmarks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(wildcard src/fastvrrp/*.pyx src/fastvrrp/*.pxd src/fastvrrp/core/*) setup.py pyproject.toml
 
-.PHONY: demo test build lint clean
+.PHONY: demo test build lint bench clean
 build: .stamps/build
 
 .stamps/venv: pyproject.toml
@@ -31,6 +32,13 @@ lint: .stamps/build
 
 test: .stamps/system .stamps/build
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 6 --dist loadgroup
+
+bench: .stamps/system .stamps/build
+	$(BIN)/pip install -q --no-build-isolation -e '.[dev,bench]'
+	@mkdir -p build/bench
+	$(BIN)/python -m pytest bench/micro -p no:cacheprovider --benchmark-json=build/bench/micro.json
+	$(SUDO) $(BIN)/python -m bench.rig --micro build/bench/micro.json
+	$(SUDO) $(BIN)/python -m bench.rig
 
 clean:
 	rm -rf build .stamps $(VENV) src/fastvrrp/_core.c src/fastvrrp/*.so

@@ -20,10 +20,12 @@ from . import machine, plan, plots, report
 from .cases.base import Case
 from .cases.floor import FLOOR
 from .native import CompilerMissing
-from .results import Results, load, load_for
+from .results import Results, add_micro, load, load_for
 from .run import run_all
 
-OUTPUT = Path(__file__).parents[2] / "docs" / "benchmarks"
+ROOT = Path(__file__).parents[2]
+OUTPUT = ROOT / "docs" / "benchmarks"
+QUICK_OUTPUT = ROOT / "build" / "bench" / "quick"  # its figures are not worth publishing
 PAGE = "results.md"
 
 
@@ -57,8 +59,16 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--contender", action="append", choices=[*contenders.KNOWN, "floor"])
     parser.add_argument("--rounds", type=int, help="default: 3, quick: 1")
-    parser.add_argument("--out", type=Path, default=OUTPUT, help="directory of the results")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--micro", type=Path, metavar="FILE", help="take in a JSON file of pytest bench/micro"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="directory of the results (default: docs/benchmarks)"
+    )
+    options = parser.parse_args(argv)
+    if options.out is None:
+        options.out = QUICK_OUTPUT if options.quick else OUTPUT
+    return options
 
 
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
@@ -88,7 +98,7 @@ def write_page(results: Results, directory: Path) -> None:
         print("no plots: matplotlib is not installed (pip install 'fastvrrp[bench]')")
     else:
         drawn = plots.draw(results, directory)
-    (directory / PAGE).write_text(report.render(results, directory, drawn))
+    (directory / PAGE).write_text(report.render(results, drawn))
     print(directory / PAGE)
 
 
@@ -98,6 +108,12 @@ def main(argv: list[str]) -> int:
     cases = chosen_cases(options)
     if options.list:
         print("\n".join(case.name for case in cases))
+        return 0
+    if options.micro:
+        results = load_for(options.out, machine.describe())
+        add_micro(results, options.micro)
+        results.save(options.out)
+        write_page(results, options.out)
         return 0
     if options.report:
         earlier = load(options.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import fastvrrp
@@ -42,3 +43,18 @@ def describe() -> dict[str, str]:
         "fastvrrp": fastvrrp.__version__,
         "keepalived": _keepalived_version(),
     }
+
+
+def _times() -> tuple[int, int]:
+    """(busy, all) clock ticks of all processors since boot."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, sum(fields)
+
+
+def busy(sample_s: float = 0.5) -> float:
+    """Share of the processors that is in use now, 0 to 1, stolen time included."""
+    before = _times()
+    time.sleep(sample_s)
+    after = _times()
+    return (after[0] - before[0]) / max(1, after[1] - before[1])

@@ -7,6 +7,7 @@ from typing import Any
 
 from .results import Results, Series
 
+FINEST_MS = 0.001  # left end of the lateness plot
 COLORS = {
     "fastvrrp": "#0b6e4f",
     "fastvrrp-packet": "#6bbf59",
@@ -82,6 +83,9 @@ def cost(results: Results, directory: Path, interval_s: float) -> list[str]:
             color=_color(name),
         )
     axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.legend()
     return [_save(figure, directory, f"cost-{interval_s:g}s")]
 
@@ -110,7 +114,7 @@ def lateness(results: Results, directory: Path) -> list[str]:
                 left -= count
             label = one.contender if number == 0 else None
             axes.step(xs, ys, where="post", label=label, color=_color(one.contender))
-    axes.set(xscale="log", yscale="log")
+    axes.set(xscale="log", yscale="log", xlim=(FINEST_MS, None))
     axes.legend()
     return [_save(figure, directory, "lateness")]
 

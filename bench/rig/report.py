@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .figures import Summary, summary
-from .results import Results, Series
+from .results import OTHERS, Results, Series
 
-MICRO_FILE = "micro.json"
+QUIET = 0.05  # share of the CPU that others may take before it must be said
 
 
 @dataclass(frozen=True)
@@ -211,33 +209,49 @@ def memory_per_instance(results: Results) -> list[str]:
     return ["## Memory", "", _row(head), "|---|---|---|---|", *lines, ""]
 
 
-def micro(directory: Path) -> list[str]:
-    """The table of the micro benches, from pytest-benchmark's JSON."""
-    file = directory / MICRO_FILE
-    if not file.exists():
+def micro(results: Results) -> list[str]:
+    """The table of the micro benches."""
+    series = results.of_kind("micro")
+    if not series:
         return []
-    document: dict[str, Any] = json.loads(file.read_text())
     lines = ["## Single parts", "", _row(["part", "what", "ns per operation", "spread (IQR)"])]
     lines.append("|---|---|---|---|")
-    for bench in document["benchmarks"]:
-        count = bench["extra_info"]["operations"]
-        stats = bench["stats"]
-        each = [f"{stats[key] * 1e9 / count:.0f}" for key in ("median", "iqr")]
-        lines.append(_row([bench["group"], bench["extra_info"]["what"], *each]))
+    for one in series:
+        values = one.rounds[0]
+        figures = [f"{values['median_ns']:.0f}", f"{values['iqr_ns']:.0f}"]
+        lines.append(_row([one.parameters["group"], one.parameters["what"], *figures]))
     return [*lines, ""]
 
 
-def render(results: Results, directory: Path, plots: Sequence[str]) -> str:
+def disturbance(results: Results) -> list[str]:
+    """Whether other work ran on the machine: then latencies are not those of the daemons."""
+    shares = [share for one in results.series.values() for share in one.numbers(OTHERS)]
+    if not shares:
+        return []
+    found = summary(shares)
+    text = (
+        f"Other work took {found.median:.0%} of the CPU before a round, {found.high:.0%} at most."
+    )
+    if found.median > QUIET:
+        text += (
+            " **The machine was not quiet: CPU per advert is about right, latencies and"
+            " takeovers under load are not.**"
+        )
+    return [text, ""]
+
+
+def render(results: Results, plots: Sequence[str]) -> str:
     """The whole page."""
     lines = ["# Results", ""]
     lines += ["Median of the rounds [lowest-highest]. Method: [README.md](README.md).", ""]
     lines += [f"* {name}: {value}" for name, value in results.machine.items()]
     lines.append("")
+    lines += disturbance(results)
     for plot in plots:
         lines += [f"![{Path(plot).stem}]({plot})", ""]
     for layout in TABLES:
         lines += table(results, layout)
         if layout.kind == "startup":
             lines += memory_per_instance(results)
-    lines += micro(directory)
+    lines += micro(results)
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from typing import Any
 from .figures import Summary, summary
 
 FILE = "results.json"
+OTHERS = "others_busy"  # share of the CPU in use right before a round: should be nothing
 
 
 @dataclass
@@ -75,3 +76,14 @@ def load_for(directory: Path, machine: dict[str, str]) -> Results:
     """
     earlier = load(directory)
     return earlier if earlier is not None and earlier.machine == machine else Results(machine)
+
+
+def add_micro(results: Results, file: Path) -> None:
+    """What `pytest bench/micro --benchmark-json=FILE` measured, without the single timings."""
+    for bench in json.loads(file.read_text())["benchmarks"]:
+        extra, stats = bench["extra_info"], bench["stats"]
+        count = extra["operations"]
+        parameters = {"group": bench["group"], "what": extra["what"], "operations": count}
+        values = {f"{name}_ns": stats[name] * 1e9 / count for name in ("median", "iqr", "min")}
+        name = f"micro-{bench['group']}-{extra['what']}"
+        results.put(Series(name, "micro", "fastvrrp", parameters, [values]))

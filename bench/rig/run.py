@@ -7,9 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import machine
 from .cases.base import Case, Values
 from .contender import Contender
-from .results import Results, Series
+from .results import OTHERS, Results, Series
 
 
 def _shown(values: Values) -> str:
@@ -36,6 +37,7 @@ def run_case(
     failures = []
     for number in range(rounds):
         for name in chosen[:: -1 if number % 2 else 1]:
+            others = machine.busy()
             begin = time.monotonic()
             try:
                 values = run_once(case, contenders[name])
@@ -43,6 +45,7 @@ def run_case(
                 failures.append(f"{case.name} {name} round {number + 1}: {error}")
                 print(f"FAILED {failures[-1]}", flush=True)
                 continue
+            values[OTHERS] = others
             series[name].rounds.append(values)
             seconds = time.monotonic() - begin
             print(f"{case.name} {name} {seconds:.0f} s: {_shown(values)}", flush=True)
