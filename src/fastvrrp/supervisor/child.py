@@ -204,7 +204,7 @@ class Child:
         self._deadline = max(self._deadline, self._loop.time() + seconds)
 
     async def _watch(self) -> None:
-        interval = min(1.0, self._settings.beat_timeout_s / 4)
+        interval = min(5.0, self._settings.beat_timeout_s / 4)
         while True:
             before = self._loop.time()
             await asyncio.sleep(interval)

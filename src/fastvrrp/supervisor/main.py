@@ -38,7 +38,8 @@ from fastvrrp.track.runner import resolve
 
 log = logging.getLogger(__name__)
 
-ORPHAN_SWEEP_S = 2.0
+ORPHAN_SWEEP_S = 2.0  # after a child ended, and as long as one waits to be collected
+STATUS_S = 10.0  # how often systemd's status line may change when no watchdog asks for more
 
 DUMPS: dict[int, tuple[str, str]] = {
     signal.SIGUSR1: ("data", "keepalived.data"),
@@ -103,6 +104,11 @@ class Signals:
             loop.add_signal_handler(number, self._stop.set)
         for other in (signal.SIGHUP, *DUMPS):
             loop.add_signal_handler(other, self._arrived, other)
+        loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+
+    def _child_ended(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.on_child_end()
 
     def connect(self, supervisor: Supervisor) -> None:
         # keepalived ignores a reload or dump until it is initialised; so do we with dumps, but
@@ -149,6 +155,8 @@ class Supervisor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reload_running: asyncio.Task[dict[str, Any]] | None = None
         self._reload_next: asyncio.Task[dict[str, Any]] | None = None
+        self._orphans = process.Orphans(self._owned)
+        self._sweep: asyncio.TimerHandle | None = None
         self._executor: Executor
         self._keeper: Keeper
         self._server: ControlServer
@@ -238,7 +246,9 @@ class Supervisor:
         self._keeper.start()
         self._changed()
         self._signals.connect(self)
-        self._spawn(self._tick())
+        self.on_child_end()  # adopted before anybody listened
+        if self._notifier.active:
+            self._spawn(self._tick())
         await self._signals.wait_stop()
         log.info("Stopping")
         self._notifier.stopping("stopping")
@@ -295,19 +305,25 @@ class Supervisor:
             log.error("cannot write keepalived_parent.data: %s", exc)
 
     async def _tick(self) -> None:
-        """Orphans collected, systemd's watchdog fed, its status line kept up to date."""
-        period = min(ORPHAN_SWEEP_S, self._notifier.watchdog_s or ORPHAN_SWEEP_S)
-        orphans = process.Orphans(self._owned)
-        swept = self._loop.time()
+        """systemd's watchdog fed, its status line kept up to date."""
+        period = min(STATUS_S, self._notifier.watchdog_s or STATUS_S)
         while True:
             if self._notifier.watchdog_s is not None and self._keeper.healthy:
                 self._notifier.watchdog()
             self._notifier.status(self._status_line())
-            if self._loop.time() - swept >= ORPHAN_SWEEP_S:
-                swept = self._loop.time()
-                for pid in orphans.sweep():
-                    log.debug("collected orphan %d", pid)
             await asyncio.sleep(period)
+
+    def on_child_end(self) -> None:
+        """SIGCHLD: perhaps an adopted process that nobody waits for. Nothing runs by time alone."""
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(ORPHAN_SWEEP_S, self._collect_orphans)
+
+    def _collect_orphans(self) -> None:
+        self._sweep = None
+        for pid in self._orphans.sweep():
+            log.debug("collected orphan %d", pid)
+        if self._orphans.waiting:
+            self.on_child_end()
 
     def _owned(self) -> set[int]:
         pid = self._keeper.pid

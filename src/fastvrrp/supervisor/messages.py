@@ -12,7 +12,7 @@ from typing import Any, dataclass_transform
 
 import msgspec
 
-BEAT_INTERVAL_S = 1.0
+BEAT_INTERVAL_S = 3.0
 """How often a child sends Beat, seconds."""
 
 

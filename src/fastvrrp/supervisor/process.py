@@ -58,6 +58,11 @@ class Orphans:
         self._clock = clock
         self._seen: dict[int, float] = {}  # pid -> when first seen as a zombie
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the last sweep left a zombie to its grace."""
+        return bool(self._seen)
+
     def sweep(self) -> list[int]:
         """Collect what is due; returns the process ids. Cheap when there are no zombies."""
         owned = self._owned()
