@@ -112,7 +112,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
             if j.at >= g.announce_len:
                 j.at = 0
                 j.rounds -= 1
-                continue
+                break                                   # one round each: everybody's first frame before any second
             record = g.announce + j.at
             family = 1 if record[8] & ANN_IPV6 else 0
             if pace.interval_ns[family] and now < pace.next_ns[family]:

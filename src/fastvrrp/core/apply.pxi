@@ -1,7 +1,7 @@
 # The applier: a thread that plays netlink programs (addresses, routes, rules), because the kernel's
 # RTNL lock can block and an advert must not wait for it. Work comes in one ring, results go back in
 # another. Of the programs queued for an instance only the newest is played: an older generation is
-# skipped. Retired configuration travels behind everything that may still play it, then back to Python.
+# skipped. Programs that wait together go to the kernel together. Retired configuration travels behind everything that may still play it, then back to Python.
 
 cdef enum:
     PLAY_RING = 16384
@@ -40,6 +40,15 @@ ctypedef struct applier_t:
     u32 *wanted                 # newest generation per slot, written by the engine
     u8 *buffer
     u8 *answer
+    u32 n                       # requests gathered, of several programs
+    u32 bytes_in
+    u32 first_seq
+    u32 n_results               # programs gathered
+    u32 classes[64]
+    u32 owner[64]               # index into results
+    u32 index[64]               # of the request in its program
+    u8 answered[64]
+    result_t results[64]
     u64 played
     u64 skipped
 
@@ -94,91 +103,104 @@ cdef void note_failure(result_t *r, u32 index, i32 error) noexcept nogil:
     r.failed_mask |= <u64> 1 << (index if index < 63 else 63)
 
 
-cdef void collect_answers(applier_t *p, u32 first_seq, u32 n, u32 first_index, const u32 *classes,
-                          result_t *r) noexcept nogil:
-    """Reads n acknowledgements. Requests are handled inside send(), so they are all there already;
-    a missing one (receive buffer overrun) counts as failed and is tried again by the core."""
+cdef void collect_answers(applier_t *p) noexcept nogil:
+    """Reads the acknowledgements of the batch. Requests are handled inside send(), so they are all
+    there already; a missing one (receive buffer overrun) counts as failed and is tried again."""
     cdef u32 seen = 0
     cdef ssize_t got
     cdef u32 at
     cdef nlmsghdr h
     cdef i32 error
     cdef u32 k
-    while seen < n:
+    memset(p.answered, 0, sizeof(p.answered))
+    while seen < p.n:
         got = recv(p.fd, p.answer, CHUNK_BYTES, MSG_DONTWAIT)
         if got < 0 and fv_errno() == EINTR:
             continue
         if got <= 0:
-            for k in range(seen, n):
-                note_failure(r, first_index + k, ENOBUFS)
-            return
+            break
         at = 0
         while <u32> got - at >= sizeof(nlmsghdr):
             memcpy(&h, p.answer + at, sizeof(nlmsghdr))
             if h.nlmsg_len < sizeof(nlmsghdr) or h.nlmsg_len > <u32> got - at:
                 break
-            if h.nlmsg_type == NLMSG_ERROR and h.nlmsg_len >= sizeof(nlmsghdr) + 4 \
-                    and h.nlmsg_seq - first_seq < n:
+            k = h.nlmsg_seq - p.first_seq
+            if h.nlmsg_type == NLMSG_ERROR and h.nlmsg_len >= sizeof(nlmsghdr) + 4 and k < p.n \
+                    and not p.answered[k]:
                 memcpy(&error, p.answer + at + sizeof(nlmsghdr), 4)
-                error = -error
-                k = h.nlmsg_seq - first_seq
-                if error and not tolerated(error, classes[k]):
-                    note_failure(r, first_index + k, error)
+                if error and not tolerated(-error, p.classes[k]):
+                    note_failure(&p.results[p.owner[k]], p.index[k], -error)
+                p.answered[k] = 1
                 seen += 1
             at += (h.nlmsg_len + 3) & ~<u32> 3
             if at > <u32> got:
                 break
+    if seen < p.n:
+        for k in range(p.n):
+            if not p.answered[k]:
+                note_failure(&p.results[p.owner[k]], p.index[k], ENOBUFS)
 
 
-cdef void play_program(applier_t *p, const u8 *blob, result_t *r) noexcept nogil:
-    """Sends the requests of a pack_program() blob in chunks and collects what the kernel says."""
+cdef void send_requests(applier_t *p) noexcept nogil:
+    """One send() for everything gathered, whatever instances it is for."""
+    cdef u32 k
+    if p.n == 0:
+        return
+    while send(p.fd, p.buffer, p.bytes_in, 0) < 0:
+        if fv_errno() == EINTR:
+            continue
+        for k in range(p.n):
+            note_failure(&p.results[p.owner[k]], p.index[k], fv_errno())
+        p.n = 0
+        p.bytes_in = 0
+        return
+    collect_answers(p)
+    p.n = 0
+    p.bytes_in = 0
+
+
+cdef void gather_program(applier_t *p, const u8 *blob, u32 owner) noexcept nogil:
+    """Copies a program's requests behind what is gathered; sends whenever the batch is full."""
     cdef u32 total = (<const u32 *> blob)[0]
     cdef u32 at = 8
     cdef u32 index = 0
-    cdef u32 bytes_in = 0
-    cdef u32 n = 0
     cdef u32 length
-    cdef u32 first_seq
-    cdef u32 k
-    cdef u32 classes[64]
     while at < total:
-        n = 0
-        bytes_in = 0
-        first_seq = p.seq + 1
-        while at < total and n < CHUNK_REQUESTS:
-            length = (<const u32 *> (blob + at + 4))[0]
-            if bytes_in + length + 4 > CHUNK_BYTES:
-                break
-            classes[n] = (<const u32 *> (blob + at))[0]
-            memcpy(p.buffer + bytes_in, blob + at + 4, length)
-            p.seq += 1
-            (<nlmsghdr *> (p.buffer + bytes_in)).nlmsg_seq = p.seq
-            bytes_in += (length + 3) & ~<u32> 3
-            at += 4 + ((length + 3) & ~<u32> 3)
-            n += 1
-        while True:
-            if send(p.fd, p.buffer, bytes_in, 0) >= 0:
-                collect_answers(p, first_seq, n, index, classes, r)
-                break
-            if fv_errno() != EINTR:
-                for k in range(n):
-                    note_failure(r, index + k, fv_errno())
-                break
-        index += n
+        length = (<const u32 *> (blob + at + 4))[0]
+        if p.n == CHUNK_REQUESTS or p.bytes_in + length + 4 > CHUNK_BYTES:
+            send_requests(p)
+        if p.n == 0:
+            p.first_seq = p.seq + 1
+        p.classes[p.n] = (<const u32 *> (blob + at))[0]
+        p.owner[p.n] = owner
+        p.index[p.n] = index
+        memcpy(p.buffer + p.bytes_in, blob + at + 4, length)
+        p.seq += 1
+        (<nlmsghdr *> (p.buffer + p.bytes_in)).nlmsg_seq = p.seq
+        p.bytes_in += (length + 3) & ~<u32> 3
+        p.n += 1
+        index += 1
+        at += 4 + ((length + 3) & ~<u32> 3)
 
 
-cdef void finish_work(applier_t *p, const result_t *r) noexcept nogil:
-    while not ring_push(&p.done, r):                    # the engine drains it every turn
-        ring_bell(&p.done)
-        usleep(1000)
-    if ring_used(&p.done) == 1:
-        ring_bell(&p.done)
+cdef void finish_batch(applier_t *p) noexcept nogil:
+    """What was gathered is sent, and every result goes back: one bell for all of them."""
+    cdef u32 k
+    send_requests(p)
+    if p.n_results == 0:
+        return
+    for k in range(p.n_results):
+        while not ring_push(&p.done, &p.results[k]):    # the engine drains it every turn
+            ring_bell(&p.done)
+            usleep(1000)
+    p.n_results = 0
+    ring_bell(&p.done)
 
 
 cdef void applier_loop(applier_t *p) noexcept nogil:
     """Body of the applier thread; returns on W_EXIT."""
     cdef work_t w
-    cdef result_t r
+    cdef result_t *r
     cdef int ep = epoll_create1(EPOLL_CLOEXEC)
     cdef epoll_event ev
     fv_block_signals()
@@ -187,24 +209,30 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
     epoll_ctl(ep, EPOLL_CTL_ADD, p.work.fd, &ev)
     while True:
         if not ring_pop(&p.work, &w):
+            if p.n_results:
+                finish_batch(p)
+                continue
             fv_epoll_wait(ep, &ev, 1, -1)
             ring_answer(&p.work)
             continue
         if w.kind == W_EXIT:
+            finish_batch(p)
             break
-        memset(&r, 0, sizeof(r))
-        if w.kind == W_FREE:                            # nothing before it plays this block any more
-            r.block = w.block
-            finish_work(p, &r)
-            continue
-        r.slot = w.slot
-        r.generation = w.generation
-        r.program = w.program
-        if w.program != P_CHANGE and fv_load_u32(&p.wanted[w.slot]) != w.generation:
-            p.skipped += 1
-            r.error = -1                                # superseded: not a result
+        r = &p.results[p.n_results]
+        p.n_results += 1
+        memset(r, 0, sizeof(result_t))
+        if w.kind == W_FREE:
+            r.block = w.block                           # its requests are copied: nobody reads it any more
         else:
-            play_program(p, w.blob, &r)
-            p.played += 1
-        finish_work(p, &r)
+            r.slot = w.slot
+            r.generation = w.generation
+            r.program = w.program
+            if w.program != P_CHANGE and fv_load_u32(&p.wanted[w.slot]) != w.generation:
+                p.skipped += 1
+                r.error = -1                            # superseded: not a result
+            else:
+                gather_program(p, w.blob, p.n_results - 1)
+                p.played += 1
+        if p.n_results == CHUNK_REQUESTS or p.n == CHUNK_REQUESTS:
+            finish_batch(p)
     close(ep)

@@ -77,6 +77,7 @@ ctypedef struct engine_t:
     u8 stopping
     u8 stopped_told
     u8 told                     # events were pushed this turn
+    u8 pushed                   # work was pushed this turn
     i64 again_ns                # announcements left over
     i64 send_error_told_ns
     i64 window_ns               # start of the current rate window
@@ -226,6 +227,7 @@ cdef bint queue_work(engine_t *e, u32 slot, u32 program) noexcept nogil:
     if not ring_push(&e.applier.work, &w):
         return False
     e.outstanding += 1
+    e.pushed = 1
     return True
 
 
@@ -271,6 +273,7 @@ cdef void retire_blocks(engine_t *e) noexcept nogil:
         if not ring_push(&e.applier.work, &w):
             e.retired = g
             break
+        e.pushed = 1
     while e.garbage != NULL:
         g = e.garbage
         memset(&record, 0, sizeof(record))
@@ -375,14 +378,14 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
             announce_queue(&e.announcer, a.slot, e.core.vr[a.slot].generation, <u32> a.a, <u32> a.b)
         elif a.kind == A_EVENT:
             tell(e, a)
-    if e.outstanding:
-        ring_bell(&e.applier.work)
     e.out.n = 0
     e.again_ns = FV_NEVER
     if e.announcer.head != e.announcer.tail:
         e.again_ns = announce_run(&e.announcer, &e.core, e.links, e.paces, e.failed, now)
     if e.retired != NULL or e.garbage != NULL:
         retire_blocks(e)
+    if e.pushed:
+        e.pushed = 0
         ring_bell(&e.applier.work)
     if e.stopping and not e.stopped_told and e.outstanding == 0 and e.n_owed == 0:
         e.stopped_told = 1

@@ -116,6 +116,9 @@ cdef class Engine:
 
     def _applier_thread(self):
         cdef applier_t *p = &self.e.applier
+        # below the engine: on one CPU a long run of programs must not delay an advert
+        if self.rt_priority > 1:
+            fv_realtime(self.rt_priority - 1)
         with nogil:
             applier_loop(p)
 

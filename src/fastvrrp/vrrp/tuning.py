@@ -14,8 +14,8 @@ from fastvrrp.vrrp.plane import Capacity
 log = logging.getLogger(__name__)
 
 # The engine thread is a real-time thread unless the kernel refuses: ordinary load must not make an
-# advert late. 1 is the lowest real-time priority; vrrp_rt_priority chooses another.
-REALTIME_PRIORITY = 1
+# advert late. The applier runs one below it, so 2 is the lowest; vrrp_rt_priority chooses another.
+REALTIME_PRIORITY = 2
 DEFAULT = Capacity(instances=8192, links=1024, groups=1024)
 ROOM = 4  # times what the first configuration needs, so that a reload can grow
 
