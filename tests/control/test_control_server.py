@@ -260,8 +260,9 @@ def test_strangers_are_refused(path: Path) -> None:
         async with serving(path):
             # Even when somebody opened the file's mode, the credentials still count.
             path.chmod(0o666)
-            for parent in path.parents[:3]:
-                parent.chmod(0o755)
+            for parent in path.parents:
+                if parent.stat().st_mode & 0o005 != 0o005:
+                    parent.chmod(0o755)
             program = (
                 "import os, sys\n"
                 "from pathlib import Path\n"

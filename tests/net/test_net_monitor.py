@@ -137,14 +137,19 @@ def test_addresses_come_and_go(link: Callable[..., int], play: Play) -> None:
 
         wish = VirtualAddress(address="10.0.0.1", prefixlen=24, family=4)
         assert await recorder.monitor.play([(add_address(wish, index), 0)]) == [0]
-        await recorder.until(lambda: recorder.addresses)
-        changed, address, added = recorder.addresses.pop()
+
+        def told() -> list[tuple[int, Address, bool]]:
+            # the kernel's own link-local addresses come when they like
+            return [entry for entry in recorder.addresses if entry[1].key.family == 4]
+
+        await recorder.until(told)
+        ((changed, address, added),) = told()
         assert (changed, address.key, added) == (index, key4(index, "10.0.0.1", 24), True)
         assert address.protocol == 18
         assert recorder.observed.address_is_ours(address)
         ip("addr del 10.0.0.1/24 dev v0")
-        await recorder.until(lambda: recorder.addresses)
-        assert recorder.addresses == [(index, address, False)]
+        await recorder.until(lambda: len(told()) == 2)
+        assert told()[1] == (index, address, False)
         assert recorder.observed.address(address.key) is None
 
     play(scene)
