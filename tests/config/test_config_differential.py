@@ -293,7 +293,6 @@ def test_the_same_values(tmp_path: Path, namespace: str) -> None:
             "accept": int(found.accept),
             "strict_mode": int(found.strict_mode),
             "lower_prio_no_advert": int(found.lower_prio_no_advert),
-            "higher_prio_send_advert": int(found.higher_prio_send_advert),
             "skip_check_adv_addr": int(found.skip_check_adv_addr),
             "dont_track_primary": int(found.dont_track_primary),
             "promote_secondaries": found.promote_secondaries,

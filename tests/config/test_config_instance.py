@@ -31,6 +31,7 @@ def test_defaults(read: Reader) -> None:
         family=4,
         version=2,
         interface="eth0",
+        higher_prio_send_advert=True,
         virtual_ipaddress=(
             VirtualAddress(
                 address="10.0.0.1",

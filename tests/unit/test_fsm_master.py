@@ -134,7 +134,7 @@ def test_66_ipv6_addresses_are_unsigned_too() -> None:
 def test_68_lower_priority_is_answered() -> None:
     """RFC 9568 6.4.3 (725, D2): advert at once; the periodic timer goes on."""
     made = master()
-    made.advance(300 * MS)
+    made.advance(1300 * MS)
     done = made.hear(99)
     assert sent(done) == [100]
     assert announced(done) == [5]
@@ -155,9 +155,20 @@ def test_68_answers_are_paced() -> None:
     assert (answers, bursts) == (4, 4)
 
 
+def test_the_last_advert_of_the_preempted_is_no_rival() -> None:
+    """higher_prio_send_advert of the other: answered and announced again, but nothing to report."""
+    made = master()
+    made.advance(999 * MS)
+    done = made.hear(99)
+    assert sent(done) == [100]
+    assert announced(done) == [5]
+    assert events(done, _core.EV_RX_LOWER_PRI) == events(done, _core.EV_DUAL_MASTER) == []
+
+
 def test_lower_prio_no_advert() -> None:
     """keepalived: no answer, the burst and the event remain."""
     made = master(flags=_core.F_LOWER_PRIO_NO_ADVERT)
+    made.advance(SECOND)
     done = made.hear(99)
     assert sent(done) == []
     assert announced(done) == [5]
@@ -237,6 +248,7 @@ def test_contention_has_a_start_an_end_and_a_winner() -> None:
 
 def test_contention_lost() -> None:
     made = master()
+    made.advance(SECOND)
     made.hear(99)
     made.hear(200, source=own(7))
     end = events(made.log, _core.EV_DUAL_MASTER)[-1]

@@ -20,7 +20,7 @@ class Defaults:
         self.mcast6: str = get(entries, "vrrp_mcast_group6", MCAST_GROUP6)
         self.down_timer_adverts: int = get(entries, "vrrp_down_timer_adverts", 3)
         self.lower_prio_no_advert: bool = get(entries, "vrrp_lower_prio_no_advert", False)
-        self.higher_prio_send_advert: bool = get(entries, "vrrp_higher_prio_send_advert", False)
+        self.higher_prio_send_advert: bool = get(entries, "vrrp_higher_prio_send_advert", True)
         self.owner_ignore_adverts: bool = get(entries, "vrrp_owner_ignore_adverts", False)
         self.skip_check_adv_addr: bool = get(entries, "vrrp_skip_check_adv_addr", False)
         self.check_unicast_src = "vrrp_check_unicast_src" in entries

@@ -385,7 +385,9 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
         if g.group != NONE:
             group_backup(c, g.group, now, out)
         return
-    master_contention(c, i, a, source, True, now, out)
+    # within the first interval it is the last word of the router we preempted, not a rival
+    if now - v.since_ns >= g.advert_int_ns:
+        master_contention(c, i, a, source, True, now, out)
     if not answer:
         return
     v.answer_after_ns = now + g.advert_int_ns / 4
@@ -395,10 +397,11 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
         announce_lower(c, i, now, out)
     else:
         group_announce_lower(c, g.group, now, out)
-    e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
-    e.a = a.priority
-    memcpy(e.address, source, g.alen)
-    e.address_len = g.alen
+    if now - v.since_ns >= g.advert_int_ns:
+        e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
+        e.a = a.priority
+        memcpy(e.address, source, g.alen)
+        e.address_len = g.alen
 
 
 # ---- deadlines ----

@@ -102,6 +102,8 @@ def setup(
     root.setLevel(getattr(logging, level.upper()))
     # asyncio's debug lines are about the loop, not about VRRP.
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # Asked of the system for every record, shown nowhere.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A reader of stderr that went away must not become an exception inside the daemon.
     logging.raiseExceptions = False
 

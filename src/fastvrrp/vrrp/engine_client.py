@@ -18,6 +18,8 @@ from fastvrrp import _core
 log = logging.getLogger(__name__)
 
 EVENTS_PER_TURN = 512  # then other callbacks of the loop get their turn
+BURST_EVENTS = 32  # as many at once are a burst
+BURST_PAUSE_S = 0.02
 STATE_ENTERED = _core.EV_STATE
 
 
@@ -106,6 +108,7 @@ class EngineClient:
         self._listener: Listener | None = None
         self._mirrors: dict[int, Mirror] = {}
         self._sequences: dict[int, int] = {}  # of slots: they go on when a slot is used again
+        self._delivered = 0
         self._epoch = 0
         self._committed = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -196,12 +199,24 @@ class EngineClient:
     # ---------------------------------------------------------------- events
 
     def _readable(self) -> None:
+        """A burst (a takeover of many) is reported in larger pieces, so that reporting does not
+        take the processor from the thread that adds the addresses."""
+        assert self._loop is not None
+        loop, before = self._loop, self._delivered
         self._drain()
+        if self._delivered - before >= BURST_EVENTS:
+            loop.remove_reader(self.engine.fileno())
+            loop.call_later(BURST_PAUSE_S, self._resume, loop)
+
+    def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            loop.add_reader(self.engine.fileno(), self._readable)
 
     def _drain(self) -> bool:
         """Deliver a batch; whether there may be more."""
         assert self._listener is not None
         events = self.engine.events(EVENTS_PER_TURN)
+        self._delivered += len(events)
         for event in events:
             self._deliver(event)
         if len(events) < EVENTS_PER_TURN and self.engine.overflowed():
