@@ -196,8 +196,8 @@ def test_beat(make_scene, advert_int: float) -> None:
         config(instance(priority=100, advert_int=advert_int), defs=defs),
     )
     # A machine shared with other tests may stand still for tens of milliseconds in the kernel,
-    # which is nobody's fault: of three windows one has to be clean.
-    for _ in range(3):
+    # which is nobody's fault: of six windows one has to be clean.
+    for _ in range(6):
         begin = now_ns()
         time.sleep(2)
         times = [a.time_ns for a in scene.sniffer.adverts(port="r1-0", since_ns=begin)]
