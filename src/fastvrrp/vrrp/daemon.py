@@ -99,6 +99,7 @@ class Daemon:
         Raises ConfigurationRefused.
         """
         configuration = assign_preferences(configuration)
+        gc.disable()  # a large configuration is a million objects without a cycle
         try:
             async with self._changing:
                 if self._running is not None:
@@ -114,6 +115,8 @@ class Daemon:
             # run: the supervisor cleans up and starts with the last one that did.
             log.exception("putting a configuration into effect failed")
             return await self._give_up(EXIT_INTERNAL)
+        finally:
+            gc.enable()
 
     async def _give_up(self, code: int) -> Sequence[str]:
         """End without an answer: the exit code tells the supervisor what is of use now."""
@@ -142,8 +145,6 @@ class Daemon:
         await parts.upkeep.run()
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
-        if parts.engine.rt_errno:
-            log.warning("vrrp_rt_priority is not effective: the kernel refuses it")
         _settle_memory()
         self._link.ready()
         return draft.plan.changes
