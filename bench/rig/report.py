@@ -66,6 +66,7 @@ TABLES = (
             Column("first_to_last_s", "first to last", 3),
             Column("last_address_s", "last address", 3),
             Column("last_announced_s", "last announced", 3),
+            Column("added_again", "added again", 0),
             Column("cpu_s", "CPU s", 3),
             Column("pss_kb", "memory (PSS) MB", 1, 1 / 1024),
         ),
