@@ -11,11 +11,16 @@ build: .stamps/build
 
 .stamps/venv: pyproject.toml
 	@mkdir -p .stamps
+	tools/install-build-packages $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip 'setuptools>=77' wheel 'cython>=3.1,<4'
 	@touch $@
 
 .stamps/build: .stamps/venv $(SOURCES)
+	$(BIN)/pip install -q --no-build-isolation -e .
+	@touch $@
+
+.stamps/dev: .stamps/build
 	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
 	@touch $@
 
@@ -27,13 +32,13 @@ build: .stamps/build
 demo: .stamps/build
 	$(BIN)/fastvrrp lab
 
-lint: .stamps/build
+lint: .stamps/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastvrrp
 
-test: .stamps/system .stamps/build
+test: .stamps/system .stamps/dev
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 6 --dist loadgroup
 
-bench: .stamps/system .stamps/build
+bench: .stamps/system .stamps/dev
 	$(BIN)/pip install -q --no-build-isolation -e '.[dev,bench]'
 	@mkdir -p build/bench
 	$(BIN)/python -m pytest bench/micro -p no:cacheprovider --benchmark-json=build/bench/micro.json
