@@ -23,7 +23,7 @@ def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "bench"
-    mpl.rcParams["svg.fonttype"] = "none"  # text as text: a tenth of the size
+    mpl.rcParams["svg.fonttype"] = "none"  # text as text: smaller files
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
