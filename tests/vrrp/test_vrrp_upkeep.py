@@ -30,6 +30,9 @@ class PaperMonitor:
         self.played: list[int] = []
         self.answer = 0
 
+    def drain(self) -> None:
+        """Nothing waits on paper."""
+
     async def play(self, requests: list[tuple[bytes, int]]) -> list[int]:
         self.played += [int.from_bytes(request[4:6], "little") for request, _ in requests]
         return [self.answer] * len(requests)

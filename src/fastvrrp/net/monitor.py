@@ -160,19 +160,25 @@ class Monitor:
 
     # -- notifications
 
-    def _readable(self) -> None:
+    def drain(self) -> None:
+        """Take in everything the kernel has told up to now, callbacks included."""
+        while self._task is None and self._readable():
+            pass
+
+    def _readable(self) -> bool:
+        """One turn; whether more may be waiting."""
         for _ in range(_DATAGRAMS_PER_TURN):
             try:
                 size, _, flags, (sender, _) = self._events.recvmsg_into([self._view])
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self.overflows += 1
                 logger.warning("netlink notifications were lost, reading everything again")
                 self.resync()
-                return
+                return False
             if sender != 0:  # only the kernel is believed
                 self.rejected += 1
                 continue
@@ -181,10 +187,11 @@ class Monitor:
                 self._view = memoryview(self._buffer)
                 self.overflows += 1
                 self.resync()
-                return
+                return False
             self._datagram(self._view[:size])
             if self._task is not None:
-                return  # a table is being read again: the rest waits in the socket
+                return False  # a table is being read again: the rest waits in the socket
+        return True
 
     def _datagram(self, data: memoryview) -> None:
         try:

@@ -43,6 +43,7 @@ class Monitor(Protocol):
 
     observed: Observed
 
+    def drain(self) -> None: ...
     def play(self, requests: list[tuple[bytes, int]]) -> Awaitable[list[int]]: ...
 
 
@@ -230,8 +231,12 @@ class Upkeep:
         plane.client.poll()
         observed = self._monitor.observed
         operations = reconcile(plane.desired, observed, plane.active())
-        for owner in sorted(owners_to_replay(operations)):
-            if self._vips_up(owner):
+        lacking = [o for o in sorted(owners_to_replay(operations)) if self._vips_up(o)]
+        if lacking:
+            # What the engine calls played by now is told by the kernel by now: look again.
+            self._monitor.drain()
+        for owner in lacking:
+            if self._is_incomplete(owner):
                 self._replays.request(owner)
         own = [o for o in operations if o.verb is Verb.DELETE or o.owner == STATIC]
         if own:
