@@ -152,6 +152,24 @@ def test_rate_limit_has_bounded_memory() -> None:
     assert len(limit._windows) == 4
 
 
+def test_rate_limit_is_not_evaded_by_many_causes() -> None:
+    """Causes in turn, more than are counted: none is forgotten to be logged as new."""
+    now = [0.0]
+    limit = logs.RateLimit(
+        logging.Logger("test"), burst=2, interval_s=60, causes=4, clock=lambda: now[0]
+    )
+
+    def logged() -> int:
+        causes = [f"cause {number}" for _ in range(50) for number in range(10)]
+        return sum(limit.log(cause, logging.DEBUG, "x") for cause in causes)
+
+    assert logged() == 4 * 2
+    now[0] = 59.0
+    assert logged() == 0
+    now[0] = 61.0
+    assert logged() == 4 * 2
+
+
 # ---------------------------------------------------------------------- run directory
 
 

@@ -108,11 +108,15 @@ def setup(
     logging.raiseExceptions = False
 
 
+MORE_CAUSES = "more causes than are counted"
+
+
 class RateLimit:
     """Logs the first `burst` messages of a cause per interval, and later how many were left out.
 
     Keyed by cause, never by anything a sender chooses (a source address), so that nobody can
-    get around the limit; `causes` bounds the memory all the same.
+    get around the limit. `causes` bounds the memory all the same: beyond it new causes share one
+    window, because to forget one that is still counted would let it log anew.
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class RateLimit:
         *,
         burst: int = 5,
         interval_s: float = 60.0,
-        causes: int = 256,
+        causes: int = 16384,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._logger = logger
@@ -130,10 +134,13 @@ class RateLimit:
         self._causes = causes
         self._clock = clock
         self._windows: dict[str, list[float]] = {}  # cause -> [start, logged, left out]
+        self._swept = -interval_s
 
     def log(self, cause: str, level: int, text: str, *args: object) -> bool:
         """Log unless the cause had its share. Returns whether it was logged."""
         now = self._clock()
+        if cause not in self._windows and not self._has_room(now):
+            cause = MORE_CAUSES
         window = self._windows.get(cause)
         if window is None or now - window[0] >= self._interval_s:
             if window is not None and window[2]:
@@ -144,9 +151,6 @@ class RateLimit:
                     now - window[0],
                     cause,
                 )
-            elif window is None and len(self._windows) >= self._causes:
-                oldest = min(self._windows, key=lambda key: self._windows[key][0])
-                del self._windows[oldest]
             window = self._windows[cause] = [now, 0, 0]
         if window[1] >= self._burst:
             window[2] += 1
@@ -154,3 +158,15 @@ class RateLimit:
         window[1] += 1
         self._logger.log(level, text, *args)
         return True
+
+    def _has_room(self, now: float) -> bool:
+        """Whether one more cause may be counted; what is long over is forgotten for it."""
+        limit = self._causes - 1  # one place is for those that share it
+        if len(self._windows) >= limit and now - self._swept >= self._interval_s / 10:
+            self._swept = now
+            self._windows = {
+                cause: window
+                for cause, window in self._windows.items()
+                if now - window[0] < self._interval_s
+            }
+        return len(self._windows) < limit
