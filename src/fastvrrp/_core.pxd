@@ -259,11 +259,15 @@ ctypedef struct vr_t:           # run-time state of an instance
     u8 plain_checksum           # last accepted v3 IPv4 advert had no pseudo-header
     u8 pad
     u32 second_repeat           # of the burst that D_GARP announces
-    u32 pad2
+    u8 master_untold            # the master changed again while no event was due
+    u8 pad2[3]
     i64 zero_after_ns
     i64 preempt_until_ns
     i64 since_ns
     i64 answer_after_ns
+    i64 announce_after_ns       # no announcements because of inferior adverts before this
+    i64 inferior_told_ns        # no event about inferior adverts before this
+    i64 master_told_ns          # no event about another master before this
     i64 contention_until_ns
     i64 logged_reset_ns
     u32 logged

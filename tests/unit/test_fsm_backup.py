@@ -261,11 +261,17 @@ def test_61_preempt_delay_does_not_delay_silence() -> None:
 
 
 def test_master_changed_is_told_once_per_master() -> None:
+    """And at most once per interval: forged sources must not fill the event ring."""
     made = backup()
     for who in (3, 3, 4, 4, 3):
         made.hear(150, source=own(who))
+        made.hear(150, source=own(who))
+        made.advance(SECOND)
+    for _ in range(10):
+        made.hear(150, source=own(5))
+        made.hear(150, source=own(3))
     told = events(made.log, _core.EV_MASTER_CHANGED)
-    assert [(e.a, e.address) for e in told] == [(150, own(n)) for n in (3, 4, 3)]
+    assert [(e.a, e.address) for e in told] == [(150, own(n)) for n in (3, 4, 3, 5)]
 
 
 # ---- start-up delay, first tracker results ----

@@ -3,6 +3,7 @@
 
 cdef enum:
     JOBS = 32768
+    KINDS = 3                   # of jobs: everything, ANN_NEW, ANN_EXTRA
     ANN_TURN_LIMIT = 2048       # frames per turn: adverts of the next turn must not wait for them
 
 ctypedef struct job_t:
@@ -14,9 +15,15 @@ ctypedef struct job_t:
     u32 pad
     const u8 *records           # `at` is an offset into these; a commit may bring others
 
+ctypedef struct pending_t:      # the job of one kind that an instance has in the queue
+    u32 generation
+    u32 rounds                  # asked for since it was queued
+    u8 used
+
 ctypedef struct announcer_t:
     int fd                      # AF_PACKET, sends only
     job_t *jobs
+    pending_t *pending          # per slot and kind
     u32 head
     u32 tail
     u32 dropped
@@ -27,12 +34,13 @@ ctypedef struct announcer_t:
     u32 n
 
 
-cdef int announcer_init(announcer_t *a) noexcept nogil:
+cdef int announcer_init(announcer_t *a, u32 slots) noexcept nogil:
     cdef u32 k
     memset(a, 0, sizeof(announcer_t))
     a.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     a.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
-    if a.fd < 0 or a.jobs == NULL:
+    a.pending = <pending_t *> calloc(<size_t> slots * KINDS, sizeof(pending_t))
+    if a.fd < 0 or a.jobs == NULL or a.pending == NULL:
         return -1
     fv_set_int(a.fd, SOL_SOCKET, SO_PRIORITY, 6)
     for k in range(<u32> TX_BATCH):
@@ -50,7 +58,9 @@ cdef void announcer_free(announcer_t *a) noexcept nogil:
         close(a.fd)
     a.fd = -1
     free(a.jobs)
+    free(a.pending)
     a.jobs = NULL
+    a.pending = NULL
 
 
 cdef void announce_flush(announcer_t *a) noexcept nogil:
@@ -69,8 +79,18 @@ cdef void announce_flush(announcer_t *a) noexcept nogil:
     a.n = 0
 
 
+cdef inline pending_t *pending_of(announcer_t *a, u32 slot, u32 mask) noexcept nogil:
+    return &a.pending[slot * KINDS + (0 if mask == 0 else 1 if mask == ANN_NEW else 2)]
+
+
 cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, u32 mask) noexcept nogil:
+    """A job that waits already serves the new request too: whoever makes us announce often must not
+    fill the queue, which all instances share."""
     cdef job_t *j
+    cdef pending_t *p = pending_of(a, slot, mask)
+    if p.used and p.generation == generation:
+        p.rounds = rounds if rounds > p.rounds else p.rounds
+        return
     if a.head - a.tail >= JOBS:
         a.dropped += 1
         return
@@ -82,6 +102,9 @@ cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, u
     j.at = 0
     j.records = NULL
     j.mask = mask
+    p.generation = generation
+    p.rounds = 0
+    p.used = 1
 
 
 cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, const u64 *failed, i64 now) noexcept nogil:
@@ -96,13 +119,20 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
     cdef u32 request
     cdef pace_t *pace
     cdef bint waiting
+    cdef pending_t *p
     while todo and budget:
         todo -= 1
         j = a.jobs[a.tail % JOBS]
         a.tail += 1
+        p = pending_of(a, j.slot, j.mask)
         if c.vr[j.slot].state != S_MASTER or c.vr[j.slot].generation != j.generation:
+            if p.generation == j.generation:
+                p.used = 0
             continue
         g = c.cfg[j.slot]
+        if p.rounds:                                    # as many whole rounds from here
+            j.rounds = <u32> imax(j.rounds, p.rounds + (1 if j.at else 0))
+            p.rounds = 0
         pace = &paces[links[g.link].pace]
         waiting = False
         if j.records != g.announce:
@@ -140,6 +170,8 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
             a.head += 1
             if not waiting:
                 again = now
+        else:
+            p.used = 0
     if a.n:
         announce_flush(a)
     return now if todo else again

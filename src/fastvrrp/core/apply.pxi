@@ -1,7 +1,8 @@
 # The applier: a thread that plays netlink programs (addresses, routes, rules), because the kernel's
 # RTNL lock can block and an advert must not wait for it. Work comes in one ring, results go back in
 # another. Of the programs queued for an instance only the newest is played: an older generation is
-# skipped. Programs that wait together go to the kernel together. Retired configuration travels behind everything that may still play it, then back to Python.
+# skipped. Programs that wait together go to the kernel together. Retired configuration travels behind
+# everything that may still play it, then back to Python.
 
 cdef enum:
     PLAY_RING = 16384
@@ -11,6 +12,7 @@ cdef enum:
     W_PLAY = 1
     W_FREE = 2
     W_EXIT = 3
+    W_CLOSE = 4                 # slot: a socket; leaving its multicast groups takes the RTNL lock, too
     OK_EXIST = 1                # errno classes that count as success, per request
     OK_GONE = 2
 
@@ -218,6 +220,9 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
         if w.kind == W_EXIT:
             finish_batch(p)
             break
+        if w.kind == W_CLOSE:
+            close(<int> w.slot)
+            continue
         r = &p.results[p.n_results]
         p.n_results += 1
         memset(r, 0, sizeof(result_t))

@@ -6,10 +6,12 @@ cdef extern from *:
     #define FV_NEVER ((int64_t)0x7fffffffffffffffLL)
     #define FV_NS_PER_CS 10000000LL
     #define FV_NS_PER_S 1000000000LL
+    #define TOLD_NS 250000000LL
     """
     const i64 FV_NEVER
     const i64 FV_NS_PER_CS
     const i64 FV_NS_PER_S
+    const i64 TOLD_NS           # between two events of one kind that a sender can cause with every packet
 
 
 cdef inline i64 imin(i64 a, i64 b) noexcept nogil:

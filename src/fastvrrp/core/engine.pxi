@@ -141,15 +141,32 @@ cdef void link_state(engine_t *e, u32 slot, bint up, i64 now) noexcept nogil:
     tell_simple(e, EV_LINK, slot, e.links[slot].ifindex, up, now)
 
 
+cdef void give_up_socket(engine_t *e, int fd) noexcept nogil:
+    """Closing a socket leaves its groups, which waits for the kernel's RTNL lock: not in this thread."""
+    cdef work_t w
+    cdef epoll_event ev
+    memset(&ev, 0, sizeof(ev))
+    epoll_ctl(e.ep, EPOLL_CTL_DEL, fd, &ev)
+    memset(&w, 0, sizeof(w))
+    w.kind = W_CLOSE
+    w.slot = <u32> fd
+    if not ring_push(&e.applier.work, &w):
+        close(fd)
+    ring_bell(&e.applier.work)
+
+
 cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
-    """New sockets for a slot; the old ones are closed here, by their owner."""
+    """New sockets for a slot. What leaves the old interface says so through the old ones."""
     cdef elink_t *io = &e.links[d.slot]
     cdef epoll_event ev
     cdef u32 six
     cdef bint up
+    if e.core.link[d.slot].used and d.ifindex != io.ifindex:
+        link_state(e, d.slot, False, now)
+        engine_flush(e, now)
     for six in range(2):
         if io.fd[six] >= 0:
-            close(io.fd[six])
+            give_up_socket(e, io.fd[six])
         io.fd[six] = d.fd[six]
         if io.fd[six] >= 0:
             memset(&ev, 0, sizeof(ev))
@@ -202,13 +219,18 @@ cdef void links_drain(engine_t *e, i64 now) noexcept nogil:
                 links_resync(e, now)
                 continue
             return
-        if sender.nl_pid != 0 or m.msg_flags & MSG_TRUNC:   # only the kernel is believed
+        if sender.nl_pid != 0:                              # only the kernel is believed
+            continue
+        if m.msg_flags & MSG_TRUNC:
+            links_resync(e, now)
             continue
         at = 0
         while next_link_event(e.io.rx_buffer, <u32> n, &at, &ifindex, &flags):
             slot = link_lookup(e, ifindex)
             if slot != NONE:
                 link_state(e, slot, flags & IFF_UP != 0 and flags & IFF_RUNNING != 0, now)
+        if e.out.n * 2 > e.out.cap:                         # one interface may carry everything, and flap
+            engine_flush(e, now)
 
 
 # ---- flush ----
@@ -463,21 +485,25 @@ cdef void note_lateness(engine_t *e, i64 late) noexcept nogil:
         e.late_turns += 1
 
 
-cdef void serve_packets(engine_t *e, u32 tag, i64 now) noexcept nogil:
+cdef bint serve_packets(engine_t *e, u32 tag, i64 now) noexcept nogil:
+    """False when packets have had their time in this turn."""
     cdef u32 link = tag >> 1
     cdef u32 six = tag & 1
     cdef u32 n
     cdef u32 total = 0
+    cdef bint in_time = True
     if e.links[link].fd[six] < 0:
-        return
-    while total < RX_TURN_LIMIT:
+        return True
+    while in_time and total < RX_TURN_LIMIT:
         n = receive_batch(&e.io, &e.core, e.links[link].fd[six], six, link, now, &e.out)
         total += n
         if e.out.n * 2 > e.out.cap:
             engine_flush(e, now)
         if n < RX_BATCH:
             break
+        in_time = fv_now_ns() - now < RX_TURN_NS
     e.packets += total
+    return in_time
 
 
 cdef void engine_loop(engine_t *e) noexcept nogil:
@@ -514,9 +540,10 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             e.window_ns = now
             e.window_packets = e.packets
         commands = 0
-        for k in range(n):                              # packets before anything that counts time
-            if evs[k].data.u64 >> 32 == SRC_PACKET:
-                serve_packets(e, <u32> evs[k].data.u64, now)
+        for k in range(n):                              # packets before anything that counts time, in turn
+            if evs[(k + e.turns) % <u32> n].data.u64 >> 32 == SRC_PACKET:
+                if not serve_packets(e, <u32> evs[(k + e.turns) % <u32> n].data.u64, now):
+                    break
         for k in range(n):
             source = <u32> (evs[k].data.u64 >> 32)
             if source == SRC_LINK:

@@ -319,7 +319,11 @@ cdef void backup_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     v.master_priority = a.priority
     memcpy(v.master, source, g.alen)
     set_due(c, i, D_DOWN, now + master_down_interval(c, i))
-    if changed:
+    if (changed or v.master_untold) and now < v.master_told_ns:
+        v.master_untold = 1                             # whoever forges sources must not fill the event ring
+    elif changed or v.master_untold:
+        v.master_untold = 0
+        v.master_told_ns = now + imax(g.advert_int_ns, TOLD_NS)
         e = emit_event(c, EV_MASTER_CHANGED, i, now, out)
         e.a = a.priority
         memcpy(e.address, source, g.alen)
@@ -346,11 +350,15 @@ cdef void master_contention(core_t *c, u32 i, const advert_t *a, const u8 *sourc
 
 
 cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
-    """garp_lower_prio_repeat at once, again after garp_lower_prio_delay."""
+    """garp_lower_prio_repeat at once, again after garp_lower_prio_delay; not more than once a second
+    or interval, because it multiplies what a sender of inferior adverts can make us send."""
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *g = c.cfg[i]
     if g.lower_repeat == 0 or v.vips != 2 or v.resumed:     # after a pause the end of listening announces
         return
+    if now < v.announce_after_ns:
+        return
+    v.announce_after_ns = now + imax(g.advert_int_ns, FV_NS_PER_S)
     v.announce_mask = 0
     emit_announce(c, i, g.lower_repeat, 0, now, out)
     if g.lower_delay_ns:
@@ -397,7 +405,8 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
         announce_lower(c, i, now, out)
     else:
         group_announce_lower(c, g.group, now, out)
-    if now - v.since_ns >= g.advert_int_ns:
+    if now - v.since_ns >= g.advert_int_ns and now >= v.inferior_told_ns:
+        v.inferior_told_ns = now + imax(g.advert_int_ns, TOLD_NS)
         e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
         e.a = a.priority
         memcpy(e.address, source, g.alen)

@@ -7,6 +7,7 @@ cdef enum:
     RX_BUFFER = 4352            # largest IPv6 advert (255 addresses) and an IPv4 header with options
     RX_CONTROL = 128
     RX_TURN_LIMIT = 512         # packets of one socket per turn
+    RX_TURN_NS = 1000000        # of all sockets per turn: timers must not wait for a flood, however costly
     TX_BATCH = 64
     TX_BUFFER = 4352
     TX_CONTROL = 128

@@ -55,7 +55,7 @@ cdef class Engine:
         for k in range(links):
             e.links[k].fd[0] = e.links[k].fd[1] = -1
             e.links[k].tx_head = NONE
-        if (netio_init(&e.io) or announcer_init(&e.announcer) or applier_init(&e.applier, instances)
+        if (netio_init(&e.io) or announcer_init(&e.announcer, instances) or applier_init(&e.applier, instances)
                 or ring_init(&e.commands, sizeof(command_t), COMMAND_RING)
                 or ring_init(&e.events, sizeof(action_t), EVENT_RING)):
             raise_errno("engine")
