@@ -333,11 +333,11 @@ def test_include_check_changes_plain_includes(read: Reader) -> None:
     )
     severities = [(t.split(":")[0], t.split(" ")[1]) for t in texts(loaded)]
     assert severities == [
-        ("2", "error:"),
         ("3", "warning:"),
         ("5", "error:"),
         ("7", "warning:"),
         ("8", "error:"),
+        ("2", "error:"),  # of the included file, which comes after its includer
     ]
 
 

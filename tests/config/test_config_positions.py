@@ -85,9 +85,9 @@ MALFORMED = {
     "undefined parameter": (
         instance("vrf x${IF}"),
         [
+            "7:5: warning: V: vrf is ignored beside interface; keep one of them",
             "7:6: error: the parameter ${IF} is not defined; "
             "define it above this line, or quote it if it is meant literally",
-            "7:5: warning: V: vrf is ignored beside interface; keep one of them",
         ],
     ),
     "parameters in a circle": (

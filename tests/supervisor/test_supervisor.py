@@ -24,7 +24,7 @@ PLAIN = CONFIGURATION.format(extra="")
 def test_start_and_orderly_stop(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         first = daemon.notified_with("READY")
-        assert first["STATUS"] == "1 instances: 1 MASTER"
+        assert first["STATUS"] == "1 instance: 1 MASTER"
         assert stat.S_IMODE(daemon.run_dir.stat().st_mode) == 0o750
         assert stat.S_IMODE((daemon.run_dir / "control.sock").stat().st_mode) == 0o660
         assert daemon.stop() == 0

@@ -210,7 +210,7 @@ class TestDumps:
         data = record["data"]
         assert data["auth_data"] == "*" * 8
         assert data["state"] == 2
-        assert data["wantstate"] == 1
+        assert data["wantstate"] == 2
         assert (data["iname"], data["ifp_ifname"], data["vrid"]) == ("VI_1", "eth0", 51)
         assert (data["base_priority"], data["effective_priority"]) == (150, 150)
         assert (data["adver_int"], data["master_adver_int"], data["vipset"]) == (1, 1, True)

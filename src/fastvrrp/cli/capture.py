@@ -278,6 +278,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if judge.adverts else 1
 
 
+def _is_there(interface: str) -> bool:
+    return any(name == interface for _, name in socket.if_nameindex())
+
+
 def _listen(sock: socket.socket, judge: Judge, args: argparse.Namespace, begin: float) -> None:
     from fastvrrp.lab.packet import Datagram, dissect, receive
 
@@ -292,6 +296,12 @@ def _listen(sock: socket.socket, judge: Judge, args: argparse.Namespace, begin: 
             time_ns, interface, outgoing, frame = receive(sock)
         except TimeoutError:
             return
+        except OSError as error:
+            if error.errno != errno.ENETDOWN or not _is_there(args.interface):
+                raise
+            # The kernel says so once; the socket hears again when the interface is up again.
+            print(f"{args.interface} is down", file=sys.stderr)
+            continue
         packet = dissect(frame)
         if isinstance(packet, Datagram):
             show(judge.advert(time_ns, interface, outgoing, packet))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastvrrp.cli.common import subparser
+from fastvrrp.words import counted
 
 if TYPE_CHECKING:
     from fastvrrp.cli.common import Subparsers
@@ -100,29 +101,25 @@ def _show(messages: Sequence[Message], shown: set[Message]) -> None:
             print(message)
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _counted(messages: Sequence[Message]) -> str:
     errors = sum(message.severity.value == "error" for message in messages)
     parts = []
     if errors:
-        parts.append(_plural(errors, "error"))
+        parts.append(counted(errors, "error"))
     if len(messages) > errors:
-        parts.append(_plural(len(messages) - errors, "warning"))
+        parts.append(counted(len(messages) - errors, "warning"))
     return ", ".join(parts)
 
 
 def _contents(configuration: Configuration) -> str:
-    parts = [_plural(len(configuration.vrrp_instances), "instance")]
+    parts = [counted(len(configuration.vrrp_instances), "instance")]
     if configuration.sync_groups:
-        parts.append(_plural(len(configuration.sync_groups), "sync group"))
+        parts.append(counted(len(configuration.sync_groups), "sync group"))
     addresses = sum(
         len(instance.virtual_ipaddress) + len(instance.virtual_ipaddress_excluded)
         for instance in configuration.vrrp_instances
     )
-    parts.append(f"{addresses} virtual address" + ("" if addresses == 1 else "es"))
+    parts.append(counted(addresses, "virtual address", "virtual addresses"))
     return ", ".join(parts)
 
 

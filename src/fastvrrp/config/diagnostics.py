@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fastvrrp.config.model import Message, Position, Severity
 from fastvrrp.config.node import Node
@@ -30,6 +30,17 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     lower = {k.lower(): k for k in known if not k.startswith("(")}
     close = difflib.get_close_matches(word.lower()[:SHOWN_MAX], lower, n=1, cutoff=0.6)
     return f"did you mean {lower[close[0]]}?" if close else ""
+
+
+def in_order(messages: Iterable[Message], files: Sequence[str]) -> list[Message]:
+    """Messages as somebody reads the files: file by file, each from its top to its end."""
+    rank = {file: number for number, file in enumerate(files)}
+
+    def place(message: Message) -> tuple[int, int, int]:
+        at = message.position
+        return rank.get(at.file, len(rank)), at.line, at.column
+
+    return sorted(messages, key=place)
 
 
 class Diagnostics:

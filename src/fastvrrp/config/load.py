@@ -27,7 +27,13 @@ from fastvrrp.config.blocks import (
 from fastvrrp.config.build import Builder
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
-from fastvrrp.config.diagnostics import ERRORS_MAX, Diagnostics, TooManyErrors, shown
+from fastvrrp.config.diagnostics import (
+    ERRORS_MAX,
+    Diagnostics,
+    TooManyErrors,
+    in_order,
+    shown,
+)
 from fastvrrp.config.expand import Definitions
 from fastvrrp.config.global_defs import INSTANCE_DEFAULTS, GarpGroups, build, get, merge
 from fastvrrp.config.groups import RawGroup, assign_members, build_group
@@ -122,6 +128,7 @@ class _Loader:
         builder = Builder(self.diagnostics)
         source = Source(self.diagnostics, builder, definitions, config_id)
         configuration = None
+        exhausted: tuple[Message, ...] = ()
         try:
             source.read(path)
             if any(node.words[0] == "net_namespace" for node in builder.root):
@@ -132,12 +139,11 @@ class _Loader:
         except TooManyErrors:
             at = self.diagnostics.messages[-1].position
             text = f"{ERRORS_MAX} errors, no more are looked for"
-            self.diagnostics.messages.append(
-                Message(position=at, severity=Severity.ERROR, text=text)
-            )
+            exhausted = (Message(position=at, severity=Severity.ERROR, text=text),)
         if self.diagnostics.errors:
             configuration = None
-        return Loaded(configuration=configuration, messages=tuple(self.diagnostics.messages))
+        messages = in_order(self.diagnostics.messages, [str(f) for f in source.includes.files])
+        return Loaded(configuration=configuration, messages=(*messages, *exhausted))
 
     def _statement(self, node: Node, order: int) -> None:
         """One statement outside all blocks."""

@@ -109,12 +109,14 @@ class FifoWriter:
         return (mine.argv, mine.account) == (theirs.argv, theirs.account)
 
     async def open(self) -> None:
-        """Create the FIFO if needed, start its reader, open it. What goes wrong is logged."""
+        """Create the FIFO if needed, open it, start its reader. What goes wrong is logged.
+
+        The reader comes last: its account may only open a FIFO that belongs to it already, and
+        it never gets to see what is not a FIFO of ours.
+        """
         self._loop = asyncio.get_running_loop()
         try:
             created = prepare(self.fifo)
-            if self._script is not None:
-                await self._start_reader(self._script)
             self._fd = open_checked(self.fifo, created=created)
         except FifoError as error:
             log.error("notify FIFO %s", error)
@@ -123,6 +125,8 @@ class FifoWriter:
             status = os.fstat(self._fd)
             self._inode = (status.st_dev, status.st_ino)
         self._flush()
+        if self._script is not None:
+            await self._start_reader(self._script)
 
     def write(self, key: str, line: str, *, final: bool) -> None:
         """Write a line (without its newline). `key` names whose line it is; with `final` it

@@ -35,6 +35,7 @@ from fastvrrp.supervisor.rundir import DEFAULT, RunDir, RunDirError, acquire
 from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.track.runner import resolve
+from fastvrrp.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ class Supervisor:
         self._ready = False
         self._allowed: Sequence[frozenset[Any]] = ()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._reload_running: asyncio.Task[dict[str, Any]] | None = None
-        self._reload_next: asyncio.Task[dict[str, Any]] | None = None
+        self._reloading = asyncio.Lock()
+        self._reload_next: asyncio.Task[dict[str, Any]] | None = None  # waits for its turn
         self._orphans = process.Orphans(self._owned)
         self._sweep: asyncio.TimerHandle | None = None
         self._executor: Executor
@@ -168,7 +169,8 @@ class Supervisor:
         # Not in a thread: a thread started before the change of namespace would stay behind.
         loaded = self._source.read()
         if loaded.configuration is None:
-            log.error("%s: %d errors: not started", self._source.path, len(loaded.errors))
+            errors = counted(len(loaded.errors), "error")
+            log.error("%s: %s: not started", self._source.path, errors)
             return 1
         if not self._prepare(loaded.configuration):
             return 1
@@ -352,7 +354,7 @@ class Supervisor:
         states = Counter(item.state for item in self._keeper.instance_states())
         total = len(self._source.configuration.vrrp_instances)
         parts = ", ".join(f"{n} {name}" for name, n in sorted(states.items()))
-        return f"{total} instances" + (f": {parts}" if parts else "")
+        return counted(total, "instance") + (f": {parts}" if parts else "")
 
     def _allow(self, configuration: model.Configuration) -> None:
         # The last configuration's commands too: what it removed may still have to be notified.
@@ -368,26 +370,15 @@ class Supervisor:
 
         At most one runs and one waits: whoever asks during a reload shares the next one.
         """
-        if self._reload_running is None:
-            self._reload_running = self._loop.create_task(self._reload())
-            self._reload_running.add_done_callback(self._reloaded)
-            return await asyncio.shield(self._reload_running)
         if self._reload_next is None:
-            self._reload_next = self._loop.create_task(self._reload_after(self._reload_running))
+            self._reload_next = self._loop.create_task(self._reload_in_turn())
         return await asyncio.shield(self._reload_next)
 
-    def _reloaded(self, task: asyncio.Task[dict[str, Any]]) -> None:
-        if self._reload_running is task:
-            self._reload_running = None
-
-    async def _reload_after(self, running: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
-        await asyncio.wait({running})
-        task = asyncio.current_task()
-        assert task is not None
-        # From here on it is the running one, and the next to ask waits for another.
-        self._reload_running, self._reload_next = task, None
-        task.add_done_callback(self._reloaded)
-        return await self._reload()
+    async def _reload_in_turn(self) -> dict[str, Any]:
+        async with self._reloading:
+            # It reads the files from here on: who asks now may mean a later content.
+            self._reload_next = None
+            return await self._reload()
 
     async def _reload(self) -> dict[str, Any]:
         log.info("Reloading %s", self._source.path)
@@ -413,7 +404,7 @@ class Supervisor:
             log.exception("reading %s failed", self._source.path)
             return self._source.report(ok=False, messages=(), error="internal error, see the log")
         if loaded.configuration is None:
-            error = f"{len(loaded.errors)} errors in the configuration"
+            error = f"{counted(len(loaded.errors), 'error')} in the configuration"
             return self._source.report(ok=False, messages=loaded.messages, error=error)
         configuration = loaded.configuration
         obstacle = self._source.obstacle(configuration)

@@ -73,6 +73,9 @@ def acquire(path: Path, *, create: bool = True, patience_s: float = ORDERLY_STOP
             if not path.exists():
                 path.mkdir(mode=MODE)
                 path.chmod(MODE)  # mkdir's mode goes through the umask
+        if path.is_symlink():
+            # Whoever can replace the link could send us somewhere else later.
+            raise RunDirError(f"{path} is a symbolic link: name the directory it points to")
         _check_private(path)
         lock = os.open(
             path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640

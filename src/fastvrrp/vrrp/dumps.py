@@ -153,7 +153,10 @@ def instance_record(plane: Plane, running: Running) -> dict[str, Any]:
         "nopreempt": instance.nopreempt,
         "preempt_delay": instance.preempt_delay_ns // model.NS_PER_S,
         "state": state,
-        "wantstate": STATE_NUMBERS.get(instance.state, _core.BACKUP),
+        # keepalived's wish follows its state; before the first one it is the configured one
+        "wantstate": STATE_NUMBERS.get(instance.state, _core.BACKUP)
+        if state == _core.INIT
+        else state,
         "version": instance.version,
         "smtp_alert": instance.notify.smtp_alert,
         "notify_deleted": instance.notify.report_deleted
@@ -164,10 +167,9 @@ def instance_record(plane: Plane, running: Running) -> dict[str, Any]:
         if command is not None:
             data[name] = _command(command)
     data |= _lists(plane, running)
-    if instance.version == 2:
-        data["auth_type"] = instance.auth_type
-        if instance.auth_type:
-            data["auth_data"] = MASK
+    data["auth_type"] = instance.auth_type
+    if instance.auth_type:
+        data["auth_data"] = MASK
     return {"data": data, "stats": statistics({} if core is None else core.counters)}
 
 

@@ -38,10 +38,18 @@ def seen(status: Mapping[str, Any]) -> Seen:
         return Seen(kind, name, not faulty, value, f"value {value}{missing}")
     up = {"up": True, "down": False}.get(str(status["state"]))
     if kind == Kind.PROCESS.value:
-        detail = f"{status['matches']} found, {status['quorum']} needed"
+        detail = f"{status['matches']} found, {_wanted(status)} needed"
     else:
         detail = str(status["last_result"] or "")
     return Seen(kind, name, up, up, detail)
+
+
+def _wanted(status: Mapping[str, Any]) -> str:
+    """How many processes there must be: `2`, `2 to 4`, `at most 4`."""
+    least, most = int(status["quorum"]), status.get("quorum_max")
+    if most is None or most == least:
+        return str(least)
+    return f"{least} to {most}" if least else f"at most {most}"
 
 
 class TrackersView:
