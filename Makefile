@@ -21,7 +21,7 @@ build: .stamps/build
 	@touch $@
 
 .stamps/dev: .stamps/build
-	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
+	$(BIN)/pip install -q --no-build-isolation -e '.[dev,bench]'
 	@touch $@
 
 .stamps/system: tools/install-test-packages
@@ -39,7 +39,6 @@ test: .stamps/system .stamps/dev
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 6 --dist loadgroup
 
 bench: .stamps/system .stamps/dev
-	$(BIN)/pip install -q --no-build-isolation -e '.[dev,bench]'
 	@mkdir -p build/bench
 	$(BIN)/python -m pytest bench/micro -p no:cacheprovider --benchmark-json=build/bench/micro.json
 	$(SUDO) $(BIN)/python -m bench.rig --micro build/bench/micro.json
