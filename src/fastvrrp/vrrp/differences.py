@@ -8,6 +8,8 @@ from fastvrrp.net.objects import Link
 from fastvrrp.net.programs import Item, Objects
 from fastvrrp.vrrp.compile import Piece, Record
 
+IPV6_MIN_MTU = 1280  # RFC 8200 5
+
 
 class Wanted:
     """Which kernel objects a master, or the static configuration, wants."""
@@ -46,4 +48,18 @@ def relevant_link_change(old: Link | None, new: Link | None) -> bool:
     if old is None or new is None:
         return True
     fields = ("ifindex", "name", "altnames", "mac", "hardware", "master")
-    return any(getattr(old, field) != getattr(new, field) for field in fields)
+    return forgot_groups(old, new) or any(
+        getattr(old, field) != getattr(new, field) for field in fields
+    )
+
+
+def forgot_groups(old: Link | None, new: Link | None) -> bool:
+    """Whether sockets on this interface hear no multicast any more, although they go on living.
+
+    An interface that was deleted may be there again with the same index before we look. Below
+    the least MTU of IPv6 the kernel takes IPv6 off an interface, with the groups, and above it
+    puts back everything but these.
+    """
+    if new is None:
+        return True
+    return old is not None and old.mtu < IPV6_MIN_MTU <= new.mtu

@@ -360,11 +360,12 @@ class Plane:
             found |= self._users.get(interface, set())
         return found
 
-    def refresh(self, names: Collection[str]) -> bool:
+    def refresh(self, names: Collection[str], *, renew: Collection[str] = ()) -> bool:
         """Compile instances anew against the kernel's present state; commit what differs.
 
         Also follows interfaces that came, went or were replaced, and rebuilds the static objects
-        when `names` is given at all. Returns whether anything changed.
+        when `names` is given at all. The interfaces `renew` get new sockets in any case. Returns
+        whether anything changed.
         """
         moved = self._moved_links()
         for key, spec in moved.items():
@@ -383,6 +384,10 @@ class Plane:
             self._recommit(changed)
         for key, spec in moved.items():
             self._define(key, spec)
+        for key in renew:
+            slot = self._links.get(key)
+            if slot is not None and key not in moved and self._defined[slot].ifindex != ABSENT:
+                self._define(key, self._defined[slot], anew=True)
         static = static_objects(self.configuration, self.observed.interfaces)
         if static != self.desired.get(STATIC):
             self.desired.put(static)
@@ -445,11 +450,12 @@ class Plane:
 
     # ---------------------------------------------------------------- links
 
-    def _define(self, key: str, spec: LinkSpec) -> None:
-        """Bring a link of the running configuration to `spec`; a refusal leaves it absent, to be
-        tried again at the next change of its interface."""
+    def _define(self, key: str, spec: LinkSpec, *, anew: bool = False) -> None:
+        """Bring a link of the running configuration to `spec`, with `anew` also if it is so
+        already; a refusal leaves it absent, to be tried again at the next change of its
+        interface."""
         slot = self._links[key]
-        if self._defined.get(slot) == spec:
+        if self._defined.get(slot) == spec and not anew:
             return
         try:
             self._tell_link(slot, spec)

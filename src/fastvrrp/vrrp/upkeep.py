@@ -27,7 +27,7 @@ from fastvrrp.net.reconcile import (
 )
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.supervisor.logs import RateLimit
-from fastvrrp.vrrp.differences import relevant_link_change
+from fastvrrp.vrrp.differences import forgot_groups, relevant_link_change
 from fastvrrp.vrrp.plane import Plane, RefusedError
 from fastvrrp.vrrp.replay import Replays
 
@@ -72,6 +72,7 @@ class Upkeep:
         self._frozen = 0
         self._dirty: set[str] = set()
         self._moved = False  # an interface came, went or got another name or index
+        self._deaf: set[str] = set()  # interfaces whose sockets may hear no multicast any more
         self._refresh_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -85,6 +86,8 @@ class Upkeep:
         names = {name for link in (old, new) if link is not None for name in _names(link)}
         if relevant_link_change(old, new):
             self._moved = True
+            if forgot_groups(old, new):
+                self._deaf |= names
             self.touch(names)
         if new is not None and new.up and not (old is not None and old.up):
             # What the kernel dropped with the link, or refused without it, can be had now.
@@ -106,6 +109,7 @@ class Upkeep:
     def on_resync(self) -> None:
         """Everything was read again: compare everything."""
         self._moved = True
+        self._deaf.update(self._monitor.observed.interfaces)
         self.touch(set(self._plane.running), instances=True)
         self.schedule(0.0)
 
@@ -183,12 +187,13 @@ class Upkeep:
         if self._frozen or self._closed:
             return
         dirty, self._dirty = self._dirty, set()
+        deaf, self._deaf = self._deaf, set()
         self._plane.client.poll()
         if self._moved:
             self._moved = False
             self._before_refresh()
         try:
-            if self._plane.refresh(dirty):
+            if self._plane.refresh(dirty, renew=deaf):
                 self.schedule(SETTLE_S)
         except RefusedError as exc:
             # It ran before and cannot now: what runs is left as it is.
