@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,13 +23,14 @@ import msgspec
 from fastvrrp.config.model import Configuration, VirtualAddress
 from fastvrrp.net import sysctl
 from fastvrrp.net.addresses import address_key
-from fastvrrp.net.objects import RouteKey, RuleKey
+from fastvrrp.net.objects import AddressKey, RouteKey, RuleKey
 from fastvrrp.net.routes import route_key
 from fastvrrp.net.rules import rule_key
 
 if TYPE_CHECKING:
     from fastvrrp.net.rtnl import RtnlSocket
 
+_OWNER_PRIORITY = 255  # RFC 9568 5.2.4
 _VERSION = 1
 _MAXIMUM_BYTES = 64 << 20
 _MODE = 0o600
@@ -94,17 +95,21 @@ def contents_of(
     macvlans: Iterable[Macvlan] = (),
     settings: Iterable[sysctl.Setting] = (),
     nft_tables: Iterable[str] = (),
+    is_native: Callable[[AddressKey], bool] = lambda key: False,
 ) -> Contents:
     """The journal of a configuration, whether its interfaces exist already or not.
 
     `default_devs` maps instance names to the device that stands for their interface (a virtual
-    MAC). Raises ValueError for a rule without preference (see programs.assign_preferences).
+    MAC). Addresses of an owner (priority 255) that are `is_native` are left out. Raises
+    ValueError for a rule without preference (see programs.assign_preferences).
     """
     entries: dict[Entry, None] = {}
 
-    def add(address: VirtualAddress, default: str | None) -> None:
+    def add(address: VirtualAddress, default: str | None, priority: int = 0) -> None:
         device = address.dev or default or ""
         key = address_key(address, interfaces.get(device, 0))
+        if priority == _OWNER_PRIORITY and is_native(key):
+            return
         entry = Entry(device, key.ifindex, key.family, key.address, key.prefixlen)
         entries[entry] = None
 
@@ -115,7 +120,7 @@ def contents_of(
     for instance in configuration.vrrp_instances:
         device = (default_devs or {}).get(instance.name) or instance.interface
         for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
-            add(address, device)
+            add(address, device, instance.priority)
         routes += instance.virtual_routes
         rules += instance.virtual_rules
     return Contents(

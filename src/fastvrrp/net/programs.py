@@ -72,6 +72,7 @@ class Item(NamedTuple):
     restore: bool  # put back when somebody deletes it (not `no_track`)
     hops: tuple[Hop, ...] = ()
     advertised: bool = False  # listed in adverts (not excluded)
+    native: bool = False  # the host's own, of an address owner: never deleted
 
 
 class Objects(NamedTuple):
@@ -99,7 +100,7 @@ def up_program(objects: Objects) -> list[tuple[bytes, int]]:
 
 def down_program(objects: Objects) -> list[tuple[bytes, int]]:
     """Requests that remove everything; what is gone already is fine."""
-    return [Request(item.delete, OK_GONE) for item in reversed(objects.items)]
+    return [Request(i.delete, OK_GONE) for i in reversed(objects.items) if not i.native]
 
 
 def instance_objects(

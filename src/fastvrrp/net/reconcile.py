@@ -112,7 +112,7 @@ def _removable(item: Item, observed: Observed) -> bool:
     protocol number in their identity, so an exact match is the mark."""
     if isinstance(item.key, AddressKey):
         address = observed.address(item.key)
-        return address is not None and observed.address_is_ours(address)
+        return not item.native and address is not None and observed.address_is_ours(address)
     return is_present(item, observed)
 
 

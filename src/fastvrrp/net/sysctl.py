@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from fastvrrp.config.model import Configuration
+from fastvrrp.net.objects import IFA_F_SECONDARY, AddressKey
+from fastvrrp.net.observed import Observed
 
 _ROOT = Path("/proc/sys/net/ipv4/conf")
 # The only settings a journal may restore: it must not become a way to write anywhere in /proc.
@@ -30,6 +32,32 @@ def wanted_promotions(configuration: Configuration) -> set[str]:
         for instance in configuration.vrrp_instances
         if instance.promote_secondaries and instance.interface
     }
+
+
+def endangered(observed: Observed, virtual: Collection[bytes]) -> set[str]:
+    """Interfaces where a virtual address is the primary one of a subnet and the host's own address
+    a secondary: without promotion the kernel would remove it together with the virtual one."""
+    found = set()
+    for ifindex, addresses in observed.addresses.items():
+        link = observed.links.get(ifindex)
+        if link is None:
+            continue
+        subnets = {
+            _subnet(key)
+            for key, address in addresses.items()
+            if key.family == 4 and key.address in virtual and not address.flags & IFA_F_SECONDARY
+        }
+        if subnets and any(
+            address.flags & IFA_F_SECONDARY and _subnet(key) in subnets
+            for key, address in addresses.items()
+            if key.family == 4 and key.address not in virtual
+        ):
+            found.add(link.name)
+    return found
+
+
+def _subnet(key: AddressKey) -> tuple[int, int]:
+    return key.prefixlen, int.from_bytes(key.address, "big") >> (32 - key.prefixlen)
 
 
 def plan_promotions(

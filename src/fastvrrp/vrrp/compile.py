@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from fastvrrp import _core
 from fastvrrp.config import model
+from fastvrrp.net import wire
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.objects import AddressKey, Hop, Link, RouteKey, RuleKey
 from fastvrrp.net.observed import Observed, primary_source
@@ -55,10 +56,11 @@ class Piece(NamedTuple):
     hops: tuple[Hop, ...]
     add: bytes
     delete: bytes
+    native: bool
 
     @classmethod
     def of(cls, item: Item) -> Piece:
-        return cls(item.kind, item.key, item.hops, item.add, item.delete)
+        return cls(item.kind, item.key, item.hops, item.add, item.delete, item.native)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +93,11 @@ class Record:
     pieces: tuple[Piece, ...]
 
     def removed_pieces(self, previous: Record) -> list[Piece]:
-        """What `previous` installed and this one does not, or installs in another form."""
+        """What `previous` installed and this one does not, or installs in another form; never
+        what is the host's own."""
         kept = set(self.pieces)
-        return [piece for piece in previous.pieces if piece not in kept]
+        native = {piece.key for piece in (*self.pieces, *previous.pieces) if piece.native}
+        return [p for p in previous.pieces if p not in kept and p.key not in native]
 
     def instance(
         self,
@@ -166,7 +170,9 @@ class Record:
             adjust=adjust,
             announce=announce,
             up=_core.pack_program([(piece.add, OK_EXIST) for piece in self.pieces]),
-            down=_core.pack_program([(piece.delete, OK_GONE) for piece in reversed(self.pieces)]),
+            down=_core.pack_program(
+                [(piece.delete, OK_GONE) for piece in reversed(self.pieces) if not piece.native]
+            ),
             change=_core.pack_program(change),
         )
 
@@ -189,6 +195,7 @@ class Context:
     virtual: Collection[bytes]  # packed addresses that are never a source
     hold_until_ns: int = 0
     forwarding: Callable[[str], bool] = lambda interface: False
+    is_native: Callable[[AddressKey], bool] = lambda key: False
 
     def link_slot(self, name: str) -> int:
         return self.links[link_key(name, self.observed)]
@@ -207,7 +214,7 @@ def virtual_addresses(configuration: model.Configuration) -> frozenset[bytes]:
 def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled:
     """Raises ValueError or OSError when the model holds what cannot be run."""
     group = None if instance.sync_group is None else context.groups.get(instance.sync_group)
-    objects = instance_objects(instance, context.observed.interfaces)
+    objects = _objects(instance, context)
     unicast = is_unicast(instance)
     record = Record(
         vrid=instance.virtual_router_id,
@@ -239,6 +246,21 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         pieces=tuple(Piece.of(item) for item in objects.items),
     )
     return Compiled(record, objects)
+
+
+def _objects(instance: model.VrrpInstance, context: Context) -> Objects:
+    objects = instance_objects(instance, context.observed.interfaces)
+    if instance.priority != OWNER:
+        return objects
+    # Created if it is gone by then, but never replaced: mark, flags and lifetimes are the host's.
+    how = wire.NLM_F_REQUEST | wire.NLM_F_ACK | wire.NLM_F_CREATE | wire.NLM_F_EXCL
+    marked = (
+        item._replace(native=True, add=wire.retyped(item.add, wire.RTM_NEWADDR, how))
+        if isinstance(item.key, AddressKey) and context.is_native(item.key)
+        else item
+        for item in objects.items
+    )
+    return objects._replace(items=tuple(marked))
 
 
 def _flags(instance: model.VrrpInstance, unicast: bool) -> int:

@@ -83,7 +83,9 @@ class Parts:
             hold_until_ns=tuning.hold_until_ns(configuration.global_defs),
             forwarding=forwards_ipv6,
         )
-        surroundings = Surroundings(journal, lambda: monitor.observed)
+        surroundings = Surroundings(
+            journal, lambda: monitor.observed, is_native=plane.natives.is_certain
+        )
         upkeep = Upkeep(
             plane,
             monitor,

@@ -30,6 +30,7 @@ from fastvrrp.vrrp.compile import (
 from fastvrrp.vrrp.differences import Wanted, readdressed, taken
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, link_keys, link_specs
+from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Plane:
         self.running: dict[str, Running] = {}
         self.desired = Desired()
         self.virtual: frozenset[bytes] = frozenset()
+        self.natives = Natives(observed, lambda key: bool(self.desired.items(key)))
         self._observed = observed
         self._tracker_state = tracker_state
         self._hold_until_ns = hold_until_ns
@@ -220,6 +222,7 @@ class Plane:
             virtual=virtual_addresses(configuration),
             hold_until_ns=self._hold_until_ns,
             forwarding=self._forwarding,
+            is_native=self.natives,
         )
 
     def _compile(self, instance: model.VrrpInstance, context: Context) -> Compiled:
@@ -487,7 +490,7 @@ class Plane:
     def _retire(self, items: Iterable[Item]) -> None:
         old = self.desired.get(RETIRED)
         kept = {(item.key, item.hops): item for item in (old.items if old else ())}
-        kept.update({(item.key, item.hops): item._replace(owner=RETIRED) for item in items})
+        kept.update({(i.key, i.hops): i._replace(owner=RETIRED) for i in items if not i.native})
         self._put_retired(kept.values())
 
     def purge_retired(self, is_needed: Callable[[Item], bool]) -> None:

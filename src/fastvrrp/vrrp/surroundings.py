@@ -16,7 +16,9 @@ from fastvrrp.config import model
 from fastvrrp.net import sysctl
 from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, table_name
 from fastvrrp.net.journal import Contents, Journal, contents_of
+from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.observed import Observed
+from fastvrrp.vrrp.compile import virtual_addresses
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +64,17 @@ async def run_nft(argv: Sequence[str], script: bytes) -> tuple[int, bytes]:
 class Surroundings:
     """Journal, firewall and settings of one running daemon."""
 
-    def __init__(self, journal: Journal, observed: Callable[[], Observed]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        observed: Callable[[], Observed],
+        *,
+        is_native: Callable[[AddressKey], bool] = lambda key: False,
+    ) -> None:
+        """`is_native` tells which addresses of owners a clean-up must leave to the host."""
         self._journal = journal
         self._observed = observed
+        self._is_native = is_native
         self._firewall = Firewall(run_nft)
         self._settings: tuple[sysctl.Setting, ...] = ()
         self._written = Contents()
@@ -74,7 +84,7 @@ class Surroundings:
 
         Raises SurroundingsError; what was there before is then still in effect.
         """
-        wanted = sysctl.wanted_promotions(old) | sysctl.wanted_promotions(new)
+        wanted = self._promotions(old) | self._promotions(new)
         settings = sysctl.plan_promotions(wanted, self._settings)
         both = self._contents(old, settings) | self._contents(new, settings)
         try:
@@ -103,7 +113,7 @@ class Surroundings:
         self._update(configuration)
 
     def _update(self, configuration: model.Configuration) -> None:
-        wanted = sysctl.wanted_promotions(configuration)
+        wanted = self._promotions(configuration)
         settings = sysctl.plan_promotions(wanted, self._settings)
         self._restore([setting for setting in self._settings if setting not in settings])
         try:
@@ -111,6 +121,12 @@ class Surroundings:
         except OSError as exc:
             log.error("the journal cannot be written: %s", exc.strerror)
         self._apply(settings)
+
+    def _promotions(self, configuration: model.Configuration) -> set[str]:
+        virtual = virtual_addresses(configuration)
+        return sysctl.wanted_promotions(configuration) | sysctl.endangered(
+            self._observed(), virtual
+        )
 
     def _apply(self, settings: tuple[sysctl.Setting, ...]) -> None:
         for problem in sysctl.apply(settings):
@@ -133,6 +149,7 @@ class Surroundings:
             self._observed().interfaces,
             settings=settings,
             nft_tables=[*tables, *([self._firewall.table] if self._firewall.table else [])],
+            is_native=self._is_native,
         )
 
     def _write(self, contents: Contents) -> None:

@@ -15,7 +15,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from fastvrrp import _core
-from fastvrrp.net.objects import Address, AddressKey, Link, Route, RuleKey
+from fastvrrp.net.objects import (
+    IFA_F_SECONDARY,
+    Address,
+    AddressKey,
+    Link,
+    Route,
+    RuleKey,
+)
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.programs import STATIC, Item
 from fastvrrp.net.reconcile import (
@@ -98,6 +105,8 @@ class Upkeep:
         if address.key.address not in self._plane.virtual:
             link = self._monitor.observed.links.get(ifindex)
             if link is not None:
+                # Behind a virtual address the host's own may need protection (see net.sysctl).
+                self._moved = self._moved or bool(address.flags & IFA_F_SECONDARY)
                 self.touch(_names(link))
 
     def on_route(self, route: Route, present: bool) -> None:
@@ -316,7 +325,7 @@ def _is_left(item: Item, observed: Observed) -> bool:
     """Whether an object that carries our mark is still there."""
     if isinstance(item.key, AddressKey):
         address = observed.address(item.key)
-        return address is not None and observed.address_is_ours(address)
+        return not item.native and address is not None and observed.address_is_ours(address)
     return is_present(item, observed)
 
 
