@@ -320,9 +320,12 @@ class Engine:
         mcast6: list[bytes] | None = None,
         rx_buffer: int = 0,
         vrf_ifindex: int = 0,
+        rejoin: bool = False,
     ) -> None:
         """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
-        multicast groups given. The engine follows up and down by itself. ifindex 0: the interface
+        multicast groups given. `rejoin`: the interface may be another one with the index of one
+        that the slot had before, so the groups are joined again once its sockets are closed. The
+        engine follows up and down by itself. ifindex 0: the interface
         is absent (down). ifindex -1: pseudo link, always up, of unicast instances without an
         interface. Raises OSError when a socket cannot be made."""
     def commit(

@@ -12,6 +12,7 @@ cdef enum:
     W_PLAY = 1
     W_FREE = 2
     W_EXIT = 3
+    W_REJOIN = 5                # blob: groups_t
     W_CLOSE = 4                 # slot: a socket; leaving its multicast groups takes the RTNL lock, too
     OK_EXIST = 1                # errno classes that count as success, per request
     OK_GONE = 2
@@ -199,6 +200,16 @@ cdef void finish_batch(applier_t *p) noexcept nogil:
     ring_bell(&p.done)
 
 
+cdef void rejoin_groups(groups_t *g) noexcept nogil:
+    """Join again what a socket closed just before took from the interface: the kernel counts members by
+    index, and a deleted interface may have left its index to a new one."""
+    cdef u32 six
+    for six in range(2):
+        if g.fd[six] >= 0:
+            join_groups(g.fd[six], six, g.ifindex, g.addresses + six * 4 * g.n[0], g.n[six], True)
+    free(g)
+
+
 cdef void applier_loop(applier_t *p) noexcept nogil:
     """Body of the applier thread; returns on W_EXIT."""
     cdef work_t w
@@ -222,6 +233,9 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
             break
         if w.kind == W_CLOSE:
             close(<int> w.slot)
+            continue
+        if w.kind == W_REJOIN:
+            rejoin_groups(<groups_t *> w.blob)
             continue
         r = &p.results[p.n_results]
         p.n_results += 1

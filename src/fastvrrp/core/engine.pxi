@@ -50,6 +50,7 @@ ctypedef struct linkdef_t:
     int fd[2]
     u32 pace
     i64 interval_ns[2]
+    groups_t *rejoin            # NULL: what was joined with the new sockets is right
 
 ctypedef struct engine_t:
     core_t core
@@ -159,6 +160,7 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
     """New sockets for a slot. What leaves the old interface says so through the old ones."""
     cdef elink_t *io = &e.links[d.slot]
     cdef epoll_event ev
+    cdef work_t w
     cdef u32 six
     cdef bint up
     if e.core.link[d.slot].used and d.ifindex != io.ifindex:
@@ -174,6 +176,13 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
             ev.data.u64 = (<u64> SRC_PACKET << 32) | (d.slot * 2 + six)
             epoll_ctl(e.ep, EPOLL_CTL_ADD, io.fd[six], &ev)
         e.paces[d.pace].interval_ns[six] = d.interval_ns[six]
+    if d.rejoin != NULL:
+        memset(&w, 0, sizeof(w))
+        w.kind = W_REJOIN
+        w.blob = <const u8 *> d.rejoin
+        if not ring_push(&e.applier.work, &w):              # behind the old ones' W_CLOSE
+            rejoin_groups(d.rejoin)
+        ring_bell(&e.applier.work)
     io.ifindex = d.ifindex
     io.pace = d.pace
     if not e.core.link[d.slot].used:

@@ -67,11 +67,40 @@ cdef void netio_free(netio_t *io) noexcept nogil:
     io.tx_buffer = NULL
 
 
+ctypedef struct groups_t:       # multicast groups of a link's sockets, in one block with their addresses
+    int fd[2]
+    i32 ifindex
+    u32 n[2]
+    u8 *addresses               # IPv4 ones, IPv6 ones
+
+
+cdef bint join_groups(int fd, u32 six, i32 ifindex, const u8 *groups, u32 n, bint anew) noexcept nogil:
+    """False when one cannot be joined (errno). `anew`: leave first what the kernel may have forgotten."""
+    cdef ip_mreqn m4
+    cdef ipv6_mreq m6
+    cdef u32 k
+    cdef bint good = True
+    memset(&m4, 0, sizeof(m4))
+    m4.imr_ifindex = ifindex if ifindex > 0 else 0
+    m6.ipv6mr_interface = <unsigned int> m4.imr_ifindex
+    for k in range(n):
+        if six:
+            memcpy(&m6.ipv6mr_multiaddr, groups + k * 16, 16)
+            if anew:
+                setsockopt(fd, IPPROTO_IPV6, IPV6_LEAVE_GROUP, &m6, sizeof(m6))
+            good = setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m6, sizeof(m6)) == 0 and good
+        else:
+            memcpy(&m4.imr_multiaddr, groups + k * 4, 4)
+            if anew:
+                setsockopt(fd, IPPROTO_IP, IP_DROP_MEMBERSHIP, &m4, sizeof(m4))
+            good = setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m4, sizeof(m4)) == 0 and good
+    return good
+
+
 cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int rx_buffer) noexcept nogil:
     """A raw VRRP socket bound to the device (ifindex > 0), member of the groups. -1 with errno."""
     cdef int fd = socket(AF_INET6 if six else AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, VRRP_PROTOCOL)
     cdef ip_mreqn m4
-    cdef ipv6_mreq m6
     cdef u32 k
     cdef int bad = 0
     if fd < 0:
@@ -91,24 +120,15 @@ cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int r
         fv_set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, 0xC0)
         if ifindex > 0:
             fv_set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, ifindex)
-        for k in range(n_groups):
-            memcpy(&m6.ipv6mr_multiaddr, groups + k * 16, 16)
-            m6.ipv6mr_interface = ifindex if ifindex > 0 else 0
-            if setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m6, sizeof(m6)) < 0:
-                bad = 1
     else:
         fv_set_int(fd, IPPROTO_IP, IP_HDRINCL, 1)
         fv_set_int(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 0)
         fv_set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0)
-        memset(&m4, 0, sizeof(m4))
-        m4.imr_ifindex = ifindex if ifindex > 0 else 0
         if ifindex > 0:
+            memset(&m4, 0, sizeof(m4))
+            m4.imr_ifindex = ifindex
             setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &m4, sizeof(m4))
-        for k in range(n_groups):
-            memcpy(&m4.imr_multiaddr, groups + k * 4, 4)
-            if setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m4, sizeof(m4)) < 0:
-                bad = 1
-    if bad:
+    if bad or not join_groups(fd, six, ifindex, groups, n_groups, False):
         k = fv_errno()
         close(fd)
         return -<int> (k if k else 1)

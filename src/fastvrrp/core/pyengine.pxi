@@ -172,11 +172,13 @@ cdef class Engine:
         return 0
 
     def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
-             int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0):
+             int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0,
+             bint rejoin=False):
         cdef linkdef_t *d
         cdef bytes groups4 = b"".join(mcast4 or [])
         cdef bytes groups6 = b"".join(mcast6 or [])
         cdef i32 device = vrf_ifindex if ifindex == -1 else ifindex
+        cdef groups_t *groups
         in_range("link", slot, 0, self.e.core.cap_link - 1)
         in_range("pace_group", pace_group, -1, self.e.core.cap_link - 1)
         if len(groups4) % 4 or len(groups6) % 16:
@@ -203,6 +205,18 @@ cdef class Engine:
                 close_fd(d.fd[0])
                 free(d)
                 raise OSError(error, f"VRRP socket on interface {ifindex}: {_os.strerror(error)}")
+        if rejoin and ifindex > 0:
+            groups = <groups_t *> calloc(1, sizeof(groups_t) + len(groups4) + len(groups6))
+            if groups != NULL:                              # no memory: the sockets are members, as far as it goes
+                groups.fd[0] = d.fd[0]
+                groups.fd[1] = d.fd[1]
+                groups.ifindex = ifindex
+                groups.n[0] = len(groups4) // 4
+                groups.n[1] = len(groups6) // 16
+                groups.addresses = <u8 *> groups + sizeof(groups_t)
+                memcpy(groups.addresses, <const u8 *> <const char *> groups4, len(groups4))
+                memcpy(groups.addresses + len(groups4), <const u8 *> <const char *> groups6, len(groups6))
+                d.rejoin = groups
         self.command(CMD_LINK, slot, 0, 0, d)
 
     def commit(self, list instances, *, list remove=None, i64 epoch):
