@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastvrrp.cli.common import add_run_dir, duration, fail, milliseconds, print_json, subparser
+from fastvrrp.words import counted
 
 if TYPE_CHECKING:
     from fastvrrp.cli.common import Subparsers
 
 EXIT_NOT_RUNNING = 3
+NOTHING = "The configuration has no vrrp_instance."
 
 COLUMNS = ("INSTANCE", "STATE", "FOR", "VRID", "INTERFACE", "PRIORITY", "MASTER", "GROUP", "WHY")
 STYLES = {"MASTER": "bold green", "BACKUP": "cyan", "FAULT": "bold red", "INIT": "yellow"}
@@ -71,7 +73,9 @@ def _show(status: dict[str, Any], *, detailed: bool) -> None:
     if detailed:
         for instance in status["instances"]:
             print("\n" + "\n".join(instance_lines(instance)))
-    elif status["instances"]:
+    elif not status["instances"]:
+        print(NOTHING)
+    else:
         print()
         rows = [instance_row(instance) for instance in status["instances"]]
         if sys.stdout.isatty():
@@ -100,7 +104,7 @@ def daemon_lines(daemon: dict[str, Any]) -> list[str]:
         if vrrp["pid"] is not None:
             line += f", process {vrrp['pid']}"
         if vrrp["restarts"]:
-            line += f", restarted {vrrp['restarts']} times"
+            line += f", restarted {counted(vrrp['restarts'], 'time')}"
         if vrrp["last_exit"]:
             line += f", last end: {vrrp['last_exit']}"
         if vrrp["next_start_s"] is not None:
@@ -109,7 +113,7 @@ def daemon_lines(daemon: dict[str, Any]) -> list[str]:
     if vrrp.get("detail"):
         lines.append(f"no answer: {vrrp['detail']}")
     if vrrp["state"] == "disabled":
-        lines.append("The configuration has no vrrp_instance.")
+        lines.append(NOTHING)
     reload = daemon["last_reload"]
     if reload is not None and not reload["ok"]:
         lines.append(f"The last reload ({reload['time']}) was refused: {reload['error']}")

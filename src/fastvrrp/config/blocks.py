@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastvrrp.config.context import Context
-from fastvrrp.config.keywords import SECRET_BLOCKS, WORKS_WITHOUT, Block, Keyword, table
+from fastvrrp.config.keywords import SECRET_BLOCKS, TOP, WORKS_WITHOUT, Block, Keyword, table
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import (
     account_reader,
@@ -22,6 +22,7 @@ from fastvrrp.config.scripts import (
 )
 from fastvrrp.config.values import READERS, Reader
 
+PLACES_SHOWN = 2  # blocks in which a misplaced keyword would be right
 FIRST_WINS = frozenset(
     (
         "notify_master",
@@ -99,7 +100,17 @@ def unknown_keyword(context: Context, node: Node, block: Block, path: str) -> No
     if path in SECRET_BLOCKS:
         context.error(node, f"unknown keyword in {path}", f"known: {', '.join(sorted(block))}")
     else:
-        context.unknown(node, "keyword", block)
+        context.unknown(node, "keyword", block, hint=_elsewhere(node.words[0]))
+
+
+def _elsewhere(word: str) -> str:
+    """Where a keyword belongs that stands in the wrong place; "" for one that is none at all."""
+    if word in table()[TOP]:
+        return "it stands outside all blocks: is a '}' missing above?"
+    places = [block for block, rows in table().items() if word in rows and block[0] != "("]
+    outermost = min((place.count("/") for place in places), default=0)
+    named = sorted(place for place in places if place.count("/") == outermost)
+    return f"it belongs into {' or '.join(named[:PLACES_SHOWN])}" if named else ""
 
 
 def warn_effect(context: Context, node: Node, keyword: Keyword, *, effective: bool = True) -> None:

@@ -84,8 +84,10 @@ class Builder:
                 joinable = False
                 continue
             if piece == "}":
-                if words and words[0] in SECRET_WORDS and (
-                    _is_glued(text, start) or (len(words) == 1 and text[start + 1 :].strip())
+                if (
+                    words
+                    and words[0] in SECRET_WORDS
+                    and (_is_glued(text, start) or (len(words) == 1 and text[start + 1 :].strip()))
                 ):
                     self._problem(file, at, via, "a brace in a secret", "put the secret in quotes")
                     return

@@ -54,10 +54,12 @@ class Context:
             word=used,
         )
 
-    def unknown(self, node: Node, what: str, known: Collection[str], *, word: int = 0) -> None:
-        """A word that means nothing here."""
+    def unknown(
+        self, node: Node, what: str, known: Collection[str], *, word: int = 0, hint: str = ""
+    ) -> None:
+        """A word that means nothing here; without a `hint` it is compared with those that do."""
         text = node.words[word]
-        guess = suggestion(text, known)
+        guess = hint or suggestion(text, known)
         if not guess:
             names = sorted(k for k in known if not k.startswith("("))
             guess = "known: " + ", ".join(names) if 0 < len(names) <= 12 else "remove or correct it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import selectors
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .network import Node
+from .packet import RECEIVE_BUFFER, SO_RCVBUFFORCE
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21  # linux/rtnetlink.h
 RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x10, 0x100
@@ -61,6 +63,9 @@ class AddressWatch:
             sock = node.call(
                 socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
             )
+            # A router with hundreds of addresses tells of all of them at once.
+            with contextlib.suppress(PermissionError):  # the root of a user namespace may not
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             sock.bind((0, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ, node.name)

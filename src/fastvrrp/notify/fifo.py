@@ -145,16 +145,21 @@ class FifoWriter:
     async def close(self) -> None:
         """Let the reader program have what is written, close, end the program, and remove the
         FIFO if it was created here."""
+        if self._fd >= 0 and self._reader is not None:
+            await self._drain()
+        ending = None
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            ending = asyncio.ensure_future(self._runner.terminate(reader, grace_ns=READER_GRACE_NS))
+            # Whoever runs it learns that its end is wanted before it reads the end of file.
+            await asyncio.sleep(0)
         if self._fd >= 0:
-            if self._reader is not None:
-                await self._drain()
             assert self._loop is not None
             self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1
-        if self._reader is not None:
-            reader, self._reader = self._reader, None
-            await self._runner.terminate(reader, grace_ns=READER_GRACE_NS)
+        if ending is not None:
+            await ending
         if self._inode is not None:
             self._unlink(self._inode)
             self._inode = None

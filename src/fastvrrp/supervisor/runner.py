@@ -71,6 +71,7 @@ class _Program:
     started_ns: int
     gone: asyncio.Future[None]  # ended, not yet collected
     stop: asyncio.Future[None]  # somebody wants it ended
+    ending: bool = False  # its end is nothing to tell of
 
     @property
     def pid(self) -> int:
@@ -161,6 +162,7 @@ class Executor:
         """See `track.runner.Runner.terminate`."""
         if handle in self._handles:
             program, supervision = self._handles[handle]
+            program.ending = True
             if grace_ns > 0:
                 await asyncio.wait({program.gone}, timeout=grace_ns / model.NS_PER_S)
             program.request_stop()
@@ -305,7 +307,7 @@ class Executor:
 
     def _ended(self, handle: int, command: model.Command, task: asyncio.Task[Result]) -> None:
         program, _ = self._handles.pop(handle)
-        if not program.stop.done() and not task.cancelled():
+        if not program.ending and not program.stop.done() and not task.cancelled():
             log.warning("%s ended: %s", command.argv[0], task.result())
 
     # ------------------------------------------------------------------ `</path`
