@@ -86,6 +86,7 @@ class Daemon:
         if counters["turns"] != self._turns:
             self._turns = counters["turns"]
             self._link.beat()
+        parts.reporter.settle()
         # An engine with nothing to do makes no turns: a command that changes nothing is one.
         parts.engine.fault(NO_SLOT)
         if parts.plane.configuration.global_defs.log_unknown_vrids:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fastvrrp import _core
+from fastvrrp.supervisor.logs import RateLimit
 
 log = logging.getLogger(__name__)
 
 EVENTS_PER_TURN = 512  # then other callbacks of the loop get their turn
+POLL_LIMIT_S = 0.05
 BURST_EVENTS = 32  # as many at once are a burst
 BURST_PAUSE_S = 0.02
 STATE_ENTERED = _core.EV_STATE
@@ -105,6 +108,7 @@ class EngineClient:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.overflows = 0
+        self._limit = RateLimit(log)
         self._listener: Listener | None = None
         self._mirrors: dict[int, Mirror] = {}
         self._sequences: dict[int, int] = {}  # of slots: they go on when a slot is used again
@@ -136,10 +140,16 @@ class EngineClient:
             future.cancel()
         self._waiting.clear()
 
-    def poll(self) -> None:
-        """Deliver what has happened up to now, before deciding on something else's report."""
+    def poll(self) -> bool:
+        """Deliver what has happened up to now, before deciding on something else's report.
+
+        False when there is so much of it that the loop's other callbacks have to run first.
+        """
+        deadline = time.monotonic() + POLL_LIMIT_S
         while self._drain():
-            pass
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     # ---------------------------------------------------------------- commits
 
@@ -254,7 +264,7 @@ class EngineClient:
             return  # of a forgotten slot, or already known from a status
         if event.sequence > mirror.sequence + 1 and mirror.state != event.a:
             # The transition into event.a is lost; that it happened is certain.
-            log.warning("events of slot %d were lost", event.slot)
+            self._limit.log("lost", logging.WARNING, "events of slot %d were lost", event.slot)
             self._enter(mirror, event.a, 0, event.priority, event.now_ns, seen=False)
         mirror.sequence = event.sequence
         self._enter(mirror, event.b, event.reason, event.priority, event.now_ns, seen=True)
@@ -291,7 +301,11 @@ class EngineClient:
         """Events were lost: read every status and report what differs from the mirrors."""
         assert self._listener is not None
         self.overflows += 1
-        log.warning("the engine's events came faster than they were read: reading all states")
+        self._limit.log(
+            "resync",
+            logging.WARNING,
+            "the engine's events came faster than they were read: reading all states",
+        )
         for mirror in list(self._mirrors.values()):
             try:
                 status = self.engine.status(mirror.slot)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 BURST = 10  # replays of one instance per second before it has to wait
 GATHER_S = 0.005  # deletions this close together are answered by one replay
-BACKOFF_S = (1.0, 30.0)  # first and longest wait
+BACKOFF_S = (1.0, 5.0)  # first and longest wait: meanwhile the address is nowhere
 QUIET_S = 10.0  # when nothing is taken for this long after a replay, all is forgotten
 
 
@@ -55,10 +55,11 @@ class Replays:
         while recent and now - recent[0] > 1.0:
             recent.popleft()
         if len(recent) >= BURST or history.wait_s:
-            history.wait_s = min(max(2 * history.wait_s, BACKOFF_S[0]), BACKOFF_S[1])
-            log.warning(
-                "(%s) what it needs keeps being removed: next attempt in %g s", name, history.wait_s
-            )
+            before = history.wait_s
+            history.wait_s = min(max(2 * before, BACKOFF_S[0]), BACKOFF_S[1])
+            if history.wait_s != before:  # the longest is told once
+                text = "(%s) what it needs keeps being removed: next attempt in %g s"
+                log.warning(text, name, history.wait_s)
             self._later(name, history, history.wait_s)
         elif recent and now - recent[-1] < GATHER_S:
             self._later(name, history, GATHER_S)

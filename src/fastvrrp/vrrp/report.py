@@ -18,6 +18,7 @@ from fastvrrp import _core
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.vrrp.engine_client import Transition
+from fastvrrp.vrrp.flapping import Flapping
 from fastvrrp.vrrp.plane import Plane, Running
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Reporter:
         self._on_unsettled = on_unsettled
         self._on_outdated = on_outdated
         self._limit = RateLimit(log)
+        self._flapping = Flapping()
         self._states: dict[str, InstanceState] = {}
         self._groups: dict[int, int] = {}  # last told state by group slot
         self._unknown = 0  # adverts of unknown VRIDs that were logged
@@ -166,12 +168,27 @@ class Reporter:
         if change.new == _core.INIT:
             log.info("(%s) Stopped", name)
             return
+        told, left_out = self._flapping.changed(name)
+        if left_out:
+            log.info("(%s) %d changes of its state were not logged", name, left_out)
+        if not told:
+            return
         if change.new == _core.MASTER and change.reason == NO_RESPONSE:
             log.info("(%s) Receive advertisement timeout", name)
         if change.new == _core.FAULT:
             log.warning("(%s) Fault: %s", name, self._fault_text(running))
         suffix = " (init)" if change.first else ""
         log.info("(%s) Entering %s STATE%s", name, state, suffix)
+
+    def settle(self) -> None:
+        """Tell the states that were reached by changes too fast for the log. To be called now and
+        then."""
+        for name, left_out in self._flapping.settled():
+            running = self._plane.running.get(name)
+            if running is not None:
+                state = _core.STATE_NAMES[self._plane.client.state(running.slot)]
+                text = "(%s) Entering %s STATE (after %d changes that were not logged)"
+                log.info(text, name, state, left_out)
 
     def _fault_text(self, running: Running) -> str:
         try:

@@ -128,7 +128,9 @@ class Upkeep:
         if not desired.items(key):
             return
         # The engine's word about who is master comes first: its programs cause most of this.
-        self._plane.client.poll()
+        if not self._plane.client.poll():
+            self.schedule(SOON_S)
+            return
         if present:
             if ours and not self._is_wanted(key):
                 self.schedule(SETTLE_S)
@@ -195,9 +197,11 @@ class Upkeep:
         self._refresh_handle = None
         if self._frozen or self._closed:
             return
+        if not self._plane.client.poll():
+            self._refresh_soon()
+            return
         dirty, self._dirty = self._dirty, set()
         deaf, self._deaf = self._deaf, set()
-        self._plane.client.poll()
         if self._moved:
             self._moved = False
             self._before_refresh()
@@ -242,7 +246,8 @@ class Upkeep:
     async def run(self) -> None:
         """One pass: replays for masters, the rest played here."""
         plane = self._plane
-        plane.client.poll()
+        while not plane.client.poll():  # noqa: ASYNC110 - it lets others in, waits for nothing
+            await asyncio.sleep(0)
         observed = self._monitor.observed
         operations = reconcile(plane.desired, observed, plane.active())
         lacking = [o for o in sorted(owners_to_replay(operations)) if self._vips_up(o)]
@@ -256,6 +261,23 @@ class Upkeep:
         if own:
             await self._play(own)
         plane.purge_retired(lambda item: is_present(item, self._monitor.observed))
+        self._tell_strangers()
+
+    def _tell_strangers(self) -> None:
+        """Addresses of instances that are not master, put there by somebody else: they stay, and
+        two routers answer for them."""
+        plane, observed = self._plane, self._monitor.observed
+        active = plane.active()
+        for name, running in plane.running.items():
+            if name in active:
+                continue
+            for item in running.compiled.objects.items:
+                if not isinstance(item.key, AddressKey) or item.native:
+                    continue
+                address = observed.address(item.key)
+                if address is not None and not observed.address_is_ours(address):
+                    text = "(%s) this host has the %s without being master, and not from us"
+                    self._limit.log(f"stranger {name}", logging.WARNING, text, name, item.text)
 
     def _vips_up(self, name: str) -> bool:
         """Whether the up program of a master has been played: before, nothing is missing."""
