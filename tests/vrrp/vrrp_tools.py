@@ -111,6 +111,7 @@ class FakeEngine:
         self.calls.append(("link", slot, ifindex))
         if ifindex in self.refuse:
             raise self.refuse[ifindex]
+        spec.pop("rejoin", None)  # how it came about, not what it is
         self.links[slot] = {"ifindex": ifindex, **spec}
         self.take(self.core.link(slot, ifindex=ifindex, up=ifindex != 0, now_ns=self.now_ns))
 

@@ -45,6 +45,7 @@ class Engine(Protocol):
         mcast6: list[bytes] | None = None,
         rx_buffer: int = 0,
         vrf_ifindex: int = 0,
+        rejoin: bool = False,
     ) -> None: ...
     def commit(
         self, instances: list[_core.Instance], *, remove: list[int] | None = None, epoch: int

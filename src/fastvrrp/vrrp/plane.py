@@ -458,10 +458,12 @@ class Plane:
         already; a refusal leaves it absent, to be tried again at the next change of its
         interface."""
         slot = self._links[key]
-        if self._defined.get(slot) == spec and not anew:
+        known = self._defined.get(slot)
+        if known == spec and not anew:
             return
         try:
-            self._tell_link(slot, spec)
+            rejoin = anew or (known is not None and known.ifindex == ABSENT)
+            self._tell_link(slot, spec, rejoin=rejoin)
         except OSError as exc:
             if self._unusable.get(key) != exc.errno:
                 log.error("interface %s cannot be used: %s", key, exc.strerror)
@@ -470,7 +472,7 @@ class Plane:
         else:
             self._unusable.pop(key, None)
 
-    def _tell_link(self, slot: int, spec: LinkSpec) -> None:
+    def _tell_link(self, slot: int, spec: LinkSpec, *, rejoin: bool = False) -> None:
         self.client.engine.link(
             slot,
             ifindex=spec.ifindex,
@@ -482,6 +484,7 @@ class Plane:
             mcast6=list(spec.mcast6),
             rx_buffer=spec.rx_buffer,
             vrf_ifindex=spec.vrf_ifindex,
+            rejoin=rejoin,
         )
         self._defined[slot] = spec
 
