@@ -12,6 +12,8 @@ cdef enum:
     POLL_TICK_NS = 1000000
     POLL_RATE = 2000            # packets a second above which waking per packet costs more than looking each tick
     POLL_WINDOW_NS = 50000000
+    PAUSED_NS = 5000000         # a turn this late follows a pause of ours: every socket before any timer
+    CATCHING_TURNS = 16
     LATENESS_BUCKETS = 40       # by power of two nanoseconds
 
 cdef enum:                      # commands
@@ -528,6 +530,8 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef u32 source
     cdef u32 commands
     cdef bint more = False
+    cdef bint drained
+    cdef u32 catching = 0
     fv_block_signals()
     fv_timer_slack()
     while e.running:
@@ -542,6 +546,8 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             fv_sleep_ns(POLL_TICK_NS if wait < 0 else imin(wait, POLL_TICK_NS))
             wait = 0
         n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, wait)
+        if n < 0:                                       # stopped and continued: what came meanwhile counts first
+            n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, 0)
         now = fv_now_ns()
         e.turns += 1
         if now - e.window_ns >= POLL_WINDOW_NS:
@@ -549,9 +555,11 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             e.window_ns = now
             e.window_packets = e.packets
         commands = 0
+        drained = n < EPOLL_BATCH
         for k in range(n):                              # packets before anything that counts time, in turn
             if evs[(k + e.turns) % <u32> n].data.u64 >> 32 == SRC_PACKET:
                 if not serve_packets(e, <u32> evs[(k + e.turns) % <u32> n].data.u64, now):
+                    drained = False
                     break
         for k in range(n):
             source = <u32> (evs[k].data.u64 >> 32)
@@ -562,6 +570,12 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             elif source == SRC_COMMAND:
                 ring_answer(&e.commands)
         due = core_next_due(&e.core)
+        if not drained and due != FV_NEVER and now - due > PAUSED_NS and catching < CATCHING_TURNS:
+            catching += 1                               # adverts may wait in sockets that had no turn yet
+            more = True
+            engine_flush(e, now)
+            continue
+        catching = 0
         if due <= now:
             note_lateness(e, now - due)
         more = core_tick(&e.core, now, TICK_BUDGET, &e.out)
