@@ -1,0 +1,25 @@
+"""Attacks on running routers, each in network namespaces of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("chaos_scene")
+from chaos_scene import Chaos  # noqa: E402
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[Chaos]:
+    """One router and the attacker, two LANs."""
+    with Chaos(tmp_path, lans=2) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Chaos]:
+    """Two routers and the attacker."""
+    with Chaos(tmp_path, 2) as made:
+        yield made
