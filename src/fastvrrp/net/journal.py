@@ -156,9 +156,14 @@ class Journal:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=directory)  # of an earlier process with our number
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(temporary, flags, _MODE, dir_fd=directory), "wb") as stream:
-                stream.write(data)
-            os.rename(temporary, self.path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            try:
+                with os.fdopen(os.open(temporary, flags, _MODE, dir_fd=directory), "wb") as stream:
+                    stream.write(data)
+                os.rename(temporary, self.path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except OSError:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
         finally:
             os.close(directory)
 

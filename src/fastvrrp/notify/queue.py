@@ -250,7 +250,8 @@ class Notifier:
         return resolve(command, self._config.global_defs.script_account)
 
     def _find(self, kind: str, name: str) -> _Entity | None:
-        entity = self._entities.get((kind, name))
+        # Between `reload` and the moment the configuration takes effect old names still speak.
+        entity = self._entities.get((kind, name)) or self._retired.get((kind, name))
         if entity is None:
             log.warning("notification about unknown %s %s", kind.lower(), name)
         return entity

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 # A running daemon cannot change these: other namespace, other identity, other firewall table
 # (keepalived refuses the same ones).
 _FIXED = ("net_namespace", "instance", "nftables")
+
+SETTLE_NS = 50_000_000
+"""A file that was written to more recently may be half of what it is going to be."""
+SETTLE_LIMIT_S = 2.0
 
 
 def wall_clock() -> str:
@@ -48,18 +53,43 @@ class Source:
         self.last_reload: dict[str, Any] | None = None
 
     def read(self) -> model.Loaded:
-        """Parse and check, logging every message. Blocks; safe in a thread."""
-        from fastvrrp.config.load import load
-
-        loaded = load(self.path, config_id=self.config_id)
-        for message in loaded.messages:
-            is_error = message.severity is model.Severity.ERROR
-            log.log(logging.ERROR if is_error else logging.WARNING, "%s", message)
+        """Parse and check, logging every message. Blocks."""
+        loaded = self._load()
+        _log(loaded)
         return loaded
 
     async def read_again(self) -> model.Loaded:
-        """`read` for a reload, in a thread: scripts' deadlines and beats go on meanwhile."""
-        return await asyncio.to_thread(self.read)
+        """`read` for a reload, in a thread: scripts' deadlines and beats go on meanwhile.
+
+        Editors and tools empty a file before they write it. So files that have just been written
+        to are given a moment, and are read again if that happened while they were read; and a
+        file without any statement is an error, because nobody reloads to have nothing left.
+        """
+        limit = time.monotonic() + SETTLE_LIMIT_S
+        files: Iterable[str] = (str(self.path),)
+        while True:
+            if _written_since(files, time.time_ns() - SETTLE_NS):
+                await asyncio.sleep(SETTLE_NS / model.NS_PER_S)
+            began_ns = time.time_ns()
+            loaded = await asyncio.to_thread(self._load)
+            files = _files(self.path, loaded)
+            if not _written_since(files, began_ns - SETTLE_NS) or time.monotonic() > limit:
+                break
+        if loaded.configuration is not None and _is_blank(self.path):
+            message = model.Message(
+                position=model.Position(file=str(self.path), line=1),
+                severity=model.Severity.ERROR,
+                text="the file is empty: nothing would be left running",
+                hint="write `global_defs { }` if that is meant",
+            )
+            loaded = model.Loaded(configuration=None, messages=(message,))
+        _log(loaded)
+        return loaded
+
+    def _load(self) -> model.Loaded:
+        from fastvrrp.config.load import load
+
+        return load(self.path, config_id=self.config_id)
 
     def accept(self, configuration: model.Configuration) -> None:
         """This is in effect now."""
@@ -111,3 +141,38 @@ class Source:
             "loaded": self.loaded,
             "epoch": self.epoch,
         }
+
+
+def _log(loaded: model.Loaded) -> None:
+    for message in loaded.messages:
+        is_error = message.severity is model.Severity.ERROR
+        log.log(logging.ERROR if is_error else logging.WARNING, "%s", message)
+
+
+def _files(path: Path, loaded: model.Loaded) -> set[str]:
+    """What was read, as far as that is known after errors."""
+    files = {str(path), *(message.position.file for message in loaded.messages)}
+    return files if loaded.configuration is None else files | {*loaded.configuration.source_files}
+
+
+def _written_since(files: Iterable[str], since_ns: int) -> bool:
+    """Whether one of these files was changed after a time (and not in the future, which is what
+    it looks like when a clock was set back)."""
+    until_ns = time.time_ns() + SETTLE_NS
+    for file in files:
+        try:
+            changed_ns = Path(file).stat().st_mtime_ns
+        except OSError:
+            continue  # reading it says more about that
+        if since_ns < changed_ns < until_ns:
+            return True
+    return False
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether there is nothing but comments and blanks in a file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return True
+    return all(line.lstrip()[:1] in (b"", b"#", b"!") for line in lines)

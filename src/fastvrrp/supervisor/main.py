@@ -70,6 +70,7 @@ def run(options: Options) -> int:
     2 when the VRRP process refuses the configuration; 4 when it lacks a permission.
     """
     logs.setup(level=options.log_level, form=options.log_format, process="supervisor")
+    process.set_name("fastvrrp")
     os.umask(0o027)  # nothing that any of our processes writes is for everybody
     notifier = Notifier(os.environ)
     try:

@@ -47,9 +47,13 @@ class RunDir:
         temporary = self.path / f".{name}.{os.getpid()}"
         temporary.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(temporary, flags, 0o640), "wb") as file:  # noqa: PTH123 (a descriptor)
-            file.write(data)
-        temporary.replace(self.path / name)
+        try:
+            with open(os.open(temporary, flags, 0o640), "wb") as file:  # noqa: PTH123 (a descriptor)
+                file.write(data)
+            temporary.replace(self.path / name)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # a full disk need not keep what is of no use
+            raise
 
     def release(self) -> None:
         """Let the next daemon in. The lock file stays: removing it would race with its opening."""

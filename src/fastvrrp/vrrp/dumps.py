@@ -68,9 +68,13 @@ def write(kind: str, path: Path, plane: Plane, view: TrackersView) -> None:
     temporary.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o640)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
-        stream.write(text)
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(text)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk need not keep what is of no use
+        raise
 
 
 def statistics(counters: dict[str, int]) -> dict[str, int]:
