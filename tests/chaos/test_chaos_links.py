@@ -124,7 +124,7 @@ def test_a_new_hardware_address_is_announced(lone: Chaos) -> None:
     wait_for(lambda: {VIP, *VIPS_V6} <= lone.ears["r1"].announcements(begin).keys(), 3, "announced")
 
 
-def test_5_7_link_local_goes_and_another_comes(lone: Chaos) -> None:
+def test_07_link_local_goes_and_another_comes(lone: Chaos) -> None:
     lone.start("r1", config(V6), family=6)
     wait_for(lambda: set(VIPS_V6) <= lone["r1"].addresses(), 10, "master")
     lone["r1"].delete_address(lone["r1"].link_local(), 64)

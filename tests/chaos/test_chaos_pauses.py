@@ -101,7 +101,7 @@ def test_96_a_backup_of_many_links_stands_still(pair: Chaos) -> None:
     assert pair.engine("r2")["become_master"] == 0
 
 
-def test_1_partition_of_equals(pair: Chaos) -> None:
+def test_partition_of_equals(pair: Chaos) -> None:
     """Two masters for as long as the LAN is cut, one right after, and hosts follow it."""
     for name in ("r1", "r2"):
         pair.start(name, config(instance()))
