@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_as_process_1(router: Router) -> None:
     os.kill(first, signal.SIGTERM)
     assert daemon.process is not None
     assert daemon.process.wait(10) == 0
+    assert "192.0.2.100/24" not in router.held()
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("delay_s", [0, 0.02, 0.05, 0.1, 0.15])
+def test_a_stop_while_it_starts(router: Router, delay_s: float) -> None:
+    """The configuration is not in effect yet: an orderly stop all the same."""
+    router.daemon.start(TEXT)
+    router.wait_log("Starting VRRP child process")
+    time.sleep(delay_s)
+    assert router.daemon.stop() == 0
+    assert " error: " not in router.daemon.log()
     assert "192.0.2.100/24" not in router.held()
 
 

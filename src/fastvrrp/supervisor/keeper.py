@@ -229,6 +229,8 @@ class Keeper:
         except ChildGone:
             return  # its end is reported by _one_life
         except ValueError as exc:
+            if self._stopping:
+                return  # it has been told to stop meanwhile, and does so in good order
             log.error("the VRRP process refuses the configuration: %s", exc)
             if not self._proven:
                 self._hooks.on_fatal(2, f"the configuration cannot be run: {exc}")
