@@ -72,6 +72,17 @@ def test_messages_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     assert places[-len(included) :] == included
 
 
+def test_a_comment_within_a_word(tmp_path: Path) -> None:
+    """As in passwords; what is cut off is not shown."""
+    lines = "authentication {\nauth_type PASS\nauth_pass can#aryXY\n}\n}#end\n!note\n#note"
+    (message,) = said(tmp_path, INSTANCE + lines)
+    assert message == (
+        "7:14: warning: '#' within a word begins a comment: the rest is not read; "
+        "put the word in quotes, or a blank before the comment"
+    )
+    assert said(tmp_path, INSTANCE + lines.replace("can#ary", '"can#ary').replace("XY", 'X"')) == []
+
+
 @pytest.mark.parametrize("value", ["0", "0.0", "0.000001"])
 def test_no_pacing_may_be_written_down(tmp_path: Path, value: str) -> None:
     """vrrp_garp_interval 0 stands in the sample file of several distributions."""

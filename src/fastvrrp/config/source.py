@@ -133,6 +133,7 @@ class Source:
     def _physical(self, lines: list[str], number: int, file: str) -> int:
         """A line with special characters, and those it continues on; returns the next number."""
         text = cut_comment(lines[number - 1])
+        self._warn_of_comment(lines[number - 1], text, file, number)
         if "\0" in text or len(text) > RAW_LINE_MAX:
             what = "has a NUL byte" if "\0" in text else "is too long"
             at = mark(number, text.find("\0") + 1 if "\0" in text else 1)
@@ -161,6 +162,19 @@ class Source:
             origins += [mark(number, column + 1) for column in range(len(more))]
         self._logical(text, origins, file, first, "")
         return number
+
+    def _warn_of_comment(self, line: str, text: str, file: str, number: int) -> None:
+        """`auth_pass a#b` is the password `a`: hardly what was meant."""
+        end = len(text)
+        if end + 1 >= len(line) or line[end + 1].isspace() or not text:
+            return
+        if text[-1].isalnum() and line[end + 1].isalnum():
+            self._diagnostics.add(
+                Position(file=file, line=number, column=end + 1),
+                Severity.WARNING,
+                f"'{line[end]}' within a word begins a comment: the rest is not read",
+                "put the word in quotes, or a blank before the comment",
+            )
 
     def _template(
         self, lines: list[str], number: int, file: str, text: str, name: str, end: int

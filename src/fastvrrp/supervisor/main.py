@@ -39,6 +39,7 @@ from fastvrrp.words import counted
 
 log = logging.getLogger(__name__)
 
+CHANGES_SHOWN = 20  # in the log, of one reload
 ORPHAN_SWEEP_S = 2.0  # after a child ended, and as long as one waits to be collected
 STATUS_S = 10.0  # how often systemd's status line may change when no watchdog asks for more
 
@@ -390,7 +391,7 @@ class Supervisor:
             if not self._signals.stopped:
                 self._notifier.ready(self._status_line())
         if result["ok"]:
-            log.info("Reloaded: %s", "; ".join(result["changes"]) or "nothing changed")
+            log.info("Reloaded: %s", _brief(result["changes"]))
         else:
             log.error("reload refused, the old configuration stays: %s", result["error"])
         self._publish({"kind": "reload", **{k: result[k] for k in result if k != "error"}})
@@ -451,3 +452,10 @@ class Supervisor:
             "last_reload": self._source.last_reload,
             "vrrp": self._keeper.record(),
         }
+
+
+def _brief(changes: Sequence[str]) -> str:
+    """What a reload changed, for one line of the log; whoever asked for it gets everything."""
+    shown = "; ".join(changes[:CHANGES_SHOWN]) or "nothing changed"
+    more = len(changes) - CHANGES_SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
