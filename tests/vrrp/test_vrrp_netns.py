@@ -276,6 +276,7 @@ def test_a_big_reload_disturbs_nobody(router: Router) -> None:
 def test_a_startup_delay_holds_back(router: Router) -> None:
     """Master down time is 0.36 s here; the delay of 2 s counts from the process's start."""
     router.start(config(instance(), defs=("vrrp_startup_delay 2",)))
+    wait_for(lambda: "Entering MASTER" in router.daemon.log(), 2, "it is logged, too")
     moments = [
         datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f")
         for line in router.daemon.log().splitlines()
