@@ -236,7 +236,7 @@ def test_globals_below_an_instance_do_not_reach_it(read: Reader) -> None:
     loaded = read(instance() + "global_defs {\nvrrp_version 3\n}\n" + instance(name="W", vrid=2))
     assert loaded.configuration is not None
     assert [i.version for i in loaded.configuration.vrrp_instances] == [2, 3]
-    assert texts(loaded) == [
+    assert [t for t in texts(loaded) if "is an address of V" not in t] == [
         "10:1: warning: vrrp_version does not reach the instances above this line; "
         "move global_defs to the beginning"
     ]

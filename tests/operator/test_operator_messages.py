@@ -72,6 +72,16 @@ def test_messages_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     assert places[-len(included) :] == included
 
 
+def test_an_address_of_two_instances(tmp_path: Path) -> None:
+    other = INSTANCE.replace(" V ", " W ").replace("router_id 1", "router_id 2") + "}\n"
+    assert said(tmp_path, INSTANCE + "}\n" + other) == [
+        "9:21: warning: W: 192.0.2.1 is an address of V, too; "
+        "an address belongs to one virtual router"
+    ]
+    elsewhere = other.replace("192.0.2.1 ", "192.0.2.1 dev eth1 ")
+    assert said(tmp_path, INSTANCE + "}\n" + elsewhere) == []
+
+
 def test_a_comment_within_a_word(tmp_path: Path) -> None:
     """As in passwords; what is cut off is not shown."""
     lines = "authentication {\nauth_type PASS\nauth_pass can#aryXY\n}\n}#end\n!note\n#note"

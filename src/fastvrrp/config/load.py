@@ -54,7 +54,7 @@ from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.source import Source
 from fastvrrp.config.trackers import Trackers, read_references
-from fastvrrp.config.vrids import check_vrids
+from fastvrrp.config.vrids import check_addresses, check_vrids
 
 _LINES: dict[str, LineReader] = {
     "addresses": read_addresses,
@@ -251,6 +251,7 @@ class _Loader:
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
         track_scripts, track_files, track_processes = trackers.finish()
         check_vrids(context, instances)
+        check_addresses(context, instances)
         return Configuration(
             global_defs=global_defs,
             vrrp_instances=tuple(instance for instance, _ in instances),

@@ -1,11 +1,12 @@
-"""No two instances may be the same virtual router on the same link."""
+"""No two instances may be the same virtual router on the same link, nor should they share an
+address."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fastvrrp.config.context import Context
-from fastvrrp.config.model import VrrpInstance
+from fastvrrp.config.model import Severity, VrrpInstance
 from fastvrrp.config.node import Node
 
 
@@ -42,3 +43,20 @@ def _share_peer(one: VrrpInstance, other: VrrpInstance) -> bool:
     return not {p.address for p in one.unicast_peers}.isdisjoint(
         p.address for p in other.unicast_peers
     )
+
+
+def check_addresses(context: Context, instances: Sequence[tuple[VrrpInstance, Node]]) -> None:
+    """An address of two instances goes when one of them stops being master, and comes back."""
+    owners: dict[tuple[str, str | None], VrrpInstance] = {}
+    for instance, node in instances:
+        for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
+            owner = owners.setdefault(
+                (address.address, address.dev or instance.interface), instance
+            )
+            if owner is not instance:
+                context.diagnostics.add(
+                    address.position or node.position(),
+                    Severity.WARNING,
+                    f"{instance.name}: {address.address} is an address of {owner.name}, too",
+                    "an address belongs to one virtual router",
+                )
