@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
+import socket
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from operator_tools import Router
 from fastvrrp.config import model
 from fastvrrp.lab.network import wait_for
 from fastvrrp.notify.fifo import FifoWriter
+from fastvrrp.notify.mail import Mailer
 from keepalived_text import block, config, instance
 
 
@@ -106,6 +111,44 @@ def test_the_reader_comes_last_and_only_to_a_fifo(kind: str, tmp_path: Path) -> 
         assert recorder.found == []
     if kind == "file":
         assert (tmp_path / "fifo").read_text() == "precious\n"
+
+
+def test_a_relay_that_drips_does_not_hold_up_the_next_mail() -> None:
+    """One byte of a greeting every now and then, for ever."""
+    attempts = []
+
+    def drip(client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            while True:
+                client.send(b"2")
+                time.sleep(0.02)
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                attempts.append(client)
+                threading.Thread(target=drip, args=(client,), daemon=True).start()
+
+    async def scene(port: int) -> None:
+        mail = model.Mail(
+            smtp_server="127.0.0.1",
+            smtp_port=port,
+            notification_email=("a@example.com",),
+            notification_email_from="b@example.com",
+        )
+        mailer = Mailer(mail, "edge", retry_delays_s=(), dialogue_limit_s=0.2)
+        for state in ("BACKUP", "MASTER"):
+            mailer.send("Instance", "VI", state, 100)
+        await mailer.close(3)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        began = time.monotonic()
+        asyncio.run(scene(listener.getsockname()[1]))
+        assert time.monotonic() - began < 2
+        listener.shutdown(socket.SHUT_RDWR)
+    assert len(attempts) == 2
 
 
 @pytest.mark.netns

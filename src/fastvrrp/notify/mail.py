@@ -9,6 +9,7 @@ process from ending.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import logging
 import os
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 BACKLOG_MAX = 1000  # messages waiting for the relay
 RETRY_DELAYS_S = (2.0, 10.0)
 CLOSE_LIMIT_S = 3.0
+DIALOGUE_LIMIT_S = 120.0  # of one attempt; the connect timeout only limits each silence in it
 
 
 def subject(router_id: str, kind: str, name: str, state: str) -> str:
@@ -73,10 +75,12 @@ class Mailer:
         router_id: str,
         *,
         retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+        dialogue_limit_s: float = DIALOGUE_LIMIT_S,
     ) -> None:
         self.mail = mail
         self.router_id = router_id
         self._retry_delays_s = retry_delays_s
+        self._dialogue_limit_s = dialogue_limit_s
         self._messages: queue.Queue[MIMEText | None] = queue.Queue(BACKLOG_MAX)
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
@@ -160,12 +164,27 @@ class Mailer:
         mail = self.mail
         sender = email.utils.parseaddr(str(message["From"]))[1]
         recipients = [email.utils.parseaddr(address)[1] for address in mail.notification_email]
-        with smtplib.SMTP(
-            mail.smtp_server or "",
-            mail.smtp_port,
+        server = smtplib.SMTP(
             local_hostname=mail.smtp_helo_name or socket.gethostname(),
             timeout=max(mail.smtp_connect_timeout_s, 1),
-        ) as server:
-            refused = server.send_message(message, sender, recipients)
+        )
+        # A relay that sends a byte now and then would keep all later messages waiting for ever.
+        limit = threading.Timer(self._dialogue_limit_s, _hang_up, (server,))
+        limit.daemon = True
+        limit.start()
+        try:
+            with server:
+                code, reply = server.connect(mail.smtp_server or "", mail.smtp_port)
+                if code != 220:
+                    raise smtplib.SMTPConnectError(code, reply)
+                refused = server.send_message(message, sender, recipients)
+        finally:
+            limit.cancel()
         for address, (code, reply) in refused.items():
             log.error("alert mail: %s refused: %d %r", address, code, reply)
+
+
+def _hang_up(server: smtplib.SMTP) -> None:
+    if server.sock is not None:
+        with contextlib.suppress(OSError):  # it has just ended by itself
+            server.sock.shutdown(socket.SHUT_RDWR)
