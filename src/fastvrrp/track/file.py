@@ -31,6 +31,7 @@ from fastvrrp.track.inotify import (
 log = logging.getLogger(__name__)
 
 LOOK_PERIOD_S = 1.0
+EMPTY_S = 0.03  # how long a file must be empty to count as such: the next writer empties it first
 READ_BYTES = 128
 CREATE_MODE = 0o640
 VALUE_LIMIT = 2**31 - 1
@@ -54,26 +55,34 @@ def parse(content: bytes) -> int | None:
 
 def read_value(path: str) -> int:
     """The value of a tracked file: 0 when it is missing, empty, no number or no regular file."""
+    return _value(path, _content(path))
+
+
+def _content(path: str) -> bytes | None:
+    """The beginning of a tracked file; None when there is none that could be read."""
     try:
         # O_NONBLOCK: a FIFO in its place must not stop us.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return 0
+        return None
     except OSError as error:
         log.warning("track_file %s: %s", path, error.strerror)
-        return 0
+        return None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             log.warning("track_file %s is not a regular file", path)
-            return 0
-        content = os.read(fd, READ_BYTES)
+            return None
+        return os.read(fd, READ_BYTES)
     except OSError as error:
         log.warning("track_file %s: %s", path, error.strerror)
-        return 0
+        return None
     finally:
         os.close(fd)
-    value = parse(content)
-    if value is None and content.strip():
+
+
+def _value(path: str, content: bytes | None) -> int:
+    value = parse(content or b"")
+    if value is None and content is not None and content.strip():
         log.warning("track_file %s does not hold a number; it counts as 0", path)
     return value or 0
 
@@ -238,7 +247,25 @@ class FileWatcher:
             touched.add((directory, change.name))
         for file in list(self._files.values()):
             if everything or (file.directory, file.base) in touched:
-                self._read(file)
+                self._told(file)
+
+    def _told(self, file: _File) -> None:
+        """Something happened to a file. Whoever writes a file empties it before: an empty one
+        counts only if nothing more has happened to it a moment later."""
+        signature = _signature(file.definition.file)
+        content = _content(file.definition.file)
+        if content == b"" and self._loop is not None:
+            self._loop.call_later(EMPTY_S, self._still_empty, file, signature)
+        else:
+            self._take(file, signature, content)
+
+    def _still_empty(self, file: _File, signature: Signature) -> None:
+        if self._loop is None or self._files.get(file.definition.name) is not file:
+            return  # it is not followed any more
+        if _signature(file.definition.file) == signature:
+            self._take(file, signature, b"")
+        else:
+            self._told(file)
 
     def _in(self, directory: str) -> list[_File]:
         return [file for file in self._files.values() if file.directory == directory]
@@ -250,12 +277,17 @@ class FileWatcher:
             for file in list(self._files.values()):
                 signature = _signature(file.definition.file)
                 if signature != file.signature and signature == file.candidate:
-                    self._read(file)
+                    self._told(file)
+                    continue
                 file.candidate = signature
 
     def _read(self, file: _File) -> None:
-        file.signature = file.candidate = _signature(file.definition.file)
-        value = read_value(file.definition.file)
+        signature = _signature(file.definition.file)
+        self._take(file, signature, _content(file.definition.file))
+
+    def _take(self, file: _File, signature: Signature, content: bytes | None) -> None:
+        file.signature = file.candidate = signature
+        value = _value(file.definition.file, content)
         if value != file.value:
             name = file.definition.name
             log.info("track_file %s: value %d, was %d", name, value, file.value)
