@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastvrrp.cli.main import COMMANDS, main
 from fastvrrp.config.host import OtherHost
 from fastvrrp.config.load import load
 from fastvrrp.words import counted
@@ -103,3 +104,26 @@ def test_no_pacing_may_be_written_down(tmp_path: Path, value: str) -> None:
 def test_numbers_have_their_nouns() -> None:
     assert [counted(n, "error") for n in (0, 1, 2)] == ["0 errors", "1 error", "2 errors"]
     assert counted(2, "address", "addresses") == "2 addresses"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-n -l -f k.conf", "fastvrrp: options come behind a command, as in: fastvrrp run -f FILE"),
+        ("run -D", "fastvrrp run: error: unknown option -D"),
+        ("check -f k.conf", "fastvrrp check: error: unknown option -f"),
+        ("run k.conf", "fastvrrp run: error: 'k.conf' is one word too many"),
+        ("-t", "fastvrrp: unknown option -t"),
+    ],
+)
+def test_habits_of_keepalived_s_command_line(
+    capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    """Each is told with the usage of the command that was meant."""
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == message
+    command = line.split()[0]
+    assert said[0].startswith(f"usage: fastvrrp {command if command in COMMANDS else '['}")

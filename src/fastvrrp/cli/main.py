@@ -10,7 +10,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from fastvrrp import __version__
@@ -43,7 +43,9 @@ examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """Suggests the command that was probably meant."""
+    """The whole command line; `commands` are the parsers of the subcommands by name."""
+
+    commands: Mapping[str, argparse.ArgumentParser]
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -63,7 +65,11 @@ def _unknown(name: str) -> str:
     return f"unknown command {name!r}; {hint}"
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+def _odd(word: str) -> str:
+    return f"unknown option {word}" if word.startswith("-") else f"{word!r} is one word too many"
+
+
+def build_parser(chosen: str | None) -> Parser:
     """The parser with all commands listed, and the arguments of the chosen one."""
     parser = Parser(
         prog="fastvrrp",
@@ -81,6 +87,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         else:
             # Listed, but its module is not imported: help has to be quick.
             subparsers.add_parser(name, help=command.summary)
+    parser.commands = subparsers.choices
     return parser
 
 
@@ -90,8 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = _chosen(words)
     parser = build_parser(chosen)
     if chosen is not None and chosen not in COMMANDS:
+        if words[0].startswith("-"):
+            parser.error("options come behind a command, as in: fastvrrp run -f FILE")
         parser.error(_unknown(chosen))
-    args = parser.parse_args(words)
+    args, more = parser.parse_known_args(words)
+    if more:
+        (parser.commands[chosen] if chosen else parser).error(_odd(more[0]))
     if args.command is None:
         parser.print_help()
         return 0
