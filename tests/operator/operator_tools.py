@@ -77,12 +77,13 @@ class Router:
         return {one["name"]: one["state"] for one in self.status()["instances"]}
 
     def held(self) -> set[str]:
-        """Every address of the router's interfaces but lo."""
+        """Every address of the router's interfaces but lo, and but their own link-local ones,
+        which come when they like."""
         return {
             f"{info['local']}/{info['prefixlen']}"
             for link in json.loads(self.node.run("ip", "-j", "addr", "show"))
             for info in link["addr_info"]
-            if link["ifname"] != "lo"
+            if link["ifname"] != "lo" and not info["local"].startswith("fe80::5eff:")
         }
 
     def child(self) -> int:

@@ -31,7 +31,7 @@ from fastvrrp.track.inotify import (
 log = logging.getLogger(__name__)
 
 LOOK_PERIOD_S = 1.0
-EMPTY_S = 0.03  # how long a file must be empty to count as such: the next writer empties it first
+EMPTY_S = 0.25  # how long a file must be empty to count as such: the next writer empties it first
 READ_BYTES = 128
 CREATE_MODE = 0o640
 VALUE_LIMIT = 2**31 - 1
