@@ -53,7 +53,8 @@ def test_intervals_against_a_shorter_nominal_one_are_late() -> None:
     with Wires(4) as network, Intervals(network.b, 0.02) as receiver:
         send(network, count=4, interval_s=0.06, seconds=0.5)
         heard = receiver.stop()["received"]
-    assert heard["over_2"] == heard["intervals"] > 0
+    # a sender that was held up makes up for it, so some of the gaps are shorter
+    assert heard["over_2"] >= 0.75 * heard["intervals"] > 0
     assert sum(count for _, count in heard["early"]) == 0
 
 
