@@ -41,6 +41,11 @@ def ip(*arguments: str) -> str:
     return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
+def state_of(pid: int) -> str:
+    """The letter of proc(5)'s stat."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class Router:
     """A whole daemon, without the fake: supervisor and VRRP process."""
 
@@ -68,6 +73,20 @@ class Router:
             pid = client.request("status")["daemon"]["vrrp"]["pid"]
         assert isinstance(pid, int)
         return pid
+
+    def kill_everything(self) -> None:
+        """Kill both before either can react to the other's end.
+
+        The supervisor is the one to be stopped first: the end of a parent wakes a stopped child
+        (SIGCONT to an orphaned process group, setpgid(2)), which would then undo its work.
+        """
+        child = self.child()
+        os.kill(self.supervisor.pid, signal.SIGSTOP)
+        wait_for(lambda: state_of(self.supervisor.pid) == "T", "supervisor stopped")
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: state_of(child) == "Z", "child dead")
+        self.supervisor.kill()
+        self.supervisor.wait()
 
     def clean(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -148,11 +167,7 @@ def test_kill_of_the_supervisor(router: Router, heard: subprocess.Popen[str]) ->
 
 
 def test_kill_of_everything_then_clean(router: Router) -> None:
-    child = router.child()
-    os.kill(child, signal.SIGSTOP)  # so that it cannot react to the end of its parent
-    router.supervisor.kill()
-    router.supervisor.wait()
-    os.kill(child, signal.SIGKILL)
+    router.kill_everything()
     assert router.holds_address(), "nobody is left who could have removed it"
     done = router.clean()
     assert done.returncode == 0
@@ -162,11 +177,7 @@ def test_kill_of_everything_then_clean(router: Router) -> None:
 
 
 def test_kill_of_everything_then_start(router: Router) -> None:
-    child = router.child()
-    os.kill(child, signal.SIGSTOP)
-    router.supervisor.kill()
-    router.supervisor.wait()
-    os.kill(child, signal.SIGKILL)
+    router.kill_everything()
     with router.stderr.open("ab") as stderr:
         router.supervisor = subprocess.Popen(router.command, stderr=stderr)
     wait_for(lambda: "removed what a crash left over" in router.stderr.read_text(), "clean-up", 20)
