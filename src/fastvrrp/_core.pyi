@@ -300,6 +300,7 @@ class Engine:
         rt_priority: int = 0,
         lock_memory: bool = False,
         cpu: int = -1,
+        pulse: int = -1,  # descriptor of the page of supervisor.pulse
     ) -> None: ...
     def start(self) -> None: ...
     def fileno(self) -> int:

@@ -1,7 +1,8 @@
 """A child that speaks the channel and behaves as FAKE_PLAN says; what it did goes to FAKE_LOG.
 
 FAKE_PLAN is a JSON list with one behaviour per life; the last one repeats:
-run, crash, kill, hang, refuse, refuse-reload, crash-on-reload, permission, slow-stop, deaf.
+run, crash, kill, hang, stuck-engine, refuse, refuse-reload, crash-on-reload, permission,
+slow-stop, deaf.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from fastvrrp.config import model
 from fastvrrp.control.protocol import NOT_FOUND, ControlError
+from fastvrrp.supervisor import pulse
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link, adopt
 from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.track.runner import RunnerClient, resolve
@@ -42,12 +44,14 @@ class Fake:
         self.plan = plan
         self.configuration = model.Configuration()
         self.runner = RunnerClient(arguments.scripts)
-        self.link = Link(arguments.channel, self)
-        self.beating = asyncio.create_task(self.beat())
+        self.engine = pulse.Page(arguments.pulse)
+        self.link = Link(arguments, self)
+        self.turning = asyncio.create_task(self.turn())
 
-    async def beat(self) -> None:
+    async def turn(self) -> None:
+        """The turns of an engine that sends adverts every 50 ms."""
         while True:
-            self.link.beat()
+            self.engine.turn(time.monotonic_ns() + 50_000_000)
             await asyncio.sleep(0.05)
 
     async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
@@ -67,6 +71,8 @@ class Fake:
             self.link.ready()
         if self.plan == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.plan == "stuck-engine":
+            self.turning.cancel()
         if self.plan == "hang":
             asyncio.get_running_loop().call_later(0.1, time.sleep, 1000)
         return [f"instances: {' '.join(names)}"]
@@ -75,7 +81,8 @@ class Fake:
         note("stop")
         if self.plan == "slow-stop":
             await asyncio.sleep(1000)
-        self.beating.cancel()
+        self.turning.cancel()
+        self.engine.turn(pulse.NEVER_NS)
 
     async def dump(self, kind: str, path: Path) -> None:
         path.write_text(kind)  # noqa: ASYNC240 (a fake may block)

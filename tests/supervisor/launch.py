@@ -24,8 +24,8 @@ raise SystemExit(
                 run_dir=run_dir,
                 argv=(sys.executable, "-P", str(FAKE)),
                 **{
-                    "beat_timeout_s": 1.0,
-                    "start_timeout_s": 10.0,
+                    "look_s": 0.25,
+                    "hang_limit_s": 1.0,
                     "call_timeout_s": 0.5,
                     "backoff_s": (0.0, 0.2, 0.4),
                 }

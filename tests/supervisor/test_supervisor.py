@@ -102,7 +102,41 @@ def test_hung_child_is_killed(tmp_path: Path) -> None:
         wait_for(lambda: len(daemon.lives()) == 2, "second child")
         (first, _), (second, _) = daemon.lives()
         assert 1.0 <= second - first < 5.0
-        assert daemon.logged("it does not beat any more")
+        assert daemon.logged("has stood still for")
+
+
+def test_stuck_engine_is_killed(tmp_path: Path) -> None:
+    """Its event loop answers, so that nothing but the turns in the page tells."""
+    with Daemon(tmp_path, "stuck-engine", "run") as daemon:
+        daemon.ready()
+        wait_for(lambda: len(daemon.lives()) == 2, "second child")
+        (first, _), (second, _) = daemon.lives()
+        assert 1.0 <= second - first < 5.0
+        assert daemon.logged("its engine has stood still for")
+
+
+def test_a_child_that_lives_is_left_alone(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.ready()
+        time.sleep(2.5)  # twice the limit
+        assert len(daemon.lives()) == 1
+        assert not daemon.logged("stood still")
+
+
+def test_a_pause_of_everybody_is_forgiven(tmp_path: Path) -> None:
+    """A frozen machine or container: the child is as late as the supervisor."""
+    with Daemon(tmp_path) as daemon:
+        daemon.ready()
+        pids = [daemon.process.pid, daemon.lives()[0][1]]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.0)
+        os.kill(pids[0], signal.SIGCONT)
+        time.sleep(0.3)  # the supervisor runs first, and finds everything late
+        os.kill(pids[1], signal.SIGCONT)
+        time.sleep(1.0)
+        assert daemon.request("status")["daemon"]["vrrp"]["state"] == "running"
+        assert len(daemon.lives()) == 1
 
 
 def test_stopped_child_is_killed(tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ ctypedef struct linkdef_t:
     i64 interval_ns[2]
     groups_t *rejoin            # NULL: what was joined with the new sockets is right
 
+ctypedef struct pulse_t:        # in a page shared with the supervisor: supervisor/pulse.py
+    u64 due_ns                  # CLOCK_MONOTONIC time of the next turn, or of the one that runs; FV_NEVER: none
+    u64 turns
+
 ctypedef struct engine_t:
     core_t core
     out_t out
@@ -93,6 +97,8 @@ ctypedef struct engine_t:
     u64 lateness[40]
     u64 send_errors
     u32 last_send_error
+    pulse_t *pulse
+    pulse_t own_pulse           # when nobody watches
 
 
 cdef void tell(engine_t *e, const action_t *a) noexcept nogil:
@@ -537,6 +543,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     while e.running:
         due = imin(core_next_due(&e.core), e.again_ns)
         wait = -1
+        fv_store_u64(&e.pulse.due_ns, <u64> due)
         if more or e.n_owed:
             wait = 0
         elif due != FV_NEVER:
@@ -550,6 +557,8 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, 0)
         now = fv_now_ns()
         e.turns += 1
+        fv_store_u64(&e.pulse.due_ns, <u64> now)
+        fv_store_u64(&e.pulse.turns, e.turns)
         if now - e.window_ns >= POLL_WINDOW_NS:
             e.polling = (e.packets - e.window_packets) * FV_NS_PER_S > <u64> (POLL_RATE * (now - e.window_ns))
             e.window_ns = now
@@ -589,6 +598,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
                 engine_flush(e, now)
         more = more or commands == COMMANDS_PER_TURN
         engine_flush(e, now)
+    fv_store_u64(&e.pulse.due_ns, <u64> FV_NEVER)
     memset(&w, 0, sizeof(w))
     w.kind = W_EXIT
     while not ring_push(&e.applier.work, &w):

@@ -17,8 +17,9 @@ cdef class Engine:
     cdef readonly int rt_errno
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
-                  bint lock_memory=False, int cpu=-1):
+                  bint lock_memory=False, int cpu=-1, int pulse=-1):
         cdef engine_t *e
+        cdef void *page
         cdef u32 k
         cdef u32 hash_size = 16
         self.threads = None
@@ -29,8 +30,14 @@ cdef class Engine:
         self.e = e = <engine_t *> calloc(1, sizeof(engine_t))
         if e == NULL:
             raise MemoryError()
+        e.pulse = &e.own_pulse
         e.ep = e.link_fd = e.control_fd = e.announcer.fd = e.applier.fd = -1
         e.commands.fd = e.events.fd = e.applier.work.fd = e.applier.done.fd = -1
+        if pulse >= 0:
+            page = mmap(NULL, sizeof(pulse_t), PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0)
+            if <uintptr_t> page == <uintptr_t> -1:
+                raise_errno("pulse")
+            e.pulse = <pulse_t *> page
         self.arena_size = core_bytes(instances, links, groups)
         self.arena = <u8 *> mmap(NULL, self.arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if <uintptr_t> self.arena == <uintptr_t> -1:
@@ -88,6 +95,8 @@ cdef class Engine:
                     close_fd(e.links[k].fd[0])
                     close_fd(e.links[k].fd[1])
             munmap(self.arena, self.arena_size)
+        if e.pulse != &e.own_pulse:
+            munmap(e.pulse, sizeof(pulse_t))
         free(e.out.items)
         free(e.links)
         free(e.paces)

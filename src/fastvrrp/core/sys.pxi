@@ -221,7 +221,7 @@ cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *addr, size_t n, int prot, int flags, int fd, long offset)
     int munmap(void *addr, size_t n)
     int mlockall(int flags)
-    const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MCL_CURRENT, MCL_FUTURE
+    const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MCL_CURRENT, MCL_FUTURE
 
 cdef extern from "<errno.h>" nogil:
     const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ETIMEDOUT

@@ -6,6 +6,7 @@ A `Child` is never reused; `keeper.Keeper` decides what follows its end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -21,12 +22,16 @@ import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.control.protocol import INTERNAL, UNAVAILABLE, ControlError
-from fastvrrp.supervisor import channel, messages
+from fastvrrp.supervisor import channel, messages, pulse
 
 log = logging.getLogger(__name__)
 
 VRRP_ARGV = (sys.executable, "-P", "-m", "fastvrrp.vrrp")
 """-P keeps the working directory out of the module path: we are root."""
+
+
+FDS = ("channel", "scripts", "pulse")
+"""Options of a child whose values are descriptors (`link.adopt`)."""
 
 
 class ScriptService(Protocol):
@@ -44,8 +49,8 @@ class Settings:
     keep_fds: Sequence[int] = ()  # further descriptors the child inherits
     log_level: str = "info"
     log_format: str = "text"
-    start_timeout_s: float = 60.0  # from the spawn to the first beat
-    beat_timeout_s: float = 10.0  # between two beats
+    look_s: float = 10.0  # between two looks at whether it lives
+    hang_limit_s: float = 10.0  # an engine or event loop that stood still for longer is ended
     configure_timeout_s: float = 120.0
     call_timeout_s: float = 5.0
     stable_s: float = 60.0  # a child that ran longer than this is restarted at once
@@ -67,7 +72,9 @@ class Child:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
+        pidfd: int,
         sock: Any,
+        page: pulse.Page,
         settings: Settings,
         on_message: Callable[[messages.AnyMessage], None],
     ) -> None:
@@ -85,11 +92,14 @@ class Child:
         self.stopped = False  # it said that it undid everything
         self.states: dict[str, messages.InstanceState] = {}
         self.exited: asyncio.Future[int] = self._loop.create_future()
-        self._deadline = self.started + settings.start_timeout_s
-        self._pidfd = os.pidfd_open(self.pid)
+        self._configured = False
+        self._page = page
+        self._watch = pulse.Watch(settings.hang_limit_s)
+        self._look_handle: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._pidfd = pidfd
         self._loop.add_reader(self._pidfd, self._collect)
         self._channel = channel.Channel(sock, self._received, self._broken)
-        self._watchdog = self._loop.create_task(self._watch())
 
     @classmethod
     def spawn(
@@ -99,34 +109,47 @@ class Child:
         serve_scripts: Callable[[Any], ScriptService],
     ) -> tuple[Child, ScriptService]:
         """Start a process and the service of its scripts. Raises OSError."""
-        ours, theirs = channel.pair()
-        scripts_ours, scripts_theirs = channel.pair()
-        argv = [
-            *settings.argv,
-            f"--channel={theirs.fileno()}",
-            f"--scripts={scripts_theirs.fileno()}",
-            f"--parent={os.getpid()}",
-            f"--run-dir={settings.run_dir}",
-            f"--log-level={settings.log_level}",
-            f"--log-format={settings.log_format}",
-        ]
-        try:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            sock, channel_end = channel.pair()
+            ours.callback(sock.close)
+            theirs.callback(channel_end.close)
+            scripts, scripts_end = channel.pair()
+            ours.callback(scripts.close)
+            theirs.callback(scripts_end.close)
+            page_fd = pulse.create()
+            theirs.callback(os.close, page_fd)
+            page = pulse.Page(page_fd)
+            ours.callback(page.close)
+            fds = (channel_end.fileno(), scripts_end.fileno(), page_fd)
+            argv = [
+                *settings.argv,
+                *(f"--{name}={fd}" for name, fd in zip(FDS, fds, strict=True)),
+                f"--parent={os.getpid()}",
+                f"--run-dir={settings.run_dir}",
+                f"--log-level={settings.log_level}",
+                f"--log-format={settings.log_format}",
+            ]
             # A group of its own: Ctrl-C in a terminal is for the supervisor, who stops in order.
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), scripts_theirs.fileno(), *settings.keep_fds),
+                pass_fds=(*fds, *settings.keep_fds),
                 process_group=0,
                 cwd="/",
             )
+            try:
+                pidfd = os.pidfd_open(process.pid)
+            except OSError:
+                process.kill()
+                process.wait()
+                raise
+            ours.pop_all()
+        child = cls(process, pidfd, sock, page, settings, on_message)
+        try:
+            return child, serve_scripts(scripts)
         except BaseException:
-            ours.close()
-            scripts_ours.close()
+            child.kill("its scripts cannot be run")
             raise
-        finally:
-            theirs.close()
-            scripts_theirs.close()
-        return cls(process, ours, settings, on_message), serve_scripts(scripts_ours)
 
     # ---------------------------------------------------------------- requests
 
@@ -142,8 +165,7 @@ class Child:
             self._channel.send(messages.Configure(epoch), [fd])
         finally:
             os.close(fd)
-        # Compiling thousands of instances may keep the child's loop from beating.
-        self._extend(self._settings.start_timeout_s)
+        self._watch.busy()  # compiling thousands of instances takes its time
         try:
             done = await asyncio.wait_for(answer, self._settings.configure_timeout_s)
         except TimeoutError:
@@ -179,7 +201,7 @@ class Child:
 
     def kill(self, why: str) -> None:
         """SIGKILL, by pidfd, so that never another process is hit."""
-        if self.exited.done():
+        if self._process.returncode is not None:
             return
         self._killed_for = self._killed_for or why
         log.error("killing the VRRP process %d: %s", self.pid, why)
@@ -195,35 +217,41 @@ class Child:
 
     @property
     def fresh(self) -> bool:
-        """Whether its beats come in time."""
-        return self._loop.time() <= self._deadline
+        """Whether it lives, as far as the last look could tell."""
+        return not self._killed_for
 
     # ---------------------------------------------------------------- what happens
 
-    def _extend(self, seconds: float) -> None:
-        self._deadline = max(self._deadline, self._loop.time() + seconds)
+    def look(self, *, ask: bool = True, forgive: bool = False) -> None:
+        """See whether it lives, and end it when it has hung for too long.
 
-    async def _watch(self) -> None:
-        interval = min(5.0, self._settings.beat_timeout_s / 4)
-        while True:
-            before = self._loop.time()
-            await asyncio.sleep(interval)
-            overslept = self._loop.time() - before - interval
-            if overslept > interval:
-                # The whole machine stood still, or we did: the child gets that time back.
-                self._deadline += overslept
-            if not self.fresh:
-                self.kill("it does not beat any more")
-                return
+        `ask`: have the loop answer by the next look; `forgive`: we stood still ourselves.
+        """
+        if self._process.returncode is not None:
+            return
+        now = self._loop.time()
+        if self._look_handle is not None:
+            self._look_handle.cancel()
+            self._look_handle = None
+        if forgive:
+            self._watch.forgive(now)
+        reason, again_s = self._watch.look(self._page.read(), now)
+        if reason:
+            self.kill(reason)
+        elif again_s is not None:
+            self._look_handle = self._loop.call_at(again_s, self._look_again, again_s)
+        elif ask and self._configured and not self._configures and not self._watch.asked:
+            self._channel.send(messages.Ping(self._watch.ask(now)))
+
+    def _look_again(self, due_s: float) -> None:
+        self._look_handle = None
+        self.look(ask=False, forgive=self._loop.time() - due_s > self._settings.hang_limit_s / 2)
 
     def _received(self, message: messages.AnyMessage, fds: list[int]) -> None:
         channel.close_fds(fds)
         match message:
-            case messages.Beat():
-                self._extend(self._settings.beat_timeout_s)
-                return
             case messages.Configured():
-                self._deadline = self._loop.time() + self._settings.beat_timeout_s
+                self._configured = True
                 _resolve(self._configures.get(message.epoch), message)
                 return
             case messages.Reply():
@@ -245,16 +273,22 @@ class Child:
         # Without its channel a child cannot be governed; usually it is just about to end.
         if exc is not None:
             self.kill(f"its channel broke: {exc}")
-        elif not self.exited.done():
-            self._deadline = min(self._deadline, self._loop.time() + self._settings.beat_timeout_s)
+        elif self._process.returncode is None:
+            limit_s = self._settings.hang_limit_s
+            self._ending = self._loop.call_later(
+                limit_s, self.kill, f"its channel is closed and it goes on for {limit_s:g} s"
+            )
 
     def _collect(self) -> None:
         self._loop.remove_reader(self._pidfd)
         code = self._process.wait()
-        os.close(self._pidfd)
-        self._watchdog.cancel()
         self._channel.receive()  # what it said before it ended
         self._channel.close()
+        for handle in (self._look_handle, self._ending):
+            if handle is not None:
+                handle.cancel()
+        os.close(self._pidfd)
+        self._page.close()
         gone = ChildGone("the VRRP process ended")
         waiting: list[asyncio.Future[Any]] = [*self._calls.values(), *self._configures.values()]
         for future in waiting:

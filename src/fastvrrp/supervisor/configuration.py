@@ -59,7 +59,7 @@ class Source:
         return loaded
 
     async def read_again(self) -> model.Loaded:
-        """`read` for a reload, in a thread: scripts' deadlines and beats go on meanwhile.
+        """`read` for a reload, in a thread: scripts' deadlines go on meanwhile.
 
         Editors and tools empty a file before they write it. So files that have just been written
         to are given a moment, and are read again if that happened while they were read; and a

@@ -134,8 +134,13 @@ class Keeper:
 
     @property
     def healthy(self) -> bool:
-        """Whether all is as it should be: beats in time, or a child that is rightly not there."""
+        """Whether all is as it should be: a child that lives, or one that is rightly not there."""
         return self._child is None or self._child.fresh
+
+    def look(self, *, ask: bool = True, forgive: bool = False) -> None:
+        """See whether the child lives (`Child.look`)."""
+        if self._child is not None:
+            self._child.look(ask=ask, forgive=forgive)
 
     @property
     def pid(self) -> int | None:

@@ -4,10 +4,10 @@ A child's main function is:
 
     arguments = adopt()                      # sys.argv, parent-death signal
     async def main() -> None:
-        link = Link(arguments.channel, handlers)
+        link = Link(arguments, handlers)
         await link.closed()
 
-The link answers pings by itself; beats are the child's own doing, see `Link.beat`.
+The link answers pings by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.control.protocol import INTERNAL, ControlError
-from fastvrrp.supervisor import logs, messages
+from fastvrrp.supervisor import logs, messages, pulse
 from fastvrrp.supervisor.channel import Channel, ProtocolError, close_fds, read_memfd
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Arguments(NamedTuple):
 
     channel: socket.socket
     scripts: socket.socket  # requests to the script runner (track.runner, supervisor.runner)
+    pulse: int  # descriptor of the page in which the child shows that it lives (supervisor.pulse)
     run_dir: Path
 
 
@@ -94,6 +95,7 @@ def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> 
     parser = argparse.ArgumentParser(prog=prog, description="Started by `fastvrrp run` only.")
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--scripts", type=int, required=True)
+    parser.add_argument("--pulse", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--log-level", default="info")
@@ -113,7 +115,8 @@ def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> 
     for sock in (channel, scripts):
         sock.set_inheritable(False)
         sock.setblocking(False)
-    return Arguments(channel, scripts, args.run_dir)
+    os.set_inheritable(args.pulse, False)
+    return Arguments(channel, scripts, args.pulse, args.run_dir)
 
 
 class Link:
@@ -122,14 +125,15 @@ class Link:
     SIGTERM and SIGINT stop the child in good order, as does the end of the supervisor.
     """
 
-    def __init__(self, sock: socket.socket, handlers: Handlers) -> None:
+    def __init__(self, arguments: Arguments, handlers: Handlers) -> None:
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
         self._configure_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
-        self._channel = Channel(sock, self._on_message, self._on_close)
+        self._page = pulse.Page(arguments.pulse)
+        self._channel = Channel(arguments.channel, self._on_message, self._on_close)
         # SIGTERM is also what the kernel sends when the supervisor dies.
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._terminated)
@@ -139,10 +143,6 @@ class Link:
     def ready(self) -> None:
         """The instances run."""
         self._channel.send(messages.Ready())
-
-    def beat(self) -> None:
-        """The child lives. Call it every BEAT_INTERVAL_S, only if the engine made turns since."""
-        self._channel.send(messages.Beat())
 
     def states(self, states: Sequence[messages.InstanceState]) -> None:
         """Instances changed: call it at every transition, for the clean-up after a crash."""
@@ -220,7 +220,7 @@ class Link:
             case messages.Subscribe():
                 self._handlers.subscribe(message.on)
             case messages.Ping():
-                self._channel.send(messages.Pong(message.number))
+                self._page.answer(message.number)
             case _:
                 log.error("unexpected message %s from the supervisor", type(message).__name__)
         close_fds(fds)

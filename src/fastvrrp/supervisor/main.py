@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 CHANGES_SHOWN = 20  # in the log, of one reload
 ORPHAN_SWEEP_S = 2.0  # after a child ended, and as long as one waits to be collected
-STATUS_S = 10.0  # how often systemd's status line may change when no watchdog asks for more
+STATUS_S = 1.0  # from a change to systemd's status line: a takeover of many is one change
 
 DUMPS: dict[int, tuple[str, str]] = {
     signal.SIGUSR1: ("data", "keepalived.data"),
@@ -160,6 +160,8 @@ class Supervisor:
         self._reload_next: asyncio.Task[dict[str, Any]] | None = None  # waits for its turn
         self._orphans = process.Orphans(self._owned)
         self._sweep: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._status: asyncio.TimerHandle | None = None
         self._executor: Executor
         self._keeper: Keeper
         self._server: ControlServer
@@ -251,11 +253,14 @@ class Supervisor:
         self._changed()
         self._signals.connect(self)
         self.on_child_end()  # adopted before anybody listened
-        if self._notifier.active:
-            self._spawn(self._tick())
+        # One timer for everything that needs one: an idle daemon hardly ever wakes up.
+        self._tick(min(settings.look_s, self._notifier.watchdog_s or settings.look_s))
         await self._signals.wait_stop()
         log.info("Stopping")
         self._notifier.stopping("stopping")
+        for handle in (self._look, self._status, self._sweep):
+            if handle is not None:
+                handle.cancel()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -308,22 +313,25 @@ class Supervisor:
         except OSError as exc:
             log.error("cannot write keepalived_parent.data: %s", exc)
 
-    async def _tick(self) -> None:
-        """systemd's watchdog fed, its status line kept up to date."""
-        period = min(STATUS_S, self._notifier.watchdog_s or STATUS_S)
-        while True:
-            if self._notifier.watchdog_s is not None and self._keeper.healthy:
-                self._notifier.watchdog()
-            self._notifier.status(self._status_line())
-            await asyncio.sleep(period)
+    def _tick(self, period_s: float, due_s: float | None = None) -> None:
+        """Look at the child, and feed systemd's watchdog."""
+        now = self._loop.time()
+        # The whole machine stood still, or we did: nobody is late because of that.
+        self._keeper.look(forgive=due_s is not None and now - due_s > period_s / 2)
+        if self._notifier.watchdog_s is not None and self._keeper.healthy:
+            self._notifier.watchdog()
+        due_s = now + period_s
+        self._look = self._loop.call_at(due_s, self._tick, period_s, due_s)
 
     def on_child_end(self) -> None:
-        """SIGCHLD: perhaps an adopted process that nobody waits for. Nothing runs by time alone."""
-        if self._sweep is None:
+        """SIGCHLD: perhaps an adopted process that nobody waits for, or a child that was stopped.
+        Nothing runs by time alone."""
+        if self._sweep is None and not self._signals.stopped:
             self._sweep = self._loop.call_later(ORPHAN_SWEEP_S, self._collect_orphans)
 
     def _collect_orphans(self) -> None:
         self._sweep = None
+        self._keeper.look(ask=False)
         for pid in self._orphans.sweep():
             log.debug("collected orphan %d", pid)
         if self._orphans.waiting:
@@ -343,6 +351,12 @@ class Supervisor:
             self._ready = True
             self._notifier.ready(self._status_line())
             log.info("Ready: %s", self._status_line())
+        elif self._notifier.active and self._status is None and not self._signals.stopped:
+            self._status = self._loop.call_later(STATUS_S, self._tell_status)
+
+    def _tell_status(self) -> None:
+        self._status = None
+        self._notifier.status(self._status_line())
 
     def _publish(self, record: dict[str, Any]) -> None:
         record.setdefault("time", wall_clock())

@@ -1,7 +1,7 @@
 """What the supervisor and a child say to each other, as typed messages.
 
 The supervisor sends Configure, Stop, Dump, Call, Subscribe and Ping; the child sends Configured,
-Ready, Beat, States, Stopping, Stopped, Reply, Event and Pong. `channel.Channel` carries them.
+Ready, States, Stopping, Stopped, Reply and Event. `channel.Channel` carries them.
 A message is MessagePack with the type's name as tag; unknown fields are ignored, so either side
 may grow.
 """
@@ -11,9 +11,6 @@ from __future__ import annotations
 from typing import Any, dataclass_transform
 
 import msgspec
-
-BEAT_INTERVAL_S = 3.0
-"""How often a child sends Beat, seconds."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
@@ -60,7 +57,7 @@ class Subscribe(Wire):
 
 
 class Ping(Wire):
-    """Answered by Pong with the same number."""
+    """Answered by writing the number into the shared page (`pulse.Page.answer`)."""
 
     number: int = 0
 
@@ -79,10 +76,6 @@ class Configured(Wire):
 
 class Ready(Wire):
     """The instances run: sent once, after the first configuration is in effect."""
-
-
-class Beat(Wire):
-    """The child lives: every BEAT_INTERVAL_S, only while loop and engine both make progress."""
 
 
 class InstanceState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -124,12 +117,6 @@ class Event(Wire):
     record: dict[str, Any]
 
 
-class Pong(Wire):
-    """Answer to Ping."""
-
-    number: int = 0
-
-
 FromSupervisor = Configure | Stop | Dump | Call | Subscribe | Ping
-FromChild = Configured | Ready | Beat | States | Stopping | Stopped | Reply | Event | Pong
+FromChild = Configured | Ready | States | Stopping | Stopped | Reply | Event
 AnyMessage = FromSupervisor | FromChild

@@ -75,6 +75,9 @@ class Orphans:
 
     def sweep(self) -> list[int]:
         """Collect what is due; returns the process ids. Cheap when there are no zombies."""
+        if not _any_zombie():
+            self._seen.clear()
+            return []
         owned = self._owned()
         zombies = {pid for pid in _children() if pid not in owned and _is_zombie(pid)}
         now = self._clock()
@@ -90,6 +93,14 @@ class Orphans:
                     collected.append(pid)
                 del self._seen[pid]
         return collected
+
+
+def _any_zombie() -> bool:
+    """Whether any child has ended and is not collected. Collects nothing (waitid(2), WNOWAIT)."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _children() -> list[int]:

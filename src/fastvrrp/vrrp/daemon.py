@@ -20,13 +20,11 @@ from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.net.journal import Journal
 from fastvrrp.net.programs import assign_preferences
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
-from fastvrrp.supervisor.messages import BEAT_INTERVAL_S
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps
 from fastvrrp.vrrp.parts import Parts
 from fastvrrp.vrrp.plane import Draft, RefusedError
-from fastvrrp.vrrp.report import NO_SLOT
 from fastvrrp.vrrp.status import answer
 from fastvrrp.vrrp.surroundings import SurroundingsError
 from fastvrrp.vrrp.trackers_view import TrackersView
@@ -39,6 +37,7 @@ EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h, keepalived's code for a program
 STOP_LIMIT_S = 3.0  # for the engine to say goodbye and the kernel to give the addresses up
 JOIN_LIMIT_S = 2.0
 SETTLE_S = 0.3  # until the kernel has told of what a reload played
+CHORES_S = 3.0  # between looks at what nobody tells, while there is anything to look at
 
 
 class Daemon:
@@ -55,18 +54,17 @@ class Daemon:
         self._changing = asyncio.Lock()  # held while a configuration is put into effect
         self._subscribed = False
         self._view_handle: asyncio.Handle | None = None
-        self._turns = -1
-        self._beat_handle: asyncio.TimerHandle | None = None
+        self._pulse = arguments.pulse
+        self._chores_handle: asyncio.TimerHandle | None = None
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
-        self._link = Link(arguments.channel, self)
+        self._link = Link(arguments, self)
 
     async def run(self) -> int:
         """Until stopped; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop_soon)
         self._loop.set_exception_handler(_log_exception)
-        self._beat()
         closed = self._loop.create_task(self._link.closed())
         await asyncio.wait({closed, self._broken}, return_when=asyncio.FIRST_COMPLETED)
         closed.cancel()
@@ -75,22 +73,22 @@ class Daemon:
     def _stop_soon(self) -> None:
         self._stop_task = self._loop.create_task(self._link.stop())
 
-    def _beat(self) -> None:
-        """The supervisor hears of us only while both this loop and the engine make progress."""
-        self._beat_handle = self._loop.call_later(BEAT_INTERVAL_S, self._beat)
+    def _arm_chores(self) -> None:
+        """Nothing runs by time in an idle process, unless it was asked for."""
+        if self._chores_handle is None and not self._stopping:
+            self._chores_handle = self._loop.call_later(CHORES_S, self._chores)
+
+    def _chores(self) -> None:
+        self._chores_handle = None
         parts = self._running
         if parts is None:
-            self._link.beat()
             return
-        counters = parts.engine.counters()
-        if counters["turns"] != self._turns:
-            self._turns = counters["turns"]
-            self._link.beat()
-        parts.reporter.settle()
-        # An engine with nothing to do makes no turns: a command that changes nothing is one.
-        parts.engine.fault(NO_SLOT)
-        if parts.plane.configuration.global_defs.log_unknown_vrids:
-            parts.reporter.unknown_vrids(counters["vrid_err"])
+        unsettled = parts.reporter.settle()
+        counting = parts.plane.configuration.global_defs.log_unknown_vrids
+        if counting:
+            parts.reporter.unknown_vrids(parts.engine.counters()["vrid_err"])
+        if counting or unsettled:
+            self._arm_chores()
 
     # ---------------------------------------------------------------- configure
 
@@ -130,7 +128,13 @@ class Daemon:
     async def _start(self, configuration: model.Configuration) -> Sequence[str]:
         try:
             parts = self._parts = await Parts.make(
-                configuration, self._journal, self._runner, self._link, on_tracked=self._tracked
+                configuration,
+                self._journal,
+                self._runner,
+                self._link,
+                pulse=self._pulse,
+                on_tracked=self._tracked,
+                on_left_out=self._arm_chores,
             )
             parts.reporter.subscribed = self._subscribed
             draft = parts.plane.prepare(configuration)
@@ -147,6 +151,7 @@ class Daemon:
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
         _settle_memory()
+        self._arm_chores()
         self._link.ready()
         return draft.plan.changes
 
@@ -186,6 +191,7 @@ class Daemon:
             # The draft may be older than what the kernel told meanwhile.
             parts.upkeep.touch(parts.plane.running, instances=True)
         parts.upkeep.schedule(SETTLE_S)
+        self._arm_chores()
         self._view.update(parts.trackers.status())
         _settle_memory()
         return draft.plan.changes
@@ -251,8 +257,8 @@ class Daemon:
                 self._exit_code = EXIT_FAILED
         async with self._changing:  # a change under way ends at its commit
             self._running = None
-            if self._beat_handle is not None:
-                self._beat_handle.cancel()
+            if self._chores_handle is not None:
+                self._chores_handle.cancel()
             if parts is not None:
                 await parts.upkeep.close()
                 await parts.upkeep.remove_all()

@@ -41,6 +41,11 @@ class Flapping:
         window.told += 1
         return True, left_out
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether changes were left out that nobody has been told of."""
+        return any(window.left_out for window in self._windows.values())
+
     def settled(self) -> list[tuple[str, int]]:
         """Instances whose last change was not logged and is a while ago, with the number of those
         changes. What is long over is forgotten."""

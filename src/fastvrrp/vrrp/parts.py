@@ -58,9 +58,13 @@ class Parts:
         runner: Runner,
         supervisor: Supervisor,
         *,
+        pulse: int,
         on_tracked: Callable[[str, int, int], None],
+        on_left_out: Callable[[], None],
     ) -> Parts:
         """Everything for this first configuration; nothing of it is in effect yet.
+
+        `pulse`: see tuning.start_engine; `on_left_out`: the reporter has something to settle.
 
         Raises OSError, PermissionError when a capability is missing.
         """
@@ -68,7 +72,7 @@ class Parts:
         await monitor.start()
         try:
             tuning.tune_process(configuration.global_defs)
-            engine = tuning.start_engine(configuration)
+            engine = tuning.start_engine(configuration, pulse)
         except BaseException:
             monitor.close()
             raise
@@ -97,6 +101,7 @@ class Parts:
             on_committed=plane.confirmed,
             on_unsettled=lambda: upkeep.schedule(UNSETTLED_S),
             on_outdated=lambda name: upkeep.touch((name,), instances=True),
+            on_left_out=on_left_out,
         )
         reporter.notifier = notifier
         client.listen(reporter)

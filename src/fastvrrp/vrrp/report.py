@@ -88,9 +88,11 @@ class Reporter:
         on_committed: Callable[[int], object] = lambda epoch: None,
         on_unsettled: Callable[[], None] = lambda: None,
         on_outdated: Callable[[str], None] = lambda name: None,
+        on_left_out: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_unsettled` is called when a program that removes something failed, `on_outdated`
-        when the announcements of an instance should be compiled anew."""
+        when the announcements of an instance should be compiled anew, `on_left_out` when a change
+        was not logged, so that `settle` has to be called later."""
         self.notifier: Notifier = Nobody()
         self.subscribed = False
         self.stopping = False
@@ -99,6 +101,7 @@ class Reporter:
         self._on_committed = on_committed
         self._on_unsettled = on_unsettled
         self._on_outdated = on_outdated
+        self._on_left_out = on_left_out
         self._limit = RateLimit(log)
         self._flapping = Flapping()
         self._states: dict[str, InstanceState] = {}
@@ -172,6 +175,7 @@ class Reporter:
         if left_out:
             log.info("(%s) %d changes of its state were not logged", name, left_out)
         if not told:
+            self._on_left_out()
             return
         if change.new == _core.MASTER and change.reason == NO_RESPONSE:
             log.info("(%s) Receive advertisement timeout", name)
@@ -180,15 +184,16 @@ class Reporter:
         suffix = " (init)" if change.first else ""
         log.info("(%s) Entering %s STATE%s", name, state, suffix)
 
-    def settle(self) -> None:
-        """Tell the states that were reached by changes too fast for the log. To be called now and
-        then."""
+    def settle(self) -> bool:
+        """Tell the states that were reached by changes too fast for the log; whether there are
+        some that have not settled yet."""
         for name, left_out in self._flapping.settled():
             running = self._plane.running.get(name)
             if running is not None:
                 state = _core.STATE_NAMES[self._plane.client.state(running.slot)]
                 text = "(%s) Entering %s STATE (after %d changes that were not logged)"
                 log.info(text, name, state, left_out)
+        return self._flapping.unsettled
 
     def _fault_text(self, running: Running) -> str:
         try:

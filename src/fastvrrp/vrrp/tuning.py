@@ -52,8 +52,11 @@ def tune_process(defs: model.GlobalDefs) -> None:
             log.warning("cannot set vrrp_cpu_affinity: %s", exc.strerror)
 
 
-def start_engine(configuration: model.Configuration) -> _core.Engine:
-    """An engine that runs. Raises OSError when its sockets cannot be made."""
+def start_engine(configuration: model.Configuration, pulse: int) -> _core.Engine:
+    """An engine that runs, and says so in the page `pulse` (a descriptor, supervisor.pulse).
+
+    Raises OSError when its sockets cannot be made.
+    """
     defs = configuration.global_defs
     size = capacity(configuration)
     lock = defs.vrrp_no_swap
@@ -63,14 +66,14 @@ def start_engine(configuration: model.Configuration) -> _core.Engine:
             resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
         except (OSError, ValueError) as exc:
             log.warning("cannot raise the limit of locked memory: %s", exc)
-    engine = _make(size, defs, lock)
+    engine = _make(size, defs, pulse, lock)
     try:
         engine.start()
     except OSError as exc:
         if not lock:
             raise
         log.warning("cannot lock the memory (vrrp_no_swap): %s", exc.strerror)
-        engine = _make(size, defs, False)
+        engine = _make(size, defs, pulse, False)
         engine.start()
     if engine.rt_errno:
         log.log(
@@ -81,11 +84,12 @@ def start_engine(configuration: model.Configuration) -> _core.Engine:
     return engine
 
 
-def _make(size: Capacity, defs: model.GlobalDefs, lock: bool) -> _core.Engine:
+def _make(size: Capacity, defs: model.GlobalDefs, pulse: int, lock: bool) -> _core.Engine:
     return _core.Engine(
         instances=size.instances,
         links=size.links,
         groups=size.groups,
         rt_priority=defs.vrrp_rt_priority or REALTIME_PRIORITY,
         lock_memory=lock,
+        pulse=pulse,
     )

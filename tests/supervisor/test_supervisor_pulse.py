@@ -1,0 +1,120 @@
+"""Whether a child lives: the shared page, and what the supervisor makes of it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from fastvrrp import _core
+from fastvrrp.supervisor import pulse
+from fastvrrp.supervisor.pulse import Page, Signs, Watch
+
+LIMIT_S = 10.0
+NS = 1_000_000_000
+
+
+def signs(due_s: float = 0.0, turns: int = 0, answered: int = 0) -> Signs:
+    return Signs(int(due_s * NS), turns, answered)
+
+
+def test_the_page_is_shared_and_cannot_shrink() -> None:
+    fd = pulse.create()
+    ours, theirs = Page(fd), Page(fd)
+    theirs.turn(123)
+    theirs.turn(pulse.NEVER_NS)
+    theirs.answer(7)
+    assert ours.read() == Signs(pulse.NEVER_NS, 2, 7)
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 0)
+    ours.close()
+    theirs.close()
+    os.close(fd)
+
+
+def test_an_engine_shows_its_turns_and_that_it_ended() -> None:
+    fd = pulse.create()
+    page = Page(fd)
+    engine = _core.Engine(instances=8, links=1, groups=1, pulse=fd)
+    assert page.read() == Signs(0, 0, 0), "nothing before it runs"
+    engine.start()
+    for _ in range(3):
+        before = page.read().turns
+        engine.fault(0, set=0, clear=0)  # a command that changes nothing is a turn
+        deadline = time.monotonic() + 5
+        while page.read().turns == before:
+            assert time.monotonic() < deadline, "no turn"
+    engine.stop()
+    assert engine.join(5)
+    assert page.read().due_ns == pulse.NEVER_NS
+    os.close(fd)
+    del engine
+    page.close()
+
+
+def test_a_bad_descriptor_makes_no_engine() -> None:
+    with pytest.raises(OSError, match="pulse"):
+        _core.Engine(instances=8, links=1, groups=1, pulse=2**20)
+
+
+def test_a_moving_engine_is_well_however_late() -> None:
+    watch = Watch(LIMIT_S)
+    for turn in range(100):
+        reason, again_s = watch.look(signs(due_s=1.0, turns=turn), 100.0 + turn)
+        assert reason == ""
+        assert again_s is not None
+        assert again_s < 100.0 + turn + 1.0, "but it is watched more closely"
+
+
+def test_an_engine_that_sleeps_until_its_deadline_is_well() -> None:
+    watch = Watch(LIMIT_S)
+    for now in (0.0, 10.0, 30.0):
+        assert watch.look(signs(due_s=40.0, turns=5), now) == ("", None)
+        assert watch.look(signs(due_s=pulse.NEVER_NS / NS, turns=5), now)[0] == ""
+
+
+def test_no_engine_is_none_that_hangs() -> None:
+    watch = Watch(LIMIT_S)
+    assert watch.look(signs(), 1e6) == ("", None)
+    assert watch.look(signs(), 2e6) == ("", None)
+
+
+def test_a_stuck_engine_is_found_as_soon_as_its_time_is_over() -> None:
+    watch = Watch(LIMIT_S)
+    assert watch.look(signs(due_s=101.0, turns=5), 100.5) == ("", None)
+    reason, again_s = watch.look(signs(due_s=101.0, turns=5), 109.0)
+    assert reason == ""
+    assert again_s == pytest.approx(111.0, abs=0.02)
+    assert again_s is not None
+    reason, _ = watch.look(signs(due_s=101.0, turns=5), again_s)
+    assert reason.startswith("its engine has stood still for 10.0")
+
+
+def test_an_unanswered_ping() -> None:
+    watch = Watch(LIMIT_S)
+    assert watch.ask(100.0) == 1
+    assert watch.look(signs(answered=1), 110.0) == ("", None)
+    assert not watch.asked
+    assert watch.ask(110.0) == 2
+    reason, again_s = watch.look(signs(answered=1), 115.0)
+    assert (reason, watch.asked) == ("", True)
+    assert again_s == pytest.approx(120.0, abs=0.02)
+    assert watch.look(signs(answered=1), 120.1)[0].startswith("its event loop has stood still")
+
+
+def test_a_busy_loop_owes_no_answer() -> None:
+    watch = Watch(LIMIT_S)
+    watch.ask(100.0)
+    watch.busy()
+    assert watch.look(signs(), 200.0) == ("", None)
+
+
+def test_after_a_pause_of_the_machine_everybody_gets_the_whole_limit() -> None:
+    watch = Watch(LIMIT_S)
+    watch.ask(100.0)
+    watch.look(signs(due_s=101.0, turns=5), 100.0)
+    watch.forgive(200.0)
+    assert watch.look(signs(due_s=101.0, turns=5), 200.0)[0] == ""
+    assert watch.look(signs(due_s=101.0, turns=5), 209.0)[0] == ""
+    assert watch.look(signs(due_s=101.0, turns=5), 210.1)[0] != ""
