@@ -547,3 +547,29 @@ def test_interfaces_of_another_namespace_are_not_judged(read: Reader) -> None:
     assert len(loaded.configuration.vrrp_instances[0].virtual_ipaddress) == 89
     loaded = read("net_namespace blue\n" + instance(interface="lan7"))
     assert loaded.messages == ()
+
+
+@pytest.mark.parametrize("keyword", ["mcast_src_ip", "unicast_src_ip"])
+def test_a_virtual_address_is_no_source(read: Reader, keyword: str) -> None:
+    lines = [f"  {keyword} 10.0.0.1", "unicast_peer { 10.0.0.6 }"]
+    assert texts(read(instance(*lines))) == [
+        f"7:{len(keyword) + 4}: warning: V: {keyword} 10.0.0.1 is a virtual address, which this "
+        "router does not have as backup; "
+        "use an address that it keeps; only the owner of the address has priority 255"
+    ]
+    assert texts(read(instance(*lines, "priority 255"))) == []
+    assert texts(read(instance(*lines, vips="10.0.0.2"))) == []
+
+
+def test_a_virtual_address_is_not_static(read: Reader) -> None:
+    static = (
+        "global_defs {\n default_interface eth0\n}\n"
+        "static_ipaddress {\n 10.0.0.1/24\n  10.0.0.2/24 dev eth1\n}\n"
+    )
+    assert texts(read(static + instance())) == [
+        "5:2: warning: 10.0.0.1 is a virtual address of V, and would be there while it is backup; "
+        "remove one of the two; only the owner of the address has priority 255"
+    ]
+    assert texts(read(static + instance("priority 255"))) == []
+    assert texts(read(static + instance(vips="10.0.0.2"))) == []
+    assert len(texts(read(static + instance(vips="10.0.0.2 dev eth1")))) == 1

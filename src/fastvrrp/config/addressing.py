@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fastvrrp.config.blocks import Entries, Entry
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.global_defs import get
-from fastvrrp.config.model import UnicastPeer, VirtualAddress
+from fastvrrp.config.model import OWNER, UnicastPeer, VirtualAddress
 from fastvrrp.config.node import Node
 from fastvrrp.config.values import canonical, integer, is_multicast
 
@@ -22,6 +23,7 @@ MTU_DEFAULT = 1500
 _OVERHEAD = {4: 20 + 8 + 24, 6: 40 + 8 + 24}
 _ADDRESS_BYTES = {4: 4, 6: 16}
 TTL_MAX = 255
+_SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip"))
 
 
 def read_peers(context: Context, node: Node) -> list[Entry]:
@@ -99,7 +101,7 @@ def _source(builder: InstanceBuilder) -> str | None:
     """mcast_src_ip or unicast_src_ip; the one written last counts, as in keepalived."""
     chosen = None
     for name in builder.entries:
-        if name not in ("mcast_src_ip", "unicast_src_ip"):
+        if name not in _SOURCES:
             continue
         address, family = builder.entries[name].value
         if family == builder.family:
@@ -166,10 +168,26 @@ def addressing(builder: InstanceBuilder) -> dict[str, Any]:
     advertised, excluded = _addresses(builder)
     fields["virtual_ipaddress"] = advertised
     fields["virtual_ipaddress_excluded"] = excluded
+    if fields.get("source") is not None and builder.priority != OWNER:
+        _check_source(builder, fields["source"], (*advertised, *excluded))
     for name in ("virtual_routes", "virtual_rules"):
         if name in entries:
             fields[name] = tuple(entry.value for entry in entries[name].value)
     return fields
+
+
+def _check_source(
+    builder: InstanceBuilder, source: str, addresses: Iterable[VirtualAddress]
+) -> None:
+    """Only the address owner has a virtual address while it is backup."""
+    if all(address.address != source for address in addresses):
+        return
+    name = next(name for name in reversed(builder.entries) if name in _SOURCES)
+    builder.warning(
+        f"{name} {source} is a virtual address, which this router does not have as backup",
+        "use an address that it keeps; only the owner of the address has priority 255",
+        name,
+    )
 
 
 def _unicast(builder: InstanceBuilder, fields: dict[str, Any]) -> None:

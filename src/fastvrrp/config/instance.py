@@ -14,7 +14,7 @@ from fastvrrp.config.blocks import Entries
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.global_defs import get
-from fastvrrp.config.model import NS_PER_S, Garp, VrrpInstance
+from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
 from fastvrrp.config.node import Node
 from fastvrrp.config.notifying import build_notify
 from fastvrrp.config.scripts import Scripts
@@ -22,7 +22,6 @@ from fastvrrp.config.trackers import Trackers
 from fastvrrp.config.tracking import instance_tracking
 from fastvrrp.config.vmac import read_vmac
 
-OWNER = 255
 PRIORITY_DEFAULT = 100
 NS_PER_CS = NS_PER_S // 100
 V3_INTERVAL_MAX_NS = 4095 * NS_PER_CS  # 12 bits of centiseconds, RFC 9568 5.2.7

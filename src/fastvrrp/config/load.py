@@ -251,7 +251,8 @@ class _Loader:
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
         track_scripts, track_files, track_processes = trackers.finish()
         check_vrids(context, instances)
-        check_addresses(context, instances)
+        static_addresses = self._static_addresses(global_defs.default_interface)
+        check_addresses(context, instances, static_addresses)
         return Configuration(
             global_defs=global_defs,
             vrrp_instances=tuple(instance for instance, _ in instances),
@@ -260,7 +261,7 @@ class _Loader:
             track_processes=track_processes,
             track_files=track_files,
             garp_groups=tuple(self.garp_groups.groups),
-            static_addresses=self._static_addresses(global_defs.default_interface),
+            static_addresses=static_addresses,
             static_routes=self._static("static_routes"),
             static_rules=self._static("static_rules"),
             source_files=tuple(str(file) for file in source.includes.files),

@@ -15,6 +15,7 @@ from typing import Any, dataclass_transform
 import msgspec
 
 NS_PER_S = 1_000_000_000
+OWNER = 255  # priority of the address owner, RFC 9568 5.2.4
 FOREVER_S = 0xFFFF_FFFF  # an explicit `preferred_lft forever`
 
 

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastvrrp.config.blocks import Entries
 from fastvrrp.config.global_defs import get
-from fastvrrp.config.model import Tracked
+from fastvrrp.config.model import OWNER, Tracked
 from fastvrrp.config.node import Node
 from fastvrrp.config.trackers import KINDS, Trackers
 
 if TYPE_CHECKING:
     from fastvrrp.config.instance import InstanceBuilder
-
-OWNER = 255
 
 
 def group_tracking(trackers: Trackers, entries: Entries, owner: str, order: int) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""No two instances may be the same virtual router on the same link, nor should they share an
-address."""
+"""What instances must not have in common: a virtual router on one link, or an address, be it with
+each other or with static_ipaddress."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from fastvrrp.config.context import Context
-from fastvrrp.config.model import Severity, VrrpInstance
+from fastvrrp.config.model import OWNER, Severity, VirtualAddress, VrrpInstance
 from fastvrrp.config.node import Node
 
 
@@ -45,8 +46,14 @@ def _share_peer(one: VrrpInstance, other: VrrpInstance) -> bool:
     )
 
 
-def check_addresses(context: Context, instances: Sequence[tuple[VrrpInstance, Node]]) -> None:
-    """An address of two instances goes when one of them stops being master, and comes back."""
+def check_addresses(
+    context: Context,
+    instances: Sequence[tuple[VrrpInstance, Node]],
+    static: Sequence[VirtualAddress],
+) -> None:
+    """An address of two instances goes when one of them stops being master, and comes back; one
+    that is static, too, is there while the router is backup, so two routers have it."""
+    warn = functools.partial(context.diagnostics.add, severity=Severity.WARNING)
     owners: dict[tuple[str, str | None], VrrpInstance] = {}
     for instance, node in instances:
         for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
@@ -54,9 +61,17 @@ def check_addresses(context: Context, instances: Sequence[tuple[VrrpInstance, No
                 (address.address, address.dev or instance.interface), instance
             )
             if owner is not instance:
-                context.diagnostics.add(
+                warn(
                     address.position or node.position(),
-                    Severity.WARNING,
-                    f"{instance.name}: {address.address} is an address of {owner.name}, too",
-                    "an address belongs to one virtual router",
+                    text=f"{instance.name}: {address.address} is an address of {owner.name}, too",
+                    hint="an address belongs to one virtual router",
                 )
+    for address in static:
+        holder = owners.get((address.address, address.dev))
+        if holder is not None and holder.priority != OWNER and address.position is not None:
+            warn(
+                address.position,
+                text=f"{address.address} is a virtual address of {holder.name}, and would be "
+                "there while it is backup",
+                hint="remove one of the two; only the owner of the address has priority 255",
+            )
