@@ -92,13 +92,38 @@ MALFORMED = {
     ),
     "parameters in a circle": (
         "$A=$B\n$B=$A\nglobal_defs {\n  router_id $A\n}\n",
-        ["4:1: error: the parameters on this line never end; a parameter must not contain itself"],
+        ["4:13: error: the parameters on this line never end; a parameter must not contain itself"],
     ),
     "template in the middle of a line": (
         "$T= \\\n a \\\n b\nglobal_defs {\n  router_id $T\n}\n",
         [
             "5:13: error: $T has several lines and must stand alone on its line; "
             "put it on a line of its own"
+        ],
+    ),
+    "mistake behind text that was put in": (
+        "$A=(address) (address)\n$B=~SEQ(N,1,0,3) x\n"
+        + instance("$A ${_RANDOM 3 1}", "  $B", "x $A ${_ENV}", "~SEQ(N,1,${_RANDOM 5 4}) x"),
+        [
+            "9:4: error: _RANDOM from 3 to 1 is empty; MIN must be <= MAX",
+            "10:3: error: ~SEQ never reaches 3 from 1 in steps of 0; "
+            "the step must lead from START to END",
+            "11:6: error: _ENV needs the name of one variable; write ${_ENV NAME}",
+            "12:10: error: _RANDOM from 5 to 4 is empty; MIN must be <= MAX",
+        ],
+    ),
+    "mistake in what was put in": (
+        "$A=(address) ${_RANDOM 3 1}\n$L=~SEQ(N,2)\n" + instance("  x $A", "$L y ${_ENV}"),
+        [
+            "9:5: error: _RANDOM from 3 to 1 is empty; MIN must be <= MAX",
+            "10:6: error: _ENV needs the name of one variable; write ${_ENV NAME}",
+        ],
+    ),
+    "nothing but empty parameters": (
+        "$A=\nglobal_defs {\n router_id " + "${A}" * 1000 + "\n}\n",
+        [
+            "3:4008: error: the parameters on this line never end; "
+            "a parameter must not contain itself"
         ],
     ),
     "mistake in a template": (

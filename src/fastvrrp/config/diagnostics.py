@@ -71,8 +71,14 @@ class Diagnostics:
 
     def error(self, node: Node, text: str, hint: str = "", *, word: int = 0) -> None:
         """The configuration cannot be used."""
-        self.add(node.position(word), Severity.ERROR, text, hint, node.via)
+        self._about(node, Severity.ERROR, text, hint, word)
 
     def warning(self, node: Node, text: str, hint: str = "", *, word: int = 0) -> None:
         """The configuration can be used, but perhaps not as meant."""
-        self.add(node.position(word), Severity.WARNING, text, hint, node.via)
+        self._about(node, Severity.WARNING, text, hint, word)
+
+    def _about(self, node: Node, severity: Severity, text: str, hint: str, word: int) -> None:
+        if node.is_veiled:
+            text = "a mistake behind a secret on the same line, of which nothing is shown"
+            hint = "put the secret in quotes, and what follows on a line of its own"
+        self.add(node.position(word), severity, text, hint, node.via)

@@ -28,13 +28,18 @@ _NUMBER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)$")
 
 
 class ExpandError(Exception):
-    """A line that cannot be expanded; `column` counts from 0 in the text."""
+    """A line that cannot be expanded.
+
+    `column` counts from 0 in the text that was to be expanded. `at` is set instead where that
+    text has changed meanwhile: the origin (`node.mark`) of the place.
+    """
 
     def __init__(self, text: str, hint: str = "", column: int = 0) -> None:
         super().__init__(text)
         self.text = text
         self.hint = hint
         self.column = column
+        self.at: int | None = None
 
 
 class Raw(NamedTuple):
@@ -97,7 +102,7 @@ class Definitions:
         return None if lines is None else (name, lines)
 
     def _value(self, name: str, arguments: str) -> str | None:
-        """Raises ExpandError for bad arguments of a built-in."""
+        """None if there is no such parameter. Raises ExpandError where none is possible."""
         value = self.values.get(name)
         if value is not None:
             return value
@@ -115,6 +120,11 @@ class Definitions:
             if low > high:
                 raise ExpandError(f"_RANDOM from {low} to {high} is empty", "MIN must be <= MAX")
             return str(self.random.randint(low, high))
+        if name in self.templates:
+            raise ExpandError(
+                f"${name} has several lines and must stand alone on its line",
+                "put it on a line of its own",
+            )
         return None
 
     def substitute(
@@ -122,43 +132,39 @@ class Definitions:
     ) -> Text:
         """Replace references until none is left that is defined.
 
-        `identity(n)` makes the origins of an untouched text of n characters. Raises ExpandError.
+        `identity(n)` makes the origins of an untouched text of n characters. Raises ExpandError
+        with the place of the reference that is to blame, as it stands in the file.
         """
         position = 0
-        for _ in range(SUBSTITUTIONS_MAX):
-            match = _REFERENCE.search(text, position)
-            if match is None:
-                return Text(text, origins)
-            start, end = match.span()
-            name = match[1] or match[3]
-            try:
+        try:
+            for _ in range(SUBSTITUTIONS_MAX):
+                match = _REFERENCE.search(text, position)
+                if match is None:
+                    return Text(text, origins)
+                position, end = match.span()
+                at = None if origins is None else origins[position]
+                name = match[1] or match[3]
                 value = self._value(name, match[2] or "")
-            except ExpandError as error:
-                error.column = start
-                raise
-            if value is None:
-                if name in self.templates:
+                if value is None:
+                    position += 1
+                    continue
+                if origins is None:
+                    origins = identity(len(text))
+                text = text[:position] + value + text[end:]
+                put_in = [origins[position]] * len(value)
+                origins = origins[:position] + put_in + origins[end:]
+                if len(text) > 4 * LINE_BYTES_MAX:
                     raise ExpandError(
-                        f"${name} has several lines and must stand alone on its line",
-                        "put it on a line of its own",
-                        start,
+                        f"${name} makes the line too long",
+                        f"a line has at most {LINE_BYTES_MAX} bytes",
                     )
-                position = start + 1
-                continue
-            if origins is None:
-                origins = identity(len(text))
-            text = text[:start] + value + text[end:]
-            origins = origins[:start] + [origins[start]] * len(value) + origins[end:]
-            if len(text) > 4 * LINE_BYTES_MAX:
-                raise ExpandError(
-                    f"${name} makes the line too long",
-                    f"a line has at most {LINE_BYTES_MAX} bytes",
-                    0,
-                )
-            position = start  # what was put in may contain references itself
-        raise ExpandError(
-            "the parameters on this line never end", "a parameter must not contain itself", 0
-        )
+                # Once more from here: what was put in may contain references itself.
+            raise ExpandError(
+                "the parameters on this line never end", "a parameter must not contain itself"
+            )
+        except ExpandError as error:
+            error.column, error.at = position, at
+            raise
 
 
 class Repetition(NamedTuple):
@@ -243,11 +249,13 @@ def _list(text: str, column: int) -> tuple[tuple[str, ...], list[tuple[str, ...]
 _REPEAT = re.compile(r"\s*~(SEQx|SEQ|LST)\(")
 
 
-def repetition(text: str, substitute: Callable[[str], str], multiplier: int) -> Repetition | None:
+def repetition(
+    text: str, substitute: Callable[[int, int], str], multiplier: int
+) -> Repetition | None:
     """Parse ~SEQ(...) or ~LST(...) at the beginning of a line.
 
-    `substitute` replaces parameters in the brackets; `multiplier` is how often the line is
-    repeated already. Raises ExpandError.
+    `substitute(start, end)` replaces the parameters in that part of the line; `multiplier` is how
+    often the line is repeated already. Raises ExpandError.
     """
     match = _REPEAT.match(text)
     if match is None:
@@ -257,7 +265,7 @@ def repetition(text: str, substitute: Callable[[str], str], multiplier: int) -> 
     close = text.find(")", match.end())
     if close < 0:
         raise ExpandError(f"~{kind}( is never closed", "add the missing )", column)
-    inside = substitute(text[match.end() : close])
+    inside = substitute(match.end(), close)
     if len(inside) > SPECIFICATION_MAX:
         raise ExpandError(f"~{kind}(...) is too long", "list fewer values on a line", column)
     if kind == "LST":

@@ -29,6 +29,7 @@ LANGUAGE = "(language)"
 COLUMNS = 12
 # Blocks in which any word may be a secret, and keywords whose arguments are: never shown.
 SECRET_BLOCKS = frozenset(("vrrp_instance/authentication", "vrrp_instance/auth_hmac", "SSL"))
+SECRET_OPENERS = frozenset(path.rpartition("/")[2] for path in SECRET_BLOCKS)
 SECRET_WORDS = frozenset(("auth_pass", "password", "key"))
 WORKS_WITHOUT = "the rest of the configuration works without it"
 

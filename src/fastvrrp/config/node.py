@@ -17,6 +17,11 @@ def mark(line: int, column: int) -> int:
     return line << COLUMN_BITS | min(column, _COLUMN_MASK)
 
 
+def place(file: str, at: int) -> Position:
+    """The position that a mark stands for."""
+    return Position(file=file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
+
+
 class Node:
     """One statement. `body` is None unless it opens a block.
 
@@ -26,6 +31,7 @@ class Node:
     """
 
     __slots__ = ("body", "file", "line", "marks", "text", "via", "words")
+    is_veiled = False
 
     def __init__(
         self,
@@ -49,8 +55,7 @@ class Node:
         """Where a word was written; a word past the end counts as the last one."""
         word = min(word, len(self.words) - 1)
         if self.marks is not None:
-            at = self.marks[word]
-            return Position(file=self.file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
+            return place(self.file, self.marks[word])
         start = end = 0
         for text in self.words[: word + 1]:
             start = self.text.find(text, end)
@@ -63,3 +68,10 @@ class Node:
         if text.startswith('"'):
             return text[len(self.words[0]) + 2 :].strip()
         return text[len(self.words[0]) :].strip()
+
+
+class VeiledNode(Node):
+    """A statement that may be the rest of a secret: no message shows a word of it."""
+
+    __slots__ = ()
+    is_veiled = True

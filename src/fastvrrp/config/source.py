@@ -18,11 +18,12 @@ from fastvrrp.config.expand import (
     Definitions,
     ExpandError,
     Raw,
+    Repetition,
     repetition,
 )
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
 from fastvrrp.config.model import Position, Severity
-from fastvrrp.config.node import COLUMN_BITS, Node, mark
+from fastvrrp.config.node import Node, mark, place
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 RAW_LINE_MAX = 64 * 1024  # characters of a line before substitution
@@ -203,62 +204,72 @@ class Source:
         self, text: str, origins: list[int] | None, file: str, line: int, via: str
     ) -> None:
         """One line without comment: conditions and macros, then its statements."""
-        try:
-            self._expand(text, origins, file, line, via)
-        except ExpandError as error:
-            if origins is not None and error.column < len(origins):
-                at = origins[error.column]
-            else:
-                at = mark(line, error.column + 1)
-            self._error(file, at, via, error.text, error.hint)
-
-    def _expand(self, text: str, origins: list[int] | None, file: str, line: int, via: str) -> None:
         definitions = self._definitions
 
         def identity(length: int) -> list[int]:
             return [mark(line, column + 1) for column in range(length)]
 
-        def substitute(inside: str) -> str:
-            return definitions.substitute(inside, None, identity).text
+        def substitute(start: int, end: int) -> str:
+            part = identity(end)[start:] if origins is None else origins[start:end]
+            return definitions.substitute(text[start:end], part, identity).text
 
-        for _ in range(PASSES_MAX):
-            first = text.lstrip()[:1]
-            if first == "@":
-                condition = _CONDITION.match(text)
-                if condition is None or not self._applies(condition):
-                    return
-                text = " " * condition.end() + text[condition.end() :]
-                continue
-            if first == "$":
-                definition = DEFINITION.match(text)
-                if definition is not None:
-                    definitions.define(definition[1], text[definition.end() :].strip())
-                    return
-                template = definitions.template(text)
-                if template is not None:
-                    self._use(template[0], template[1], file, line, via)
-                    return
-            if first == "~":
-                repeat = repetition(text, substitute, self._repeats)
-                if repeat is not None:
-                    rest = " " * repeat.end + text[repeat.end :]
-                    self._repeats *= repeat.times
-                    saved = definitions.save(repeat.names)
-                    for row in repeat.rows:
-                        for name, value in zip(repeat.names, row, strict=True):
-                            definitions.define(name, value)
-                        self._count(file, line)
-                        self._logical(rest, origins, file, line, via)
-                    definitions.restore(saved)
-                    self._repeats //= repeat.times
-                    return
-            if "$" not in text:
-                break
-            before = text
-            text, origins = definitions.substitute(text, origins, identity)
-            if text == before or text.lstrip()[:1] not in ("@", "$", "~"):
-                break
-        self._statement(text, origins, file, line, via)
+        try:
+            for _ in range(PASSES_MAX):
+                first = text.lstrip()[:1]
+                if first == "@":
+                    condition = _CONDITION.match(text)
+                    if condition is None or not self._applies(condition):
+                        return
+                    text = " " * condition.end() + text[condition.end() :]
+                    continue
+                if first == "$":
+                    definition = DEFINITION.match(text)
+                    if definition is not None:
+                        definitions.define(definition[1], text[definition.end() :].strip())
+                        return
+                    template = definitions.template(text)
+                    if template is not None:
+                        self._use(template[0], template[1], file, line, via)
+                        return
+                if first == "~":
+                    repeat = repetition(text, substitute, self._repeats)
+                    if repeat is not None:
+                        rest = " " * repeat.end + text[repeat.end :]
+                        self._repeated(repeat, rest, origins, file, line, via)
+                        return
+                if "$" not in text:
+                    break
+                before = text
+                text, origins = definitions.substitute(text, origins, identity)
+                if text == before or text.lstrip()[:1] not in ("@", "$", "~"):
+                    break
+            self._statement(text, origins, file, line, via)
+        except ExpandError as error:
+            at = error.at
+            if at is None:
+                at = mark(line, error.column + 1) if origins is None else origins[error.column]
+            self._error(file, at, via, error.text, error.hint)
+
+    def _repeated(
+        self,
+        repeat: Repetition,
+        rest: str,
+        origins: list[int] | None,
+        file: str,
+        line: int,
+        via: str,
+    ) -> None:
+        """The rest of a ~SEQ or ~LST line, once for each of its rows."""
+        definitions = self._definitions
+        self._repeats *= repeat.times
+        saved = definitions.save(repeat.names)
+        for row in repeat.rows:
+            for name, value in zip(repeat.names, row, strict=True):
+                definitions.define(name, value)
+            self._count(file, line)
+            self._logical(rest, origins, file, line, via)
+        definitions.restore(saved)
+        self._repeats //= repeat.times
 
     def _use(self, name: str, lines: tuple[Raw, ...], file: str, line: int, via: str) -> None:
         if name in self._templates or len(self._templates) >= NESTING_MAX:
@@ -345,5 +356,4 @@ class Source:
         self._directory(back)
 
     def _error(self, file: str, at: int, via: str, text: str, hint: str) -> None:
-        position = Position(file=file, line=at >> COLUMN_BITS, column=at & ((1 << COLUMN_BITS) - 1))
-        self._diagnostics.add(position, Severity.ERROR, text, hint, via)
+        self._diagnostics.add(place(file, at), Severity.ERROR, text, hint, via)
