@@ -202,6 +202,10 @@ def build_announcement(
     address that is not 6 bytes.
     """
 
+def socket_filter(*, family: int, vrids: bytes | None = None, any_ttl: bool = True) -> bytes:
+    """The classic BPF program (struct sock_filter, linux/filter.h) of a socket; see
+    `Engine.accept`."""
+
 OK_EXIST: int  # EEXIST counts as success
 OK_GONE: int  # ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, EINVAL-free "nothing to delete" count too
 
@@ -322,13 +326,29 @@ class Engine:
         rx_buffer: int = 0,
         vrf_ifindex: int = 0,
         rejoin: bool = False,
+        vrids4: bytes | None = None,
+        vrids6: bytes | None = None,
+        any_ttl: int = 3,
     ) -> None:
         """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
         multicast groups given. `rejoin`: the interface may be another one with the index of one
         that the slot had before, so the groups are joined again once its sockets are closed. The
         engine follows up and down by itself. ifindex 0: the interface
         is absent (down). ifindex -1: pseudo link, always up, of unicast instances without an
-        interface. Raises OSError when a socket cannot be made."""
+        interface. `vrids4`, `vrids6`, `any_ttl`: see `accept`. Raises OSError when a socket
+        cannot be made."""
+    def accept(
+        self,
+        slot: int,
+        *,
+        vrids4: bytes | None = None,
+        vrids6: bytes | None = None,
+        any_ttl: int = 3,
+    ) -> None:
+        """Replace what the sockets of a slot let through: VRIDs, one a byte (None: all of them),
+        and the families (1: IPv4, 2: IPv6) in which a TTL or hop limit other than 255 may be
+        right; of others one in eight passes, to be counted and told. Add before the commit that
+        needs more, take away after EV_COMMITTED of the one that needs less."""
     def commit(
         self, instances: list[Instance], *, remove: list[int] | None = None, epoch: int
     ) -> None:

@@ -117,6 +117,17 @@ def obey(
             engine.commit(make(), epoch=2 + epoch)
             while not any(e.kind == _core.EV_COMMITTED for e in engine.events()):
                 select.select([engine.fileno()], [], [], 1)
+    elif command == "refilter":
+        # a VRID comes and goes while adverts arrive
+        for extra in range(int(argument)):
+            vrids = bytes((51, 52 + extra % 2))
+            engine.accept(0, vrids4=vrids, any_ttl=0)
+        print(json.dumps({"refiltered": int(argument)}), flush=True)
+    elif command == "accept":
+        engine.accept(0, vrids4=bytes.fromhex(argument), any_ttl=0)
+        print(json.dumps({"accepted": argument}), flush=True)
+    elif command == "status":
+        print(json.dumps({"status": engine.status(int(argument)).counters}), flush=True)
     elif command == "memory":
         status = Path("/proc/self/status").read_text()
         resident = next(x for x in status.splitlines() if x.startswith("VmRSS"))

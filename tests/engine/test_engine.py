@@ -230,3 +230,26 @@ def test_two_engines_elect_and_fail_over(network: Network) -> None:
         finally:
             better.process.stdin.close()
             other.close()
+
+
+def test_filters_are_replaced_without_losing_an_advert(network: Network) -> None:
+    """2000 new filters while 100 adverts a second arrive; then one that lets nothing of ours in."""
+    sender = start(network, "r1", priority=200, advert_int_ms=10, rt_priority=20)
+    hearer = start(network, "r2", priority=100, advert_int_ms=10, rt_priority=20)
+    try:
+        wait_for(lambda: sender.states() == [_core.BACKUP, _core.MASTER], 5, "master")
+        wait_for(lambda: hearer.ask("status 0")["advert_rcvd"] > 10, 5, "adverts")
+        sent, heard = sender.ask("status 0"), hearer.ask("status 0")
+        for _ in range(20):
+            hearer.ask("refilter 100")
+        new_heard, new_sent = hearer.ask("status 0"), sender.ask("status 0")
+        gone_out = new_sent["advert_sent"] - sent["advert_sent"]
+        came_in = new_heard["advert_rcvd"] - heard["advert_rcvd"]
+        assert gone_out > 20
+        assert abs(came_in - gone_out) <= 3  # what happens between two questions
+        assert hearer.states()[-1] == _core.BACKUP
+        hearer.ask("accept 34")
+        wait_for(lambda: hearer.states()[-1] == _core.MASTER, 5, "deaf, so master")
+    finally:
+        sender.close()
+        hearer.close()

@@ -167,7 +167,9 @@ class TestUnicast:
         observed = kernel("eth0")
         keys = link_keys(wanted, None, observed)
         assert keys == {"/"}
-        assert link_specs(configuration(wanted), keys, observed) == {"/": LinkSpec(-1, families=1)}
+        assert link_specs(configuration(wanted), keys, observed) == {
+            "/": LinkSpec(-1, families=1, vrids4=bytes((51,)), any_ttl=1)
+        }
         assert build(wanted, observed=observed).record.source == ip4("10.0.1.1")
 
     def test_no_peer_is_a_fault_where_it_shall_be(self) -> None:
@@ -324,9 +326,17 @@ def test_links_have_the_sockets_of_all_their_instances() -> None:
             mcast4=(ip4("224.0.0.18"), ip4("224.0.0.99")),
             mcast6=(ip6("ff02::12"),),
             rx_buffer=4096,
+            vrids4=bytes((51, 52)),
+            vrids6=bytes((51,)),
         ),
         "eth1": LinkSpec(2, garp_interval_ns=9, gna_interval_ns=6, pace_group=0),
     }
+
+
+def test_log_unknown_vrids_lets_every_vrid_in() -> None:
+    wanted = configuration(instance(), global_defs=model.GlobalDefs(log_unknown_vrids=True))
+    spec = link_specs(wanted, {"eth0"}, kernel("eth0"))["eth0"]
+    assert (spec.vrids4, spec.vrids6, spec.any_ttl) == (None, None, 0)
 
 
 def test_one_interface_has_one_link_whatever_it_is_called() -> None:

@@ -199,6 +199,38 @@ class TestApply:
         assert [call[0] for call in bench.engine.calls] == ["commit", "link"]
         assert bench.engine.links[0]["families"] == 2
 
+    def test_filters_are_wider_before_a_commit_and_narrower_after_it(self, bench: Bench) -> None:
+        """Neither who comes nor who leaves misses an advert; no socket is made anew."""
+        bench.apply(configuration(instance()))
+        bench.forget_calls()
+        draft = bench.plane.prepare(configuration(instance(virtual_router_id=77)))
+        bench.plane.commit(draft)
+        assert bench.engine.calls == [("accept", 0), ("commit", [1], [0])]
+        assert bench.engine.links[0]["vrids4"] == bytes((51, 77))
+        bench.client.poll()
+        assert bench.engine.links[0]["vrids4"] == bytes((77,))
+        assert bench.calls("link") == []
+
+    def test_filters_follow_log_unknown_vrids(self, bench: Bench) -> None:
+        logging = model.GlobalDefs(log_unknown_vrids=True)
+        bench.apply(configuration(instance(), global_defs=logging))
+        assert bench.engine.links[0]["vrids4"] is None
+        bench.apply(configuration(instance()))
+        assert bench.engine.links[0]["vrids4"] == bytes((51,))
+        bench.apply(configuration(instance(), global_defs=logging))
+        assert bench.engine.links[0]["vrids4"] is None
+
+    def test_an_interface_that_comes_back_has_its_filters(self, bench: Bench) -> None:
+        peer = model.UnicastPeer(address="10.0.1.2")
+        bench.apply(configuration(instance(), instance("U", **SECOND_VR, unicast_peers=(peer,))))
+        known = bench.observed.links[1]
+        bench.observed.drop_link(1)
+        bench.plane.refresh({"VI_1", "U"})
+        bench.observed.put_link(known)
+        bench.plane.refresh({"VI_1", "U"})
+        filters = {k: bench.engine.links[0][k] for k in ("ifindex", "vrids4", "any_ttl")}
+        assert filters == {"ifindex": 1, "vrids4": bytes((51, 52)), "any_ttl": 1}
+
     def test_tracker_state_goes_along(self, bench: Bench) -> None:
         bench.tracking["VI_1"] = (-30, _core.FAULT_SCRIPT)
         bench.apply(configuration(instance(priority=100)))

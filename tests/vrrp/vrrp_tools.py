@@ -115,6 +115,10 @@ class FakeEngine:
         self.links[slot] = {"ifindex": ifindex, **spec}
         self.take(self.core.link(slot, ifindex=ifindex, up=ifindex != 0, now_ns=self.now_ns))
 
+    def accept(self, slot: int, **filters: Any) -> None:
+        self.calls.append(("accept", slot))
+        self.links[slot].update(filters)
+
     def commit(
         self, instances: list[_core.Instance], *, remove: list[int] | None = None, epoch: int
     ) -> None:

@@ -97,16 +97,21 @@ cdef bint join_groups(int fd, u32 six, i32 ifindex, const u8 *groups, u32 n, bin
     return good
 
 
-cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int rx_buffer) noexcept nogil:
-    """A raw VRRP socket bound to the device (ifindex > 0), member of the groups. -1 with errno."""
+cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int rx_buffer,
+                     const accept_t *accept) noexcept nogil:
+    """A raw VRRP socket bound to the device (ifindex > 0), member of the groups. Minus errno.
+    It hears nothing before it is bound: the adverts of another link are not this one's."""
+    cdef u8 stray
     cdef int fd = socket(AF_INET6 if six else AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, VRRP_PROTOCOL)
     cdef ip_mreqn m4
-    cdef u32 k
-    cdef int bad = 0
+    cdef int error
     if fd < 0:
-        return -1
+        return -fv_errno()
+    set_filter_none(fd)
     if ifindex > 0 and fv_bind_device(fd, ifindex) < 0:
-        bad = 1
+        error = fv_errno()
+        close(fd)
+        return -ENODEV if error == ENXIO else -error
     fv_set_int(fd, SOL_SOCKET, SO_PRIORITY, 6)          # TC_PRIO_CONTROL: ahead of bulk traffic in the qdisc
     if rx_buffer <= 0:
         rx_buffer = RX_SOCKET_BUFFER
@@ -128,10 +133,13 @@ cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int r
             memset(&m4, 0, sizeof(m4))
             m4.imr_ifindex = ifindex
             setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &m4, sizeof(m4))
-    if bad or not join_groups(fd, six, ifindex, groups, n_groups, False):
-        k = fv_errno()
+    if not join_groups(fd, six, ifindex, groups, n_groups, False):
+        error = fv_errno()
         close(fd)
-        return -<int> (k if k else 1)
+        return -error
+    while recv(fd, &stray, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0:
+        pass                                            # came between socket() and the filter; bounded by it
+    set_filter(fd, six, accept)
     return fd
 
 

@@ -15,6 +15,7 @@ cdef class Engine:
     cdef int cpu
     cdef bint lock_memory
     cdef readonly int rt_errno
+    cdef int *newest                    # sockets of each link slot as handed over last: closed only by the next link()
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
                   bint lock_memory=False, int cpu=-1, int pulse=-1):
@@ -59,7 +60,11 @@ cdef class Engine:
         if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
                 or e.by_ifindex == NULL):
             raise MemoryError()
+        self.newest = <int *> calloc(2 * links, sizeof(int))
+        if self.newest == NULL:
+            raise MemoryError()
         for k in range(links):
+            self.newest[2 * k] = self.newest[2 * k + 1] = -1
             e.links[k].fd[0] = e.links[k].fd[1] = -1
             e.links[k].tx_head = NONE
         if (netio_init(&e.io) or announcer_init(&e.announcer, instances) or applier_init(&e.applier, instances)
@@ -79,6 +84,8 @@ cdef class Engine:
         cdef engine_t *e = self.e
         cdef u32 k
         cdef action_t a
+        free(self.newest)
+        self.newest = NULL
         if e == NULL:
             return
         if self.threads is not None:                    # still running: never free under a live thread
@@ -182,8 +189,9 @@ cdef class Engine:
 
     def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
              int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0,
-             bint rejoin=False):
+             bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3):
         cdef linkdef_t *d
+        cdef accept_t accept[2]
         cdef bytes groups4 = b"".join(mcast4 or [])
         cdef bytes groups6 = b"".join(mcast6 or [])
         cdef i32 device = vrf_ifindex if ifindex == -1 else ifindex
@@ -192,6 +200,8 @@ cdef class Engine:
         in_range("pace_group", pace_group, -1, self.e.core.cap_link - 1)
         if len(groups4) % 4 or len(groups6) % 16:
             raise ValueError("a multicast group is 4 bytes (IPv4) or 16 bytes (IPv6)")
+        fill_accept(&accept[0], vrids4, any_ttl & 1)
+        fill_accept(&accept[1], vrids6, any_ttl & 2)
         d = <linkdef_t *> calloc(1, sizeof(linkdef_t))
         if d == NULL:
             raise MemoryError()
@@ -204,13 +214,13 @@ cdef class Engine:
         d.interval_ns[1] = gna_interval_ns
         if ifindex != 0:
             if families & 1:
-                d.fd[0] = make_socket(0, device, <const u8 *> <const char *> groups4, len(groups4) // 4, rx_buffer)
+                d.fd[0] = make_socket(0, device, <const u8 *> <const char *> groups4, len(groups4) // 4, rx_buffer,
+                                      &accept[0])
             if families & 2 and d.fd[0] >= -1:
-                d.fd[1] = make_socket(1, device, <const u8 *> <const char *> groups6, len(groups6) // 16, rx_buffer)
+                d.fd[1] = make_socket(1, device, <const u8 *> <const char *> groups6, len(groups6) // 16, rx_buffer,
+                                      &accept[1])
             if (families & 1 and d.fd[0] < 0) or (families & 2 and d.fd[1] < 0):
                 error = -min(d.fd[0], d.fd[1])
-                if error <= 1:
-                    error = fv_errno() or 1
                 close_fd(d.fd[0])
                 free(d)
                 raise OSError(error, f"VRRP socket on interface {ifindex}: {_os.strerror(error)}")
@@ -226,7 +236,18 @@ cdef class Engine:
                 memcpy(groups.addresses, <const u8 *> <const char *> groups4, len(groups4))
                 memcpy(groups.addresses + len(groups4), <const u8 *> <const char *> groups6, len(groups6))
                 d.rejoin = groups
+        fresh = (d.fd[0], d.fd[1])
         self.command(CMD_LINK, slot, 0, 0, d)
+        self.newest[2 * slot], self.newest[2 * slot + 1] = fresh
+
+    def accept(self, u32 slot, *, bytes vrids4=None, bytes vrids6=None, int any_ttl=3):
+        cdef accept_t accept
+        cdef u32 six
+        in_range("link", slot, 0, self.e.core.cap_link - 1)
+        for six in range(2):
+            if self.newest[2 * slot + six] >= 0:
+                fill_accept(&accept, vrids6 if six else vrids4, any_ttl & (1 << six))
+                set_filter(self.newest[2 * slot + six], six, &accept)
 
     def commit(self, list instances, *, list remove=None, i64 epoch):
         cdef u32 n = len(instances)
@@ -311,6 +332,25 @@ cdef class Engine:
     def lateness(self):
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) nanoseconds late."""
         return [self.e.lateness[k] for k in range(LATENESS_BUCKETS)]
+
+
+cdef int fill_accept(accept_t *a, bytes vrids, bint every_ttl) except -1:
+    """None: every VRID."""
+    cdef u8 vrid
+    memset(a, 0, sizeof(accept_t))
+    a.every_vrid = vrids is None
+    a.every_ttl = every_ttl
+    for vrid in vrids or b"":
+        a.vrids[vrid >> 5] |= <u32> 1 << (vrid & 31)
+    return 0
+
+
+def socket_filter(*, family, bytes vrids=None, bint any_ttl=True):
+    cdef accept_t accept
+    cdef filter_t f
+    fill_accept(&accept, vrids, any_ttl)
+    build_filter(&f, family == 6, &accept)
+    return packed(<const u8 *> f.code, f.n * sizeof(sock_filter))
 
 
 cdef void close_fd(int fd) noexcept nogil:

@@ -57,6 +57,7 @@ cdef extern from *:
     #include <net/if.h>
     #include <netinet/in.h>
     #include <netinet/ip.h>
+    #include <linux/filter.h>
     #include <linux/if_packet.h>
     #include <linux/netlink.h>
     #include <linux/rtnetlink.h>
@@ -93,7 +94,20 @@ cdef extern from "<sys/socket.h>" nogil:
     int ioctl(int fd, unsigned long request, void *arg)
     const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
+    const int SO_ATTACH_FILTER, SO_DETACH_FILTER
     const int MSG_DONTWAIT, MSG_TRUNC
+
+cdef extern from "<linux/filter.h>" nogil:
+    struct sock_filter:
+        u16 code
+        u8 jt
+        u8 jf
+        u32 k
+    struct sock_fprog:
+        unsigned short len
+        sock_filter *filter
+    const u32 BPF_LD, BPF_LDX, BPF_ST, BPF_ALU, BPF_JMP, BPF_RET, BPF_MISC, BPF_W, BPF_H, BPF_B, BPF_IMM, BPF_ABS
+    const u32 BPF_IND, BPF_MEM, BPF_MSH, BPF_AND, BPF_RSH, BPF_JA, BPF_JEQ, BPF_JSET, BPF_K, BPF_X, BPF_TAX
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:
@@ -161,6 +175,9 @@ cdef extern from *:
         if (!if_indextoname((unsigned)ifindex, name)) return -1;
         return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, (socklen_t)strlen(name));
     }
+    #define FV_NET_OFF ((uint32_t)SKF_NET_OFF)
+    #define FV_RANDOM ((uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM))
+    #define FV_PKTTYPE ((uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE))
     static int fv_set_int(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
     static void fv_block_signals(void) { sigset_t s; sigfillset(&s); pthread_sigmask(SIG_BLOCK, &s, NULL); }
     /* this thread only, and not inherited by children */
@@ -171,6 +188,7 @@ cdef extern from *:
     static int fv_pin(int cpu) { cpu_set_t s; CPU_ZERO(&s); CPU_SET(cpu, &s); return sched_setaffinity(0, sizeof s, &s); }
     static void fv_timer_slack(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); }
     """
+    const u32 FV_NET_OFF, FV_RANDOM, FV_PKTTYPE     # offsets of linux/filter.h, as unsigned
     int fv_cmsg_rx6(msghdr *m, u8 *destination, int *hops) nogil
     size_t fv_cmsg_tx6(u8 *buf, const u8 *source, int ifindex, int hops) nogil
     int fv_link_up(int fd, int ifindex) nogil
@@ -224,4 +242,4 @@ cdef extern from "<sys/mman.h>" nogil:
     const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MCL_CURRENT, MCL_FUTURE
 
 cdef extern from "<errno.h>" nogil:
-    const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ETIMEDOUT
+    const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ENXIO, ETIMEDOUT

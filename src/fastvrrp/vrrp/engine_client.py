@@ -46,6 +46,17 @@ class Engine(Protocol):
         rx_buffer: int = 0,
         vrf_ifindex: int = 0,
         rejoin: bool = False,
+        vrids4: bytes | None = None,
+        vrids6: bytes | None = None,
+        any_ttl: int = 3,
+    ) -> None: ...
+    def accept(
+        self,
+        slot: int,
+        *,
+        vrids4: bytes | None = None,
+        vrids6: bytes | None = None,
+        any_ttl: int = 3,
     ) -> None: ...
     def commit(
         self, instances: list[_core.Instance], *, remove: list[int] | None = None, epoch: int

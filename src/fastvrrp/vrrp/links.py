@@ -34,6 +34,13 @@ class LinkSpec(NamedTuple):
     mcast6: tuple[bytes, ...] = ()
     rx_buffer: int = 0
     vrf_ifindex: int = 0
+    vrids4: bytes | None = b""
+    vrids6: bytes | None = b""
+    any_ttl: int = 0
+
+    def accepting(self, other: LinkSpec) -> LinkSpec:
+        """These sockets with the other's filters."""
+        return self._replace(vrids4=other.vrids4, vrids6=other.vrids6, any_ttl=other.any_ttl)
 
     def joined(self, other: LinkSpec) -> LinkSpec:
         """What serves the users of both, on this one's interface."""
@@ -42,7 +49,15 @@ class LinkSpec(NamedTuple):
             mcast4=tuple(sorted({*self.mcast4, *other.mcast4})),
             mcast6=tuple(sorted({*self.mcast6, *other.mcast6})),
             rx_buffer=max(self.rx_buffer, other.rx_buffer),
+            vrids4=_union(self.vrids4, other.vrids4),
+            vrids6=_union(self.vrids6, other.vrids6),
+            any_ttl=self.any_ttl | other.any_ttl,
         )
+
+
+def _union(a: bytes | None, b: bytes | None) -> bytes | None:
+    """Of sets of VRIDs, one a byte; None is all of them."""
+    return None if a is None or b is None else bytes(sorted({*a, *b}))
 
 
 def is_unicast(instance: model.VrrpInstance) -> bool:
@@ -118,18 +133,28 @@ def link_specs(
     """How each of the links `keys` has to be defined now."""
     families: dict[str, int] = {}
     groups: dict[tuple[str, int], set[bytes]] = {}
+    vrids: dict[tuple[str, int], set[int]] = {}
+    far: dict[str, int] = {}
     buffers: dict[str, int] = {}
     for instance in configuration.vrrp_instances:
         key = own_link(instance, observed)
-        families[key] = families.get(key, 0) | (IPV4 if instance.family == 4 else IPV6)
+        family = IPV4 if instance.family == 4 else IPV6
+        families[key] = families.get(key, 0) | family
+        vrids.setdefault((key, instance.family), set()).add(instance.virtual_router_id)
         buffers[key] = max(buffers.get(key, 0), instance.kernel_rx_buf_size)
-        if not is_unicast(instance):
+        if is_unicast(instance):
+            far[key] = far.get(key, 0) | family
+        else:
             groups.setdefault((key, instance.family), set()).add(multicast_group(instance))
     pace: dict[str, tuple[int, model.GarpGroup]] = {}
     for index, garp_group in enumerate(configuration.garp_groups):
         for name in garp_group.interfaces:
             pace.setdefault(link_key(name, observed), (index, garp_group))
     defs = configuration.global_defs
+
+    def accepted(key: str, family: int) -> bytes | None:
+        return None if defs.log_unknown_vrids else bytes(sorted(vrids.get((key, family), ())))
+
     specs = {}
     for key in keys:
         index, paced = pace.get(key, (-1, model.GarpGroup(interfaces=())))
@@ -144,5 +169,8 @@ def link_specs(
             mcast6=tuple(sorted(groups.get((key, 6), ()))),
             rx_buffer=buffers.get(key, 0),
             vrf_ifindex=observed.interfaces.get(vrf, 0) if vrf else 0,
+            vrids4=accepted(key, 4),
+            vrids6=accepted(key, 6),
+            any_ttl=far.get(key, 0),
         )
     return specs

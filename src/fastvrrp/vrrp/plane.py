@@ -124,6 +124,9 @@ class Plane:
         self._defined: dict[int, LinkSpec] = {}  # by link slot
         self._unusable: dict[str, int | None] = {}  # errno that was logged for a link
         self._unused_links: dict[int, int] = {}  # link slot to the epoch that freed it
+        self._narrower: dict[
+            int, tuple[int, LinkSpec]
+        ] = {}  # by link slot: filters from an epoch on
         self._users: dict[str, set[str]] = {}  # interface name to instances
 
     # ---------------------------------------------------------------- look-ups
@@ -260,8 +263,11 @@ class Plane:
             dict.fromkeys(draft.links.retain(draft.specs.keys(), epoch), epoch)
         )
         self._adopt(draft, removed)
+        self._narrower = {self._links[key]: (epoch, spec) for key, spec in draft.specs.items()}
         for key, spec in draft.specs.items():
-            self._define(key, spec)
+            # present sockets hear those that leave until the engine has committed their removal
+            if self._defined[self._links[key]].accepting(spec) != spec:
+                self._define(key, spec)
         for entry, old in draft.entries:
             if old is not None and old.record == entry.record:
                 entry.tracking = old.tracking
@@ -350,6 +356,9 @@ class Plane:
             del self._unused_links[slot]
             self._tell_link(slot, LinkSpec(ABSENT))
             del self._defined[slot]
+        for slot in [s for s, (at, _) in self._narrower.items() if at <= epoch]:
+            known, spec = self._defined[slot], self._narrower.pop(slot)[1]
+            self._tell_link(slot, known.accepting(spec))
         for table in (self._slots, self._links, self._groups):
             table.committed(epoch)
         return gone
@@ -473,6 +482,14 @@ class Plane:
             self._unusable.pop(key, None)
 
     def _tell_link(self, slot: int, spec: LinkSpec, *, rejoin: bool = False) -> None:
+        known = self._defined.get(slot)
+        if known is not None and known.accepting(spec) == spec and not rejoin:
+            self._defined[slot] = spec
+            if known != spec:
+                self.client.engine.accept(
+                    slot, vrids4=spec.vrids4, vrids6=spec.vrids6, any_ttl=spec.any_ttl
+                )
+            return
         self.client.engine.link(
             slot,
             ifindex=spec.ifindex,
@@ -485,6 +502,9 @@ class Plane:
             rx_buffer=spec.rx_buffer,
             vrf_ifindex=spec.vrf_ifindex,
             rejoin=rejoin,
+            vrids4=spec.vrids4,
+            vrids6=spec.vrids6,
+            any_ttl=spec.any_ttl,
         )
         self._defined[slot] = spec
 
