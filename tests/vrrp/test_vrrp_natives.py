@@ -82,12 +82,12 @@ def test_an_address_that_becomes_the_hosts_is_not_deleted_by_the_change() -> Non
     observed = kernel("eth0")
     natives = Natives(lambda: observed, lambda key: False)
     observed.put_address(address(1, "10.0.1.1", 24, ours=True))
-    before = compiled(observed, natives).record
+    before = compiled(observed, natives)
     observed.put_address(address(1, "10.0.1.1", 24))
-    after = compiled(observed, natives).record
-    assert before != after
-    assert after.removed_pieces(before) == []
-    assert before.removed_pieces(after) == []
+    after = compiled(observed, natives)
+    assert not after.same(before)
+    assert after.removed(before) == []
+    assert before.removed(after) == []
 
 
 def test_only_owners_have_native_addresses() -> None:

@@ -180,12 +180,12 @@ class TestApply:
         self, bench: Bench
     ) -> None:
         bench.apply(configuration(instance(), instance("VI_2", interface="eth1", **SECOND_VR)))
-        slot = bench.plane.link_slot("eth1")
+        slot = bench.plane.links.slots.get("eth1")
         bench.forget_calls()
         bench.apply(configuration(instance()))
         assert bench.engine.calls[-1] == ("link", slot, 0)
         assert [call[0] for call in bench.engine.calls] == ["commit", "link"]
-        assert bench.plane.link_slot("eth1") is None
+        assert bench.plane.links.slots.get("eth1") is None
 
     def test_a_second_family_is_added_to_a_link_before_the_commit(self, bench: Bench) -> None:
         bench.apply(configuration(instance()))
@@ -276,7 +276,7 @@ class TestRefusal:
             plane.configuration,
             dict(plane.running),
             sorted(plane.desired.owners()),
-            [plane.link_slot(name) for name in ("eth0", "eth1")],
+            [plane.links.slots.get(name) for name in ("eth0", "eth1")],
         )
 
     def test_too_many_instances(self, bench: Bench) -> None:
@@ -380,10 +380,10 @@ def configurations(draw: st.DrawFn) -> model.Configuration:
 def observed_plane(bench: Bench) -> dict[str, object]:
     """Everything that decides how a plane runs, with names in place of slot numbers."""
     plane = bench.plane
-    links = {slot: name for name in INTERFACES if (slot := plane.link_slot(name)) is not None}
+    links = {slot: name for name in INTERFACES if (slot := plane.links.slots.get(name)) is not None}
 
     def named(record: Any) -> dict[str, Any]:
-        fields = {name: getattr(record, name) for name in record.__slots__}
+        fields = {name: getattr(record, name) for name in record.__struct_fields__}
         fields["link"] = links[record.link]
         fields["tracks"] = [(links[slot], *rest) for slot, *rest in record.tracks]
         fields["group"] = None if record.group < 0 else plane.group_name(record.group)

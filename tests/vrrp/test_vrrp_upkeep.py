@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from vrrp_tools import Bench, address, configuration, instance, link, vip
 
@@ -251,7 +252,7 @@ async def test_a_static_object_the_kernel_refuses_is_tried_again(it: Scene) -> N
 @scene
 async def test_an_interface_born_later_is_used(it: Scene) -> None:
     it.bench.apply(configuration(instance(interface="eth5")))
-    slot = it.bench.plane.link_slot("eth5")
+    slot = it.bench.plane.links.slots.get("eth5")
     assert it.bench.state("VI_1") == _core.FAULT
     it.bench.forget_calls()
     it.link_is(link(5, "eth5"))
@@ -274,8 +275,8 @@ async def test_an_interface_that_vanishes_and_returns_under_another_number(it: S
     it.comes(address(9, "10.0.1.1", 24))
     await asyncio.sleep(0)
     assert it.bench.engine.links[0]["ifindex"] == 9
-    record = it.bench.plane.running["VI_1"].record
-    assert {piece.key.ifindex for piece in record.pieces} == {9}  # type: ignore[union-attr]
+    items = it.bench.plane.running["VI_1"].compiled.objects.items
+    assert {item.key.ifindex for item in items} == {9}  # type: ignore[union-attr]
     assert it.bench.state("VI_1") == _core.BACKUP
 
 
@@ -288,6 +289,34 @@ async def test_a_renamed_interface_is_another_one(it: Scene) -> None:
     it.link_is(link(1, "eth0"))
     await asyncio.sleep(0)
     assert it.bench.state("VI_1") == _core.BACKUP
+
+
+@scene
+async def test_an_alternative_name_is_followed_to_whoever_has_it(it: Scene) -> None:
+    """Configured by an alternative name: born later, then renamed."""
+    it.bench.apply(configuration(instance(interface="enp5s0")))
+    assert it.bench.state("VI_1") == _core.FAULT
+    it.link_is(link(5, "eth5")._replace(altnames=("enp5s0",)))
+    it.comes(address(5, "10.0.5.1", 24))
+    await asyncio.sleep(0)
+    assert it.bench.state("VI_1") == _core.BACKUP
+    it.bench.engine.advance(5)
+    assert it.bench.state("VI_1") == _core.MASTER
+    it.link_is(link(5, "wan0")._replace(altnames=("enp5s0",)))
+    await asyncio.sleep(0)
+    assert it.bench.plane.links.slots.get("eth5") is None
+    assert it.bench.state("VI_1") == _core.MASTER
+
+
+@scene
+async def test_a_refresh_that_is_refused_leaves_what_runs(it: Scene) -> None:
+    it.run_as_master(configuration(instance()))
+    running = it.bench.plane.running["VI_1"]
+    running.instance = msgspec.structs.replace(running.instance, advert_int_ns=1)
+    it.link_is(link(9, "eth0"))
+    await asyncio.sleep(0)
+    assert it.bench.engine.calls == []
+    assert it.bench.state("VI_1") == _core.MASTER
 
 
 @scene

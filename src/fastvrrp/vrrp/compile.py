@@ -1,30 +1,32 @@
-"""From one instance of the model to the record the core takes. Pure, given a `Context`.
+"""From one instance of the model to what the core takes. Pure, given a `Context`.
 
-A `Record` holds everything that makes a difference to the core and nothing else: no position in
-a file, no name, no tracker state. Two equal records therefore mean that there is nothing to
-commit.
+A `Record` with the pieces of its objects holds everything that makes a difference to the core and
+nothing else: no position in a file, no name, no tracker state. Two equal ones therefore mean that
+there is nothing to commit. Thousands are made at a start, before the first advert, and kept: what
+many instances share is worked out once and is one object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.net import wire
 from fastvrrp.net.addresses import packed
-from fastvrrp.net.objects import AddressKey, Hop, Link, RouteKey, RuleKey
+from fastvrrp.net.objects import AddressKey, Link
 from fastvrrp.net.observed import Observed, primary_source
-from fastvrrp.net.programs import Item, Kind, Objects, instance_objects
+from fastvrrp.net.programs import Item, Objects, instance_objects
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 from fastvrrp.vrrp.links import (
+    PSEUDO,
     is_unicast,
     link_key,
     multicast_group,
     object_interfaces,
-    own_link,
 )
 
 OWNER = 255  # priority of the address owner, RFC 9568 5.2.4
@@ -36,7 +38,7 @@ _IFF_NOARP = 0x80
 _ETHERNET_ADDRESS = 6
 
 
-class Announcement(NamedTuple):
+class Announcement(msgspec.Struct, frozen=True, gc=False):
     """One gratuitous ARP or unsolicited NA; see _core.build_announcement."""
 
     family: int
@@ -48,24 +50,8 @@ class Announcement(NamedTuple):
     extra: bool  # what garp_extra_if repeats on this interface
 
 
-class Piece(NamedTuple):
-    """One kernel object of a record: an Item without owner and text."""
-
-    kind: Kind
-    key: AddressKey | RouteKey | RuleKey
-    hops: tuple[Hop, ...]
-    add: bytes
-    delete: bytes
-    native: bool
-
-    @classmethod
-    def of(cls, item: Item) -> Piece:
-        return cls(item.kind, item.key, item.hops, item.add, item.delete, item.native)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """Arguments of _core.Instance but for slot, tracker state and the change program."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Arguments of _core.Instance but for slot, tracker state and the programs."""
 
     vrid: int
     family: int
@@ -90,91 +76,11 @@ class Record:
     tracks: tuple[tuple[int, int, bool], ...]
     fault: int
     announcements: tuple[Announcement, ...]
-    pieces: tuple[Piece, ...]
 
-    def removed_pieces(self, previous: Record) -> list[Piece]:
-        """What `previous` installed and this one does not, or installs in another form; never
-        what is the host's own."""
-        kept = set(self.pieces)
-        native = {piece.key for piece in (*self.pieces, *previous.pieces) if piece.native}
-        return [p for p in previous.pieces if p not in kept and p.key not in native]
 
-    def instance(
-        self,
-        slot: int,
-        *,
-        previous: Record | None = None,
-        adjust: int = 0,
-        fault: int = 0,
-        wanted: Callable[[Piece], bool] = lambda piece: False,
-    ) -> _core.Instance:
-        """The core's form, to be committed over `previous` if that runs in the slot.
-
-        `adjust` and `fault` are what the trackers say now. `wanted` tells whether somebody else
-        needs an object this one gives up, so that the change must not delete it. Raises
-        ValueError when a value is out of range.
-        """
-        change: list[tuple[bytes, int]] = []
-        known: set[bytes] = set()
-        if previous is not None:
-            own = {piece.key for piece in self.pieces}
-            change = [
-                (piece.delete, OK_GONE)
-                for piece in reversed(self.removed_pieces(previous))
-                if piece.key in own or not wanted(piece)
-            ]
-            known = {a.address for a in previous.announcements}
-        announce = b"".join(
-            _core.build_announcement(
-                family=a.family,
-                address=a.address,
-                ifindex=a.ifindex,
-                mac=a.mac,
-                request=a.request,
-                router=a.router,
-                extra=a.extra,
-                new=previous is not None and a.address not in known,
-            )
-            for a in self.announcements
-        )
-        return _core.Instance(
-            slot=slot,
-            vrid=self.vrid,
-            family=self.family,
-            version=self.version,
-            priority=self.priority,
-            advert_int_ns=self.advert_int_ns,
-            link=self.link,
-            flags=self.flags,
-            group=self.group,
-            down_timer_adverts=self.down_timer_adverts,
-            preempt_delay_ns=self.preempt_delay_ns,
-            hold_until_ns=self.hold_until_ns,
-            source=self.source,
-            destination=self.destination,
-            peers=list(self.peers),
-            ttl=self.ttl,
-            addresses=list(self.addresses),
-            auth_type=self.auth_type,
-            auth_data=self.auth_data,
-            garp_master_repeat=self.garp.master_repeat,
-            garp_master_delay_ns=self.garp.master_delay_s * NS,
-            garp_master_refresh_ns=self.garp.master_refresh_s * NS,
-            garp_master_refresh_repeat=self.garp.master_refresh_repeat,
-            garp_lower_prio_repeat=self.garp.lower_prio_repeat,
-            garp_lower_prio_delay_ns=self.garp.lower_prio_delay_s * NS,
-            garp_extra_if_ns=self.garp.extra_if_s * NS if self.garp.extra_if_all else 0,
-            timer_expired_backup=self.timer_expired_backup,
-            tracks=list(self.tracks),
-            fault=self.fault | fault,
-            adjust=adjust,
-            announce=announce,
-            up=_core.pack_program([(piece.add, OK_EXIST) for piece in self.pieces]),
-            down=_core.pack_program(
-                [(piece.delete, OK_GONE) for piece in reversed(self.pieces) if not piece.native]
-            ),
-            change=_core.pack_program(change),
-        )
+def piece(item: Item) -> tuple[object, ...]:
+    """A kernel object as the core sees it: an item without owner and text."""
+    return (item.key, item.hops, item.add, item.delete, item.native)
 
 
 class Compiled(NamedTuple):
@@ -183,22 +89,176 @@ class Compiled(NamedTuple):
     record: Record
     objects: Objects
 
+    def same(self, other: Compiled) -> bool:
+        """Whether there is nothing to tell the core of when this follows `other`."""
+        if self.record != other.record:
+            return False
+        ours, theirs = self.objects.items, other.objects.items
+        return ours == theirs or [piece(i) for i in ours] == [piece(i) for i in theirs]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def removed(self, previous: Compiled) -> list[Item]:
+        """What `previous` installed and this one does not, or installs in another form; never
+        what is the host's own."""
+        ours, theirs = self.objects.items, previous.objects.items
+        kept = {piece(item) for item in ours}
+        native = {item.key for item in (*ours, *theirs) if item.native}
+        return [i for i in theirs if piece(i) not in kept and i.key not in native]
+
+    def instance(
+        self,
+        slot: int,
+        *,
+        previous: Compiled | None = None,
+        adjust: int = 0,
+        fault: int = 0,
+        wanted: Callable[[Item], bool] = lambda item: False,
+    ) -> _core.Instance:
+        """The core's form, to be committed over `previous` if that runs in the slot.
+
+        `adjust` and `fault` are what the trackers say now. `wanted` tells whether somebody else
+        needs an object this one gives up, so that the change must not delete it. Raises
+        ValueError when a value is out of range.
+        """
+        r, items = self.record, self.objects.items
+        change = b""
+        known: set[bytes] | None = None
+        if previous is not None:
+            own = {item.key for item in items}
+            gone = reversed(self.removed(previous))
+            change = _core.pack_program(
+                [(i.delete, OK_GONE) for i in gone if i.key in own or not wanted(i)]
+            )
+            known = {a.address for a in previous.record.announcements}
+        announce = [
+            _core.build_announcement(
+                family=a.family,
+                address=a.address,
+                ifindex=a.ifindex,
+                mac=a.mac,
+                request=a.request,
+                router=a.router,
+                extra=a.extra,
+                new=known is not None and a.address not in known,
+            )
+            for a in r.announcements
+        ]
+        garp = r.garp
+        return _core.Instance(
+            slot=slot,
+            vrid=r.vrid,
+            family=r.family,
+            version=r.version,
+            priority=r.priority,
+            advert_int_ns=r.advert_int_ns,
+            link=r.link,
+            flags=r.flags,
+            group=r.group,
+            down_timer_adverts=r.down_timer_adverts,
+            preempt_delay_ns=r.preempt_delay_ns,
+            hold_until_ns=r.hold_until_ns,
+            source=r.source,
+            destination=r.destination,
+            peers=list(r.peers),
+            ttl=r.ttl,
+            addresses=list(r.addresses),
+            auth_type=r.auth_type,
+            auth_data=r.auth_data,
+            garp_master_repeat=garp.master_repeat,
+            garp_master_delay_ns=garp.master_delay_s * NS,
+            garp_master_refresh_ns=garp.master_refresh_s * NS,
+            garp_master_refresh_repeat=garp.master_refresh_repeat,
+            garp_lower_prio_repeat=garp.lower_prio_repeat,
+            garp_lower_prio_delay_ns=garp.lower_prio_delay_s * NS,
+            garp_extra_if_ns=garp.extra_if_s * NS if garp.extra_if_all else 0,
+            timer_expired_backup=r.timer_expired_backup,
+            tracks=list(r.tracks),
+            fault=r.fault | fault,
+            adjust=adjust,
+            announce=announce[0] if len(announce) == 1 else b"".join(announce),
+            up=_core.pack_program([(item.add, OK_EXIST) for item in items]),
+            down=_core.pack_program(
+                [(item.delete, OK_GONE) for item in reversed(items) if not item.native]
+            ),
+            change=change,
+        )
+
+
+class Place(NamedTuple):
+    """What is known of an interface by one of its names."""
+
+    slot: int  # of its link
+    ifindex: int | None  # None: it does not exist
+
+
 class Context:
-    """What an instance is compiled against."""
+    """What instances are compiled against, at one moment: `observed` must not change while it is
+    used. Answers that many instances share are remembered."""
 
-    observed: Observed
-    links: Mapping[str, int]  # link slots by key
-    group_slots: Mapping[str, int]
-    groups: Mapping[str, model.SyncGroup]
-    virtual: Collection[bytes]  # packed addresses that are never a source
-    hold_until_ns: int = 0
-    forwarding: Callable[[str], bool] = lambda interface: False
-    is_native: Callable[[AddressKey], bool] = lambda key: False
+    def __init__(
+        self,
+        *,
+        observed: Observed,
+        links: Mapping[str, int],
+        group_slots: Mapping[str, int],
+        groups: Mapping[str, model.SyncGroup],
+        virtual: Collection[bytes],
+        hold_until_ns: int = 0,
+        forwarding: Callable[[str], bool] = lambda interface: False,
+        is_native: Callable[[AddressKey], bool] = lambda key: False,
+    ) -> None:
+        """`links` are link slots by key, `virtual` the packed addresses that are never a
+        source."""
+        self.observed = observed
+        self.groups = groups
+        self.group_slots = group_slots
+        self.hold_until_ns = hold_until_ns
+        self.is_native = is_native
+        self._links = links
+        self._virtual = virtual
+        self._forwarding = forwarding
+        self._places: dict[str, Place] = {}
+        self._sources: dict[tuple[int, int], bytes] = {}
+        self._multicast: dict[tuple[str, int], bytes] = {}
+        self._learning: dict[tuple[int, int], tuple[Link, bool] | None] = {}
 
-    def link_slot(self, name: str) -> int:
-        return self.links[link_key(name, self.observed)]
+    def place(self, name: str) -> Place:
+        found = self._places.get(name)
+        if found is None:
+            slot = self._links[link_key(name, self.observed)]
+            found = self._places[name] = Place(slot, self.observed.interfaces.get(name))
+        return found
+
+    def own_link(self, instance: model.VrrpInstance) -> int:
+        """Slot of the link that carries the adverts."""
+        if instance.interface is None:
+            return self._links[PSEUDO + (instance.vrf or "")]
+        return self.place(instance.interface).slot
+
+    def primary_source(self, ifindex: int, family: int) -> bytes:
+        found = self._sources.get((ifindex, family))
+        if found is None:
+            found = primary_source(self.observed, ifindex, family, self._virtual)
+            self._sources[ifindex, family] = found
+        return found
+
+    def multicast(self, instance: model.VrrpInstance) -> bytes:
+        key = (instance.mcast_dst_ip, instance.family)
+        found = self._multicast.get(key)
+        if found is None:
+            found = self._multicast[key] = multicast_group(instance)
+        return found
+
+    def learning(self, ifindex: int, family: int) -> tuple[Link, bool] | None:
+        """The link, and whether we are a router on it, where hosts learn from announcements."""
+        key = (ifindex, family)
+        if key not in self._learning:
+            link = self.observed.links.get(ifindex)
+            self._learning[key] = (
+                None
+                if link is None or not _announces(link)
+                else (link, family == 6 and self._forwarding(link.name))
+            )
+        return self._learning[key]
 
 
 def virtual_addresses(configuration: model.Configuration) -> frozenset[bytes]:
@@ -222,17 +282,19 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         version=instance.version,
         priority=instance.priority,
         advert_int_ns=instance.advert_int_ns,
-        link=context.links[own_link(instance, context.observed)],
+        link=context.own_link(instance),
         flags=_flags(instance, unicast),
         group=-1 if group is None else context.group_slots[group.name],
         down_timer_adverts=instance.down_timer_adverts,
         preempt_delay_ns=instance.preempt_delay_ns,
         hold_until_ns=context.hold_until_ns,
         source=_source(instance, context),
-        destination=b"" if unicast else multicast_group(instance),
+        destination=b"" if unicast else context.multicast(instance),
         peers=tuple(
-            (packed(peer.address, instance.family), peer.min_ttl, peer.max_ttl)
-            for peer in instance.unicast_peers
+            [
+                (packed(peer.address, instance.family), peer.min_ttl, peer.max_ttl)
+                for peer in instance.unicast_peers
+            ]
         ),
         ttl=instance.unicast_ttl if unicast else MULTICAST_TTL,
         addresses=_advertised(instance),
@@ -243,7 +305,6 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         tracks=_tracks(instance, group, context),
         fault=0 if not unicast or instance.unicast_peers else _core.FAULT_CONFIG,
         announcements=tuple(_announcements(instance, objects, context)),
-        pieces=tuple(Piece.of(item) for item in objects.items),
     )
     return Compiled(record, objects)
 
@@ -254,44 +315,49 @@ def _objects(instance: model.VrrpInstance, context: Context) -> Objects:
         return objects
     # Created if it is gone by then, but never replaced: mark, flags and lifetimes are the host's.
     how = wire.NLM_F_REQUEST | wire.NLM_F_ACK | wire.NLM_F_CREATE | wire.NLM_F_EXCL
-    marked = (
+    marked = [
         item._replace(native=True, add=wire.retyped(item.add, wire.RTM_NEWADDR, how))
         if isinstance(item.key, AddressKey) and context.is_native(item.key)
         else item
         for item in objects.items
-    )
+    ]
     return objects._replace(items=tuple(marked))
 
 
 def _flags(instance: model.VrrpInstance, unicast: bool) -> int:
-    chosen = (
-        (instance.nopreempt, _core.F_NOPREEMPT),
-        (instance.state == "MASTER", _core.F_WANT_MASTER),
-        (instance.lower_prio_no_advert, _core.F_LOWER_PRIO_NO_ADVERT),
-        (instance.higher_prio_send_advert, _core.F_HIGHER_PRIO_SEND_ADVERT),
-        (instance.owner_ignore_adverts, _core.F_OWNER_IGNORE_ADVERTS),
-        (instance.skip_check_adv_addr, _core.F_SKIP_CHECK_ADV_ADDR),
-        (instance.v3_checksum_as_v2, _core.F_CHECKSUM_AS_V2),
-        (instance.dont_track_primary, _core.F_DONT_TRACK_PRIMARY),
-        (unicast, _core.F_UNICAST),
-    )
-    return sum(flag for is_set, flag in chosen if is_set)
+    flags = _core.F_UNICAST if unicast else 0
+    if instance.nopreempt:
+        flags |= _core.F_NOPREEMPT
+    if instance.state == "MASTER":
+        flags |= _core.F_WANT_MASTER
+    if instance.lower_prio_no_advert:
+        flags |= _core.F_LOWER_PRIO_NO_ADVERT
+    if instance.higher_prio_send_advert:
+        flags |= _core.F_HIGHER_PRIO_SEND_ADVERT
+    if instance.owner_ignore_adverts:
+        flags |= _core.F_OWNER_IGNORE_ADVERTS
+    if instance.skip_check_adv_addr:
+        flags |= _core.F_SKIP_CHECK_ADV_ADDR
+    if instance.v3_checksum_as_v2:
+        flags |= _core.F_CHECKSUM_AS_V2
+    if instance.dont_track_primary:
+        flags |= _core.F_DONT_TRACK_PRIMARY
+    return flags
 
 
 def _source(instance: model.VrrpInstance, context: Context) -> bytes:
     """Our address in adverts; b"" (a fault) while there is none."""
-    observed = context.observed
     ifindex = None
     if instance.interface is not None:
-        ifindex = observed.interfaces.get(instance.interface)
+        ifindex = context.place(instance.interface).ifindex
     if instance.source is not None:
         source = packed(instance.source, instance.family)
-        if instance.track_src_ip and not _held(source, ifindex, observed):
+        if instance.track_src_ip and not _held(source, ifindex, context.observed):
             return b""
         return source
     if ifindex is None:
         return b""
-    return primary_source(observed, ifindex, instance.family, context.virtual)
+    return context.primary_source(ifindex, instance.family)
 
 
 def _held(address: bytes, ifindex: int | None, observed: Observed) -> bool:
@@ -308,12 +374,9 @@ def _held(address: bytes, ifindex: int | None, observed: Observed) -> bool:
 
 def _advertised(instance: model.VrrpInstance) -> tuple[bytes, ...]:
     """Addresses of the packet, in configured order, each once (receivers compare the lists)."""
-    listed = (
-        packed(address.address, address.family)
-        for address in instance.virtual_ipaddress
-        if address.family == instance.family
-    )
-    return tuple(dict.fromkeys(listed))
+    family = instance.family
+    listed = [packed(a.address, family) for a in instance.virtual_ipaddress if a.family == family]
+    return tuple(dict.fromkeys(listed) if len(listed) > 1 else listed)
 
 
 def interface_weights(
@@ -347,8 +410,10 @@ def _tracks(
     instance: model.VrrpInstance, group: model.SyncGroup | None, context: Context
 ) -> tuple[tuple[int, int, bool], ...]:
     return tuple(
-        (context.link_slot(name), weight, reverse)
-        for name, (weight, reverse) in interface_weights(instance, group).items()
+        [
+            (context.place(name).slot, weight, reverse)
+            for name, (weight, reverse) in interface_weights(instance, group).items()
+        ]
     )
 
 
@@ -362,10 +427,10 @@ def _announcements(
     own = context.observed.interfaces.get(instance.interface or "")
     repeated: set[tuple[int, int]] = set()
     for request, key in objects.addresses():
-        link = context.observed.links.get(key.ifindex)
-        if link is None or not _announces(link):
+        found = context.learning(key.ifindex, key.family)
+        if found is None:
             continue
-        router = key.family == 6 and context.forwarding(link.name)
+        link, router = found
         place = (key.ifindex, key.family)
         extra = key.ifindex != own and place not in repeated
         repeated.add(place)

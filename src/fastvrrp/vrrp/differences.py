@@ -6,29 +6,35 @@ from collections.abc import Callable, Iterable
 
 from fastvrrp.net.objects import Link
 from fastvrrp.net.programs import Item, Objects
-from fastvrrp.vrrp.compile import Piece, Record
+from fastvrrp.vrrp.compile import Record
 
 IPV6_MIN_MTU = 1280  # RFC 8200 5
 
 
 class Wanted:
-    """Which kernel objects a master, or the static configuration, wants."""
+    """Which kernel objects a master, or the static configuration, wants. Indexed at the first
+    question: most changes take nothing away."""
 
-    def __init__(self, active: Iterable[Objects]) -> None:
-        self._owners: dict[object, set[str]] = {}
-        for objects in active:
-            self.add(objects)
+    def __init__(self, active: Callable[[], Iterable[Objects]]) -> None:
+        self._active = active
+        self._owners: dict[object, set[str]] | None = None
 
-    def add(self, objects: Objects) -> None:
-        for item in objects.items:
-            self._owners.setdefault(item.key, set()).add(objects.owner)
+    def by_others(self, owner: str) -> Callable[[Item], bool]:
+        return lambda item: bool(self._index().get(item.key, set()) - {owner})
 
-    def by_others(self, owner: str) -> Callable[[Piece], bool]:
-        return lambda piece: bool(self._owners.get(piece.key, set()) - {owner})
+    def _index(self) -> dict[object, set[str]]:
+        if self._owners is None:
+            self._owners = {}
+            for objects in self._active():
+                for item in objects.items:
+                    self._owners.setdefault(item.key, set()).add(objects.owner)
+        return self._owners
 
 
 def taken(old: Objects, new: Objects) -> list[Item]:
     """Items of `old` that `new` does not have."""
+    if old is new:
+        return []
     kept = {(item.key, item.hops) for item in new.items}
     return [item for item in old.items if (item.key, item.hops) not in kept]
 

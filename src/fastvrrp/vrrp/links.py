@@ -67,12 +67,15 @@ def is_unicast(instance: model.VrrpInstance) -> bool:
     )
 
 
-def multicast_group(instance: model.VrrpInstance) -> bytes:
-    """Packed destination of multicast adverts. Raises OSError when it is no address."""
+def multicast_text(instance: model.VrrpInstance) -> str:
+    """Destination of multicast adverts."""
     text = instance.mcast_dst_ip
-    if instance.family == 6 and ":" not in text:
-        text = MULTICAST_V6
-    return packed(text, instance.family)
+    return MULTICAST_V6 if instance.family == 6 and ":" not in text else text
+
+
+def multicast_group(instance: model.VrrpInstance) -> bytes:
+    """The same, packed. Raises OSError when it is no address."""
+    return packed(multicast_text(instance), instance.family)
 
 
 def link_key(name: str, observed: Observed) -> str:
@@ -95,9 +98,10 @@ def object_interfaces(instance: model.VrrpInstance, *, tracked_only: bool) -> se
     `tracked_only` leaves out those that only `no_track` objects use.
     """
     names: set[str | None] = set()
-    for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
-        if not (tracked_only and address.no_track):
-            names.add(address.dev)
+    for addresses in (instance.virtual_ipaddress, instance.virtual_ipaddress_excluded):
+        for address in addresses:
+            if address.dev is not None and not (tracked_only and address.no_track):
+                names.add(address.dev)
     for route in instance.virtual_routes:
         if not (tracked_only and route.no_track):
             names.add(route.dev)
@@ -105,18 +109,22 @@ def object_interfaces(instance: model.VrrpInstance, *, tracked_only: bool) -> se
     for rule in instance.virtual_rules:
         if not (tracked_only and rule.no_track):
             names.update((rule.iif, rule.oif))
-    return {name for name in names if name is not None}
+    names.discard(None)
+    return names  # type: ignore[return-value]  # None is gone
 
 
 def link_keys(
     instance: model.VrrpInstance, group: model.SyncGroup | None, observed: Observed
 ) -> set[str]:
     """Keys of every link slot an instance needs."""
-    names = object_interfaces(instance, tracked_only=False)
-    names.update(tracked.name for tracked in instance.track_interface)
-    if group is not None:
-        names.update(tracked.name for tracked in group.track_interface)
-    return {own_link(instance, observed), *(link_key(name, observed) for name in names)}
+    keys = {own_link(instance, observed)}
+    for name in object_interfaces(instance, tracked_only=False):
+        keys.add(link_key(name, observed))
+    for tracked in instance.track_interface:
+        keys.add(link_key(tracked.name, observed))
+    for tracked in group.track_interface if group is not None else ():
+        keys.add(link_key(tracked.name, observed))
+    return keys
 
 
 def ifindex_of(key: str, observed: Observed) -> int:
@@ -132,7 +140,7 @@ def link_specs(
 ) -> dict[str, LinkSpec]:
     """How each of the links `keys` has to be defined now."""
     families: dict[str, int] = {}
-    groups: dict[tuple[str, int], set[bytes]] = {}
+    groups: dict[tuple[str, int], set[str]] = {}  # text of multicast groups by key and family
     vrids: dict[tuple[str, int], set[int]] = {}
     far: dict[str, int] = {}
     buffers: dict[str, int] = {}
@@ -141,11 +149,12 @@ def link_specs(
         family = IPV4 if instance.family == 4 else IPV6
         families[key] = families.get(key, 0) | family
         vrids.setdefault((key, instance.family), set()).add(instance.virtual_router_id)
-        buffers[key] = max(buffers.get(key, 0), instance.kernel_rx_buf_size)
+        if instance.kernel_rx_buf_size:
+            buffers[key] = max(buffers.get(key, 0), instance.kernel_rx_buf_size)
         if is_unicast(instance):
             far[key] = far.get(key, 0) | family
         else:
-            groups.setdefault((key, instance.family), set()).add(multicast_group(instance))
+            groups.setdefault((key, instance.family), set()).add(multicast_text(instance))
     pace: dict[str, tuple[int, model.GarpGroup]] = {}
     for index, garp_group in enumerate(configuration.garp_groups):
         for name in garp_group.interfaces:
@@ -165,8 +174,8 @@ def link_specs(
             garp_interval_ns=paced.garp_interval_ns or defs.garp_interval_ns,
             gna_interval_ns=paced.gna_interval_ns or defs.gna_interval_ns,
             pace_group=index,
-            mcast4=tuple(sorted(groups.get((key, 4), ()))),
-            mcast6=tuple(sorted(groups.get((key, 6), ()))),
+            mcast4=_packed_all(groups.get((key, 4), ()), 4),
+            mcast6=_packed_all(groups.get((key, 6), ()), 6),
             rx_buffer=buffers.get(key, 0),
             vrf_ifindex=observed.interfaces.get(vrf, 0) if vrf else 0,
             vrids4=accepted(key, 4),
@@ -174,3 +183,7 @@ def link_specs(
             any_ttl=far.get(key, 0),
         )
     return specs
+
+
+def _packed_all(texts: Iterable[str], family: int) -> tuple[bytes, ...]:
+    return tuple(sorted({packed(text, family) for text in texts}))

@@ -1,4 +1,4 @@
-"""What runs: instances with their slots and records, links, and the changes from one to the next.
+"""What runs: instances with their slots and records, and the changes from one to the next.
 
 `prepare` compiles a configuration without touching anything, `commit` puts it into effect in one
 step, and `refresh` compiles anew what an interface or an address made different. Only what really
@@ -7,12 +7,11 @@ differs reaches the engine.
 
 from __future__ import annotations
 
-import errno
 import itertools
-import logging
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
+
+import msgspec
 
 from fastvrrp import _core
 from fastvrrp.config import model
@@ -29,11 +28,10 @@ from fastvrrp.vrrp.compile import (
 )
 from fastvrrp.vrrp.differences import Wanted, readdressed, taken
 from fastvrrp.vrrp.engine_client import EngineClient
-from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, link_keys, link_specs
+from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, link_keys, link_specs
+from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
-
-log = logging.getLogger(__name__)
 
 RETIRED = "\0retired"
 """Owner of what a change took from an instance: never active, so that a reconciliation removes
@@ -57,8 +55,7 @@ class Capacity(NamedTuple):
     groups: int
 
 
-@dataclass(slots=True, eq=False)
-class Running:
+class Running(msgspec.Struct, eq=False, gc=False):
     """An instance that is committed."""
 
     ident: int
@@ -76,18 +73,27 @@ class Running:
         return self.compiled.record
 
 
-@dataclass(slots=True, eq=False)
-class Draft:
+class Entry(msgspec.Struct, eq=False):
+    """An instance of a draft: what it continues, and what has to be committed (None: nothing)."""
+
+    running: Running
+    old: Running | None
+    block: _core.Instance | None = None
+
+
+class Draft(msgspec.Struct, eq=False):
     """A compiled configuration that is not in effect yet."""
 
     configuration: model.Configuration
     plan: reload.Plan
     static: Objects
+    virtual: frozenset[bytes]
     slots: SlotTable[int]
     links: SlotTable[str]
     groups: SlotTable[str]
-    specs: dict[str, LinkSpec]
-    entries: list[tuple[Running, Running | None]] = field(default_factory=list)
+    specs: dict[str, LinkSpec] = {}
+    users: dict[str, set[str]] = {}  # names of instances by interface
+    entries: list[Entry] = []
 
 
 class Plane:
@@ -111,22 +117,16 @@ class Plane:
         self.desired = Desired()
         self.virtual: frozenset[bytes] = frozenset()
         self.natives = Natives(observed, lambda key: bool(self.desired.items(key)))
+        self.links = LinkTable(client, capacity.links)
         self._observed = observed
         self._tracker_state = tracker_state
         self._hold_until_ns = hold_until_ns
         self._forwarding = forwarding
         self._idents = itertools.count(1)
-        self._by_slot: dict[int, Running] = {}
+        self._by_slot: list[Running | None] = [None] * capacity.instances
         self._leaving: dict[int, tuple[int, Running]] = {}  # by slot, with the epoch
         self._slots: SlotTable[int] = SlotTable("instances", capacity.instances)
-        self._links: SlotTable[str] = SlotTable("interfaces", capacity.links)
         self._groups: SlotTable[str] = SlotTable("sync groups", capacity.groups)
-        self._defined: dict[int, LinkSpec] = {}  # by link slot
-        self._unusable: dict[str, int | None] = {}  # errno that was logged for a link
-        self._unused_links: dict[int, int] = {}  # link slot to the epoch that freed it
-        self._narrower: dict[
-            int, tuple[int, LinkSpec]
-        ] = {}  # by link slot: filters from an epoch on
         self._users: dict[str, set[str]] = {}  # interface name to instances
 
     # ---------------------------------------------------------------- look-ups
@@ -137,25 +137,19 @@ class Plane:
 
     def by_slot(self, slot: int) -> Running | None:
         """The instance in a slot, also one whose removal is not confirmed yet."""
-        running = self._by_slot.get(slot)
+        running = self._by_slot[slot] if slot < len(self._by_slot) else None
         if running is None and slot in self._leaving:
             return self._leaving[slot][1]
         return running
 
     def is_leaving(self, running: Running) -> bool:
-        return self._by_slot.get(running.slot) is not running
+        return self._by_slot[running.slot] is not running
 
     def group_name(self, slot: int) -> str | None:
         return next((name for name, s in self._groups.slots.items() if s == slot), None)
 
     def group_slot(self, name: str) -> int | None:
         return self._groups.get(name)
-
-    def link_name(self, slot: int) -> str | None:
-        return next((key for key, s in self._links.slots.items() if s == slot), None)
-
-    def link_slot(self, key: str) -> int | None:
-        return self._links.get(key)
 
     def state(self, name: str) -> int:
         """Of an instance; INIT when it is unknown."""
@@ -164,11 +158,8 @@ class Plane:
 
     def active(self) -> set[str]:
         """Names of the instances in MASTER."""
-        return {
-            running.name
-            for slot in self.client.masters()
-            if (running := self._by_slot.get(slot)) is not None
-        }
+        found = (self._by_slot[slot] for slot in self.client.masters())
+        return {running.instance.name for running in found if running is not None}
 
     # ---------------------------------------------------------------- a new configuration
 
@@ -189,31 +180,47 @@ class Plane:
             configuration,
             plan,
             static_objects(configuration, observed.interfaces),
+            virtual_addresses(configuration),
             self._slots.copy(),
-            self._links.copy(),
+            self.links.slots.copy(),
             self._groups.copy(),
-            {},
         )
         keys: set[str] = set()
         for instance in configuration.vrrp_instances:
-            keys |= link_keys(instance, groups.get(instance.sync_group or ""), observed)
+            group = groups.get(instance.sync_group or "")
+            names = link_keys(instance, group, observed)
+            keys |= names
+            if instance.interface is not None:
+                names.add(instance.interface)
+            for name in names:
+                draft.users.setdefault(name.removeprefix(PSEUDO), set()).add(instance.name)
         for key in sorted(keys):
             draft.links.take(key)
         for name in groups:
             draft.groups.take(name)
         draft.specs = link_specs(configuration, keys, observed)
-        context = self._context(configuration, draft.links, draft.groups)
+        context = self._context(configuration, draft.virtual, draft.links, draft.groups)
         for pair in plan.pairs:
-            old = None if pair.old is None else self.running[pair.old.name]
-            ident = next(self._idents) if old is None else old.ident
-            slot = draft.slots.take(ident)
-            compiled = self._compile(pair.new, context)
-            draft.entries.append((Running(ident, slot, pair.new, compiled), old))
+            draft.entries.append(self._entry(draft, pair, context))
         return draft
+
+    def _entry(self, draft: Draft, pair: reload.Pair, context: Context) -> Entry:
+        old = None if pair.old is None else self.running[pair.old.name]
+        ident = next(self._idents) if old is None else old.ident
+        slot = draft.slots.take(ident)
+        compiled = self._compile(pair.new, context)
+        if old is not None and compiled == old.compiled:
+            compiled = old.compiled  # what is there already needs no memory of its own
+        entry = Entry(Running(ident, slot, pair.new, compiled), old)
+        if old is None or not compiled.same(old.compiled):
+            # With the core's own checks: now and not at the commit.
+            entry.block = self._build(entry.running, compiled, old)
+        return entry
 
     def _context(
         self,
         configuration: model.Configuration,
+        virtual: frozenset[bytes],
         links: SlotTable[str],
         groups: SlotTable[str],
     ) -> Context:
@@ -222,7 +229,7 @@ class Plane:
             links=links.slots,
             group_slots=groups.slots,
             groups={group.name: group for group in configuration.sync_groups},
-            virtual=virtual_addresses(configuration),
+            virtual=virtual,
             hold_until_ns=self._hold_until_ns,
             forwarding=self._forwarding,
             is_native=self.natives,
@@ -230,11 +237,30 @@ class Plane:
 
     def _compile(self, instance: model.VrrpInstance, context: Context) -> Compiled:
         try:
-            compiled = compile_instance(instance, context)
-            compiled.record.instance(0)  # the core's own checks, now and not at the commit
+            return compile_instance(instance, context)
         except (ValueError, OSError) as exc:
             raise RefusedError(f"instance {instance.name}: {exc}") from exc
-        return compiled
+
+    def _build(
+        self,
+        running: Running,
+        compiled: Compiled,
+        old: Running | None,
+        wanted: Wanted | None = None,
+    ) -> _core.Instance:
+        """What to commit, and `running` remembers the trackers' state that goes along."""
+        running.tracking = self._tracker_state(running.name)
+        adjust, fault = running.tracking
+        try:
+            return compiled.instance(
+                running.slot,
+                previous=None if old is None else old.compiled,
+                adjust=adjust,
+                fault=fault,
+                wanted=(lambda item: False) if wanted is None else wanted.by_others(running.name),
+            )
+        except ValueError as exc:
+            raise RefusedError(f"instance {running.name}: {exc}") from exc
 
     def commit(self, draft: Draft) -> int:
         """Put a draft into effect; returns the epoch of the commit.
@@ -242,109 +268,72 @@ class Plane:
         Raises RefusedError when sockets cannot be made: nothing was changed then. PermissionError
         passes.
         """
-        wanted = Wanted(
-            entry.compiled.objects
-            for entry, old in draft.entries
-            if old is not None and self.state(old.name) == _core.MASTER
-        )
-        wanted.add(draft.static)
-        instances = []
-        for entry, old in draft.entries:
-            if old is None or old.record != entry.record:
-                instances.append(self._build(entry, old, entry.record, wanted))
-        self._define_before(draft)
+        instances = list(self._blocks(draft))
+        try:
+            self.links.define_before(draft.links, draft.specs)
+        except PermissionError:
+            raise
+        except OSError as exc:
+            raise RefusedError(f"interface {exc.filename}: {exc.strerror}") from exc
         removed = [self.running[instance.name] for instance in draft.plan.removed]
         epoch = self.client.commit(instances, remove=[r.slot for r in removed])
         for running in removed:
             draft.slots.release(running.ident, epoch)
             self._leaving[running.slot] = (epoch, running)
         draft.groups.retain((g.name for g in draft.configuration.sync_groups), epoch)
-        self._unused_links.update(
-            dict.fromkeys(draft.links.retain(draft.specs.keys(), epoch), epoch)
-        )
         self._adopt(draft, removed)
-        self._narrower = {self._links[key]: (epoch, spec) for key, spec in draft.specs.items()}
-        for key, spec in draft.specs.items():
-            # present sockets hear those that leave until the engine has committed their removal
-            if self._defined[self._links[key]].accepting(spec) != spec:
-                self._define(key, spec)
-        for entry, old in draft.entries:
-            if old is not None and old.record == entry.record:
-                entry.tracking = old.tracking
-                self.set_tracking(entry.name, *self._tracker_state(entry.name))
+        self.links.adopt(draft.links, draft.specs, epoch)
+        for entry in draft.entries:
+            if entry.block is None and entry.old is not None:
+                entry.running.tracking = entry.old.tracking
+                self.set_tracking(entry.running.name, *self._tracker_state(entry.running.name))
         return epoch
 
-    def _build(
-        self, running: Running, old: Running | None, record: Record, wanted: Wanted
-    ) -> _core.Instance:
-        running.tracking = self._tracker_state(running.name)
-        adjust, fault = running.tracking
-        return record.instance(
-            running.slot,
-            previous=None if old is None else old.record,
-            adjust=adjust,
-            fault=fault,
-            wanted=wanted.by_others(running.name),
-        )
-
-    def _define_before(self, draft: Draft) -> None:
-        """Links that the commit needs: new ones, and more families or groups on known ones."""
-        fresh: list[int] = []
-        for key, spec in draft.specs.items():
-            slot = draft.links[key]
-            known = self._defined.get(slot)
-            wanted = spec if known is None else known.joined(spec)
-            if wanted == known:
+    def _blocks(self, draft: Draft) -> Iterator[_core.Instance]:
+        """What was built when the draft was made, unless the trackers have spoken since; what
+        takes something away is built now that it is known who is master."""
+        wanted = Wanted(lambda: self._wanted(draft))
+        for entry in draft.entries:
+            if entry.block is None:
                 continue
-            try:
-                self._tell_link(slot, wanted)
-            except OSError as exc:
-                if exc.errno in (errno.EPERM, errno.EACCES):
-                    raise PermissionError(exc.errno, str(exc)) from exc
-                if wanted.ifindex == ABSENT or exc.errno == errno.ENODEV:
-                    # It vanished this moment; the monitor will say so, and when it is back.
-                    self._tell_link(slot, wanted._replace(ifindex=ABSENT))
-                    continue
-                for other in fresh:
-                    self._tell_link(other, LinkSpec(ABSENT))
-                    del self._defined[other]
-                raise RefusedError(f"interface {key}: {exc.strerror}") from exc
-            if known is None:
-                fresh.append(slot)
+            running, old = entry.running, entry.old
+            if old is not None or running.tracking != self._tracker_state(running.name):
+                entry.block = self._build(running, running.compiled, old, wanted)
+            yield entry.block
+
+    def _wanted(self, draft: Draft) -> Iterator[Objects]:
+        yield draft.static
+        for entry in draft.entries:
+            if entry.old is not None and self.client.state(entry.old.slot) == _core.MASTER:
+                yield entry.running.compiled.objects
 
     def _adopt(self, draft: Draft, removed: Iterable[Running]) -> None:
         gone: list[Item] = []
         for running in removed:
             gone += running.compiled.objects.items
-        for owner in [name for name in self.running if self.desired.get(name) is not None]:
+        names = {instance.name for instance in draft.configuration.vrrp_instances}
+        for owner in self.running.keys() - names:
             self.desired.remove(owner)
         old_static = self.desired.get(STATIC)
         if old_static is not None:
             gone += taken(old_static, draft.static)
-        for entry, old in draft.entries:
+        for entry in draft.entries:
+            compiled, old = entry.running.compiled, entry.old
             if old is not None:
-                gone += taken(old.compiled.objects, entry.compiled.objects)
-            self.desired.put(entry.compiled.objects)
+                gone += taken(old.compiled.objects, compiled.objects)
+            if self.desired.get(entry.running.name) is not compiled.objects:
+                self.desired.put(compiled.objects)
         self.desired.put(draft.static)
         self._retire(gone)
-        self.running = {entry.name: entry for entry, _ in draft.entries}
-        self._by_slot = {entry.slot: entry for entry, _ in draft.entries}
-        self._slots, self._links, self._groups = draft.slots, draft.links, draft.groups
+        for running in self.running.values():
+            self._by_slot[running.slot] = None
+        self.running = {entry.running.name: entry.running for entry in draft.entries}
+        for running in self.running.values():
+            self._by_slot[running.slot] = running
+        self._slots, self._groups = draft.slots, draft.groups
         self.configuration = draft.configuration
-        self.virtual = virtual_addresses(draft.configuration)
-        self._index_users()
-
-    def _index_users(self) -> None:
-        groups = {group.name: group for group in self.configuration.sync_groups}
-        self._users = {}
-        observed = self.observed
-        for name, running in self.running.items():
-            group = groups.get(running.instance.sync_group or "")
-            names = link_keys(running.instance, group, observed)
-            if running.instance.interface is not None:
-                names.add(running.instance.interface)
-            for interface in names:
-                self._users.setdefault(interface.removeprefix(PSEUDO), set()).add(name)
+        self.virtual = draft.virtual
+        self._users = draft.users
 
     def confirmed(self, epoch: int) -> list[Running]:
         """The engine has committed `epoch`: slots are free again. Returns who is gone."""
@@ -352,14 +341,8 @@ class Plane:
         for running in gone:
             del self._leaving[running.slot]
             self.client.forget(running.slot)
-        for slot in [s for s, at in self._unused_links.items() if at <= epoch]:
-            del self._unused_links[slot]
-            self._tell_link(slot, LinkSpec(ABSENT))
-            del self._defined[slot]
-        for slot in [s for s, (at, _) in self._narrower.items() if at <= epoch]:
-            known, spec = self._defined[slot], self._narrower.pop(slot)[1]
-            self._tell_link(slot, known.accepting(spec))
-        for table in (self._slots, self._links, self._groups):
+        self.links.committed(epoch)
+        for table in (self._slots, self._groups):
             table.committed(epoch)
         return gone
 
@@ -377,60 +360,67 @@ class Plane:
 
         Also follows interfaces that came, went or were replaced, and rebuilds the static objects
         when `names` is given at all. The interfaces `renew` get new sockets in any case. Returns
-        whether anything changed.
+        whether anything changed. Raises RefusedError, and has changed nothing then.
         """
-        moved = self._moved_links()
-        for key, spec in moved.items():
-            self._define(key, spec._replace(ifindex=ABSENT))
-        context = self._context(self.configuration, self._links, self._groups)
+        touched = [self.running[name] for name in sorted(names & self.running.keys())]
+        if self._is_misnamed(touched):
+            self.commit(self.prepare(self.configuration))
+            return True
+        context = self._context(self.configuration, self.virtual, self.links.slots, self._groups)
         changed: list[tuple[Running, Compiled]] = []
-        for name in sorted(names & self.running.keys()):
-            running = self.running[name]
+        for running in touched:
             compiled = self._compile(running.instance, context)
-            if compiled.record != running.record:
+            if not compiled.same(running.compiled):
                 changed.append((running, compiled))
             elif compiled.objects != running.compiled.objects:
                 running.compiled = compiled
                 self.desired.put(compiled.objects)
-        if changed:
-            self._recommit(changed)
+        blocks = self._rebuild(changed)
+        moved = self.links.moved(self.observed)
         for key, spec in moved.items():
-            self._define(key, spec)
-        for key in renew:
-            slot = self._links.get(key)
-            if slot is not None and key not in moved and self._defined[slot].ifindex != ABSENT:
-                self._define(key, self._defined[slot], anew=True)
+            # Nobody may be master on an interface that its program was not made for.
+            self.links.define(key, spec._replace(ifindex=ABSENT))
+        if changed:
+            self._recommit(changed, blocks)
+        for key, spec in moved.items():
+            self.links.define(key, spec)
+        self.links.renew([key for key in renew if key not in moved])
         static = static_objects(self.configuration, self.observed.interfaces)
         if static != self.desired.get(STATIC):
             self.desired.put(static)
             return True
         return bool(changed or moved)
 
-    def _moved_links(self) -> dict[str, LinkSpec]:
-        moved = {}
-        for key, slot in self._links.slots.items():
-            known = self._defined[slot]
-            vrf = key.removeprefix(PSEUDO) if key.startswith(PSEUDO) else ""
-            spec = known._replace(
-                ifindex=ifindex_of(key, self.observed),
-                vrf_ifindex=self.observed.interfaces.get(vrf, 0) if vrf else 0,
+    def _is_misnamed(self, touched: Iterable[Running]) -> bool:
+        """Whether a name in the configuration means an interface that has no link by now: one
+        that is configured by an alternative name has appeared, or its first name has changed."""
+        groups = {group.name: group for group in self.configuration.sync_groups}
+        observed, slots = self.observed, self.links.slots
+        return any(
+            key not in slots
+            for running in touched
+            for key in link_keys(
+                running.instance, groups.get(running.instance.sync_group or ""), observed
             )
-            if spec != known:
-                moved[key] = spec
-        return moved
-
-    def _recommit(self, changed: list[tuple[Running, Compiled]]) -> None:
-        new = {running.name: compiled for running, compiled in changed}
-        wanted = Wanted(
-            new.get(name, self.running[name].compiled).objects for name in self.active()
         )
-        static = self.desired.get(STATIC)
-        if static is not None:
-            wanted.add(static)
-        instances = [
-            self._build(running, running, compiled.record, wanted) for running, compiled in changed
-        ]
-        self.client.commit(instances)
+
+    def _rebuild(self, changed: list[tuple[Running, Compiled]]) -> list[_core.Instance]:
+        new = {running.name: compiled for running, compiled in changed}
+
+        def active() -> Iterator[Objects]:
+            for name in self.active():
+                yield new.get(name, self.running[name].compiled).objects
+            static = self.desired.get(STATIC)
+            if static is not None:
+                yield static
+
+        wanted = Wanted(active)
+        return [self._build(running, compiled, running, wanted) for running, compiled in changed]
+
+    def _recommit(
+        self, changed: list[tuple[Running, Compiled]], blocks: list[_core.Instance]
+    ) -> None:
+        self.client.commit(blocks)
         gone: list[Item] = []
         for running, compiled in changed:
             gone += taken(running.compiled.objects, compiled.objects)
@@ -459,54 +449,6 @@ class Plane:
             and a.router != self._forwarding(link.name)
             for a in running.record.announcements
         )
-
-    # ---------------------------------------------------------------- links
-
-    def _define(self, key: str, spec: LinkSpec, *, anew: bool = False) -> None:
-        """Bring a link of the running configuration to `spec`, with `anew` also if it is so
-        already; a refusal leaves it absent, to be tried again at the next change of its
-        interface."""
-        slot = self._links[key]
-        known = self._defined.get(slot)
-        if known == spec and not anew:
-            return
-        try:
-            rejoin = anew or (known is not None and known.ifindex == ABSENT)
-            self._tell_link(slot, spec, rejoin=rejoin)
-        except OSError as exc:
-            if self._unusable.get(key) != exc.errno:
-                log.error("interface %s cannot be used: %s", key, exc.strerror)
-            self._unusable[key] = exc.errno
-            self._tell_link(slot, spec._replace(ifindex=ABSENT))
-        else:
-            self._unusable.pop(key, None)
-
-    def _tell_link(self, slot: int, spec: LinkSpec, *, rejoin: bool = False) -> None:
-        known = self._defined.get(slot)
-        if known is not None and known.accepting(spec) == spec and not rejoin:
-            self._defined[slot] = spec
-            if known != spec:
-                self.client.engine.accept(
-                    slot, vrids4=spec.vrids4, vrids6=spec.vrids6, any_ttl=spec.any_ttl
-                )
-            return
-        self.client.engine.link(
-            slot,
-            ifindex=spec.ifindex,
-            families=spec.families,
-            garp_interval_ns=spec.garp_interval_ns,
-            gna_interval_ns=spec.gna_interval_ns,
-            pace_group=spec.pace_group,
-            mcast4=list(spec.mcast4),
-            mcast6=list(spec.mcast6),
-            rx_buffer=spec.rx_buffer,
-            vrf_ifindex=spec.vrf_ifindex,
-            rejoin=rejoin,
-            vrids4=spec.vrids4,
-            vrids6=spec.vrids6,
-            any_ttl=spec.any_ttl,
-        )
-        self._defined[slot] = spec
 
     # ---------------------------------------------------------------- what was given up
 

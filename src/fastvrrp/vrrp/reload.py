@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fastvrrp.config import model
-from fastvrrp.vrrp.links import is_unicast, multicast_group
+from fastvrrp.vrrp.links import is_unicast, multicast_text
 
 
 def identity(instance: model.VrrpInstance) -> Hashable:
@@ -24,7 +24,7 @@ def identity(instance: model.VrrpInstance) -> Hashable:
     if is_unicast(instance):
         kind = ("unicast", instance.source, instance.vrf)
     else:
-        kind = ("multicast", multicast_group(instance), instance.vmac is not None)
+        kind = ("multicast", multicast_text(instance), instance.vmac is not None)
     return (instance.virtual_router_id, instance.family, instance.interface, kind)
 
 
@@ -69,9 +69,13 @@ def _match(
     for instance in old:
         candidates.setdefault(identity(instance), []).append(instance)
     found: dict[str, model.VrrpInstance] = {}
+    open_ones = [
+        (instance, waiting)
+        for instance in (new if old else ())
+        if (waiting := candidates.get(identity(instance)))
+    ]
     for preference in (_same_name, _same_peers, _anything):
-        for instance in new:
-            waiting = candidates.get(identity(instance), [])
+        for instance, waiting in open_ones:
             if instance.name in found or not waiting:
                 continue
             chosen = next((other for other in waiting if preference(instance, other)), None)

@@ -289,7 +289,7 @@ class Reporter:
 
     def _rejected(self, event: _core.Event) -> None:
         name, cause = self._name(event.slot), _core.RX_NAMES[event.a]
-        link = self._plane.link_name(event.c) if name is None else None
+        link = self._plane.links.name(event.c) if name is None else None
         who = f"({name})" if name is not None else f"interface {link}"
         sender = address_text(event.address)
         origin = f" from {sender}" if sender else ""
@@ -311,7 +311,7 @@ class Reporter:
         self._event(event.now_ns, "addresses", instance=name, address=sender)
 
     def _link(self, event: _core.Event) -> None:
-        name = self._plane.link_name(event.slot)
+        name = self._plane.links.name(event.slot)
         if name is None or event.a <= 0:
             return
         up = bool(event.b)
