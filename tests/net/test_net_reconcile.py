@@ -22,7 +22,7 @@ from fastvrrp.net.reconcile import (
     is_present,
     owners_to_replay,
     reconcile,
-    requests_to_play,
+    to_play,
 )
 
 INTERFACES = {"eth0": 2, "eth1": 3}
@@ -193,7 +193,7 @@ def test_who_plays_what(desired: Desired, observed: Observed, active: set[str]) 
     operations = reconcile(desired, observed, active)
     assert owners_to_replay(operations) <= active
     others = [o for o in operations if not (o.verb is Verb.ADD and o.owner != STATIC)]
-    assert requests_to_play(operations) == [operation.request for operation in others]
+    assert to_play(operations) == others
     verbs = [operation.verb for operation in operations]
     assert verbs == sorted(verbs, key=lambda verb: verb is Verb.ADD)
 
@@ -239,7 +239,8 @@ def test_replacing_an_owner_forgets_what_it_had() -> None:
     assert desired.owners_of(key("10.0.0.2")) == {"A"}
     desired.remove("A")
     desired.remove("A")
-    assert list(desired.keys()) == []
+    assert desired.owners_of(key("10.0.0.2")) == set()
+    assert list(desired.owners()) == []
 
 
 def test_an_owned_address_shared_with_a_master_is_left() -> None:

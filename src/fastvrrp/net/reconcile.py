@@ -7,7 +7,7 @@ an event about one object finds its owners in one look-up, and a whole resync is
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from fastvrrp.net.objects import AddressKey, Route, RouteKey, RuleKey
@@ -79,9 +79,6 @@ class Desired:
     def items(self, key: AddressKey | RouteKey | RuleKey) -> list[Item]:
         """Every item with this identity; more than one when owners share it. O(1)."""
         return self._index.get(key, [])
-
-    def keys(self) -> Iterator[AddressKey | RouteKey | RuleKey]:
-        return iter(self._index)
 
     def owners_of(self, changed: AddressKey | Route | RuleKey) -> set[str]:
         """Who installs this object and wants it back when it vanishes (not `no_track`).
@@ -163,10 +160,6 @@ def owners_to_replay(operations: Iterable[Operation]) -> set[str]:
     }
 
 
-def requests_to_play(operations: Iterable[Operation]) -> list[tuple[bytes, int]]:
+def to_play(operations: Iterable[Operation]) -> list[Operation]:
     """What the control plane plays itself: deletions, and additions of static objects."""
-    return [
-        operation.request
-        for operation in operations
-        if operation.verb is Verb.DELETE or operation.owner == STATIC
-    ]
+    return [o for o in operations if o.verb is Verb.DELETE or o.owner == STATIC]

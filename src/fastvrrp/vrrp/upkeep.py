@@ -31,6 +31,7 @@ from fastvrrp.net.reconcile import (
     is_present,
     owners_to_replay,
     reconcile,
+    to_play,
 )
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.supervisor.logs import RateLimit
@@ -257,7 +258,7 @@ class Upkeep:
         for owner in lacking:
             if self._is_incomplete(owner):
                 self._replays.request(owner)
-        own = [o for o in operations if o.verb is Verb.DELETE or o.owner == STATIC]
+        own = to_play(operations)
         if own:
             await self._play(own)
         plane.purge_retired(lambda item: is_present(item, self._monitor.observed))
