@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from net_tools import ip, ip_json, run
+from net_tools import ip, ip_json, run, wait_until
 
 from fastvrrp.net import namespace as net_namespace
 
@@ -39,8 +39,15 @@ def link(namespace: str) -> Callable[..., int]:
         for end in (name, f"{name}p"):
             run("sysctl", "-qw", f"net.ipv6.conf.{end}.accept_dad=0")
             ip(f"link set {end} up")
+        # The kernel's own addresses and routes come a moment after the carrier.
+        for end in (name, f"{name}p"):
+            wait_until(lambda end=end: "fe80::/64" in ip(f"-6 route show dev {end}"))
+            wait_until(lambda end=end: "ff00::/8" in ip(f"-6 route show table local dev {end}"))
         for address in addresses:
             ip(f"address add {address} dev {name}")
+            if ":" in address:
+                local = f"local {address.partition('/')[0]} "
+                wait_until(lambda local=local: local in ip(f"-6 route show table local dev {name}"))
         index: int = ip_json(f"link show dev {name}")[0]["ifindex"]
         return index
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -22,3 +24,11 @@ def ip_json(line: str) -> list[dict[str, Any]]:
     text = run("ip", "-d", "-j", *line.split())
     found: list[dict[str, Any]] = json.loads(text) if text.strip() else []
     return found
+
+
+def wait_until(condition: Callable[[], object], limit_s: float = 3.0) -> None:
+    """Return as soon as the condition holds; fail when it does not within the limit."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)

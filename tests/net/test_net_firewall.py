@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from net_tools import ip, ip_json, run
+from net_tools import ip, ip_json, run, wait_until
 
 from fastvrrp.config.model import Configuration, GlobalDefs, VirtualAddress, VrrpInstance
 from fastvrrp.net import namespace as net_namespace
@@ -141,7 +141,7 @@ def test_vips_do_not_answer_but_resolve(neighbour: str) -> None:
     ip("addr add 2001:db8::1/128 dev v0 nodad")
     ip("addr add fe80::100/64 dev v0 nodad")
     for address in (*vips, "10.0.0.9", "2001:db8::9"):
-        assert pings(neighbour, address), address
+        wait_until(lambda address=address: pings(neighbour, address))
     run("ip", "-n", neighbour, "neigh", "flush", "all")
 
     protected = configuration("10.0.0.1", "2001:db8::1", "fe80::100")
@@ -149,15 +149,15 @@ def test_vips_do_not_answer_but_resolve(neighbour: str) -> None:
     asyncio.run(firewall.apply(protected))
     for address in vips:
         assert not pings(neighbour, address), address
-        assert knows(neighbour, address.partition("%")[0]), address
-    assert pings(neighbour, "10.0.0.9")
-    assert pings(neighbour, "2001:db8::9")
+        wait_until(lambda address=address: knows(neighbour, address.partition("%")[0]))
+    wait_until(lambda: pings(neighbour, "10.0.0.9"))
+    wait_until(lambda: pings(neighbour, "2001:db8::9"))
     out = ["ping", "-n", "-q", "-c1", "-W0.3", "-I", "10.0.0.1", "10.0.0.2"]
     assert subprocess.run(out, capture_output=True, check=False).returncode != 0
 
     asyncio.run(firewall.remove())
     assert run("nft", "list", "tables") == ""
-    assert pings(neighbour, "10.0.0.1")
+    wait_until(lambda: pings(neighbour, "10.0.0.1"))
 
 
 @pytest.mark.netns
@@ -165,8 +165,8 @@ def test_a_backup_still_reaches_the_master(neighbour: str) -> None:
     """The sets hold the VIPs always: traffic of a backup to the master's VIP is not touched."""
     run("ip", "-n", neighbour, "addr", "add", "10.0.0.1/32", "dev", "v0p")
     asyncio.run(Firewall(runner).apply(configuration("10.0.0.1")))
-    argv = ["ping", "-n", "-q", "-c1", "-W0.5", "10.0.0.1"]
-    assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    argv = ["ping", "-n", "-q", "-c1", "-W0.3", "10.0.0.1"]
+    wait_until(lambda: subprocess.run(argv, capture_output=True, check=False).returncode == 0)
 
 
 @pytest.mark.netns

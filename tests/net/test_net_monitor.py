@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -316,6 +317,59 @@ def blocking_batch(lines: str) -> None:
 
     done = subprocess.run(["ip", "-b", "-"], input=lines.encode(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_damaged_framing_leads_to_a_fresh_read(link: Callable[..., int], play: Play) -> None:
+    index = link("v0")
+
+    async def scene(recorder: Recorder) -> None:
+        monitor = recorder.monitor
+        taken = monitor.datagram
+
+        def damaged(data: memoryview) -> bool:
+            monitor.datagram = taken  # type: ignore[method-assign]
+            return False
+
+        monitor.datagram = damaged  # type: ignore[method-assign]
+        ip("addr add 10.0.0.1/24 dev v0")
+        await recorder.until(lambda: recorder.resyncs)
+        assert (index, key4(index, "10.0.0.1", 24), True) in [
+            (i, a.key, added) for i, a, added in recorder.addresses
+        ]
+        assert_like_the_kernel(recorder.observed)
+
+    play(scene)
+
+
+def test_a_table_that_cannot_be_read_is_tried_again(
+    link: Callable[..., int],
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A dump that the kernel breaks off half-way must not pass for a table without the rest."""
+    link("v0", "10.0.0.9/24")
+
+    async def scene(recorder: Recorder) -> None:
+        failures = 3
+        answer = wire.answer
+
+        def failing(data: memoryview, frame: wire.Frame) -> int:
+            nonlocal failures
+            failures -= 1
+            return errno.ENOBUFS if failures >= 0 else answer(data, frame)
+
+        monkeypatch.setattr(wire, "answer", failing)
+        recorder.monitor.resync()
+        await recorder.until(lambda: recorder.resyncs)
+        assert failures < 0
+        assert recorder.addresses == recorder.links == []
+        ip("addr add 10.0.0.1/24 dev v0")
+        await recorder.until(lambda: recorder.addresses)
+        assert_like_the_kernel(recorder.observed)
+
+    play(scene)
+    assert caplog.text.count("cannot read") == 3
 
 
 def test_only_the_kernel_is_believed(link: Callable[..., int], play: Play) -> None:

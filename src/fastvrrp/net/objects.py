@@ -10,7 +10,14 @@ import struct
 from typing import NamedTuple
 
 from fastvrrp.net import wire
-from fastvrrp.net.wire import MalformedMessage, attributes, read_string, read_u8, read_u32
+from fastvrrp.net.wire import (
+    MalformedMessage,
+    attributes,
+    of_size,
+    read_string,
+    read_u8,
+    read_u32,
+)
 
 # net/if.h
 IFF_UP = 0x1
@@ -31,7 +38,7 @@ IFA_F_MCAUTOJOIN = 0x400
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST = 1, 2, 3, 4
 IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 6, 8, 11
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_WIRELESS = 1, 3, 4, 5, 10, 11
 IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 29, 37
 IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_INFO_KIND = 52, 53, 1
 
@@ -54,6 +61,7 @@ _LINK_WANTED = frozenset(
         IFLA_MTU,
         IFLA_LINK,
         IFLA_MASTER,
+        IFLA_WIRELESS,
         IFLA_LINKINFO,
         IFLA_LINK_NETNSID,
         IFLA_PROP_LIST,
@@ -178,11 +186,21 @@ def family_number(address_family: int) -> int | None:
     return 6 if address_family == wire.AF_INET6 else None
 
 
+def _prefix_size(family: int, length: int) -> int:
+    """Bytes of an address. Raises MalformedMessage when the prefix is longer than that."""
+    size = 4 if family == 4 else 16
+    if length > 8 * size:
+        raise MalformedMessage(f"prefix length {length}")
+    return size
+
+
 def decode_link(data: memoryview, start: int, end: int) -> Link | None:
     """A link from the body of RTM_NEWLINK or RTM_DELLINK.
 
     None for messages of another address family: a bridge tells of its *ports* with the same
-    message types (AF_BRIDGE), and a port that leaves its bridge is not a link that vanished.
+    message types (AF_BRIDGE), and a port that leaves its bridge is not a link that vanished. None
+    also for events of wireless drivers (IFLA_WIRELESS): they name the link and say nothing of it.
+    Raises MalformedMessage.
     """
     if end - start < wire.IFINFOMSG.size:
         raise MalformedMessage("link message too short")
@@ -190,7 +208,12 @@ def decode_link(data: memoryview, start: int, end: int) -> Link | None:
     if family != 0:
         return None
     found = attributes(data, start + wire.IFINFOMSG.size, end, _LINK_WANTED)
+    if IFLA_WIRELESS in found:
+        return None
     get = found.get
+    name = read_string(get(IFLA_IFNAME, b""))
+    if not name:
+        raise MalformedMessage("link without a name")
     kind = ""
     if info := get(IFLA_LINKINFO):
         nested = attributes(memoryview(info), 0, len(info))
@@ -201,7 +224,7 @@ def decode_link(data: memoryview, start: int, end: int) -> Link | None:
     parent = get(IFLA_LINK)
     return Link(
         ifindex=ifindex,
-        name=read_string(get(IFLA_IFNAME, b"")),
+        name=name,
         flags=flags,
         mac=get(IFLA_ADDRESS, b""),
         mtu=read_u32(get(IFLA_MTU, b"\0\0\0\0")),
@@ -229,18 +252,22 @@ def _altnames(properties: bytes) -> list[str]:
 
 
 def decode_address(data: memoryview, start: int, end: int) -> Address | None:
-    """An address from RTM_NEWADDR or RTM_DELADDR; None for other families."""
+    """An address from RTM_NEWADDR or RTM_DELADDR; None for other families.
+
+    Raises MalformedMessage.
+    """
     if end - start < wire.IFADDRMSG.size:
         raise MalformedMessage("address message too short")
     af, prefixlen, flags, scope, ifindex = wire.IFADDRMSG.unpack_from(data, start)
     family = family_number(af)
     if family is None:
         return None
+    size = _prefix_size(family, prefixlen)
     found = attributes(data, start + wire.IFADDRMSG.size, end)
     outer = found.get(IFA_ADDRESS, b"")
-    local = found.get(IFA_LOCAL, outer)
-    if len(local) != (4 if family == 4 else 16):
-        raise MalformedMessage("address length")
+    local = of_size(found.get(IFA_LOCAL, outer), size)
+    if outer:
+        of_size(outer, size)
     if (wide := found.get(IFA_FLAGS)) is not None:
         flags = read_u32(wide)
     protocol = found.get(IFA_PROTO)
@@ -255,16 +282,20 @@ def decode_address(data: memoryview, start: int, end: int) -> Address | None:
 
 
 def decode_route(data: memoryview, start: int, end: int) -> Route | None:
-    """A route from RTM_NEWROUTE or RTM_DELROUTE; None for other families."""
+    """A route from RTM_NEWROUTE or RTM_DELROUTE; None for other families.
+
+    Raises MalformedMessage.
+    """
     if end - start < wire.RTMSG.size:
         raise MalformedMessage("route message too short")
     af, dst_len, src_len, tos, table, protocol, _, kind, _ = wire.RTMSG.unpack_from(data, start)
     family = family_number(af)
     if family is None:
         return None
+    size = max(_prefix_size(family, dst_len), _prefix_size(family, src_len))
     found = attributes(data, start + wire.RTMSG.size, end)
     get = found.get
-    none = bytes(4 if family == 4 else 16)
+    none = bytes(size)
     if (wide := get(RTA_TABLE)) is not None:
         table = read_u32(wide)
     if (multipath := get(RTA_MULTIPATH)) is not None:
@@ -276,9 +307,9 @@ def decode_route(data: memoryview, start: int, end: int) -> Route | None:
         key=RouteKey(
             family,
             table,
-            get(RTA_DST, none),
+            of_size(get(RTA_DST, none), size),
             dst_len,
-            get(RTA_SRC, none),
+            of_size(get(RTA_SRC, none), size),
             src_len,
             tos,
             read_u32(get(RTA_PRIORITY, b"\0\0\0\0")),
@@ -294,6 +325,8 @@ def _hop(found: dict[int, bytes], ifindex: int) -> Hop:
     gateway = found.get(RTA_GATEWAY, b"")
     if not gateway:
         gateway = found.get(RTA_VIA, b"")[2:]  # struct rtvia: u16 family, address
+    if len(gateway) not in (0, 4, 16):
+        raise MalformedMessage("gateway length")
     return Hop(gateway, ifindex)
 
 
@@ -313,7 +346,10 @@ def _hops(multipath: bytes) -> list[Hop]:
 
 
 def decode_rule(data: memoryview, start: int, end: int) -> RuleKey | None:
-    """A rule from RTM_NEWRULE or RTM_DELRULE; None for other families."""
+    """A rule from RTM_NEWRULE or RTM_DELRULE; None for other families.
+
+    Raises MalformedMessage.
+    """
     if end - start < wire.FIB_RULE_HDR.size:
         raise MalformedMessage("rule message too short")
     header = wire.FIB_RULE_HDR.unpack_from(data, start)
@@ -321,9 +357,10 @@ def decode_rule(data: memoryview, start: int, end: int) -> RuleKey | None:
     family = family_number(af)
     if family is None:
         return None
+    size = max(_prefix_size(family, dst_len), _prefix_size(family, src_len))
     found = attributes(data, start + wire.FIB_RULE_HDR.size, end)
     get = found.get
-    none = bytes(4 if family == 4 else 16)
+    none = bytes(size)
     zero = b"\0\0\0\0"
     if (wide := get(FRA_TABLE)) is not None:
         table = read_u32(wide)
@@ -332,9 +369,9 @@ def decode_rule(data: memoryview, start: int, end: int) -> RuleKey | None:
         family=family,
         preference=read_u32(get(FRA_PRIORITY, zero)),
         negate=bool(flags & FIB_RULE_INVERT),
-        source=get(FRA_SRC, none),
+        source=of_size(get(FRA_SRC, none), size),
         source_len=src_len,
-        destination=get(FRA_DST, none),
+        destination=of_size(get(FRA_DST, none), size),
         destination_len=dst_len,
         tos=tos,
         action=action,

@@ -79,12 +79,17 @@ def dump_requests() -> dict[str, list[tuple[int, bytes]]]:
 
 
 class RtnlSocket:
-    """Synchronous rtnetlink. Raises OSError when the kernel does not answer within 10 s."""
+    """Synchronous rtnetlink. Raises OSError when the kernel does not answer within 10 s.
 
-    def __init__(self) -> None:
-        self._socket = open_socket()
-        self._socket.bind((0, 0))
-        self._socket.settimeout(_TIMEOUT_S)
+    Another socket than the kernel's may take its place in tests; it is owned in any case.
+    """
+
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        if sock is None:
+            sock = open_socket()
+            sock.bind((0, 0))
+            sock.settimeout(_TIMEOUT_S)
+        self._socket = sock
         self._sequence = 0
         self._buffer = bytearray(_RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
@@ -142,7 +147,7 @@ class RtnlSocket:
             data = self._receive()
             for frame in wire.frames(data):
                 if frame.kind == wire.NLMSG_ERROR and 0 <= frame.sequence - first < count:
-                    answers[frame.sequence] = -wire.I32.unpack_from(data, frame.start)[0]
+                    answers[frame.sequence] = wire.answer(data, frame)
         return [answers[first + index] for index in range(count)]
 
     def dump(self, kind: int, body: bytes) -> list[Dumped]:
@@ -168,11 +173,10 @@ class RtnlSocket:
                 if frame.sequence != self._sequence:
                     continue
                 interrupted = interrupted or bool(frame.flags & wire.NLM_F_DUMP_INTR)
-                if frame.kind == wire.NLMSG_DONE:
+                if frame.kind in (wire.NLMSG_DONE, wire.NLMSG_ERROR):
+                    if error := wire.answer(data, frame):
+                        raise OSError(error, os.strerror(error))
                     return None if interrupted else found
-                if frame.kind == wire.NLMSG_ERROR:
-                    error = -wire.I32.unpack_from(data, frame.start)[0]
-                    raise OSError(error, os.strerror(error))
                 found.append(Dumped(frame.kind, bytes(data[frame.offset : frame.end])))
 
     def dump_kind(self, name: str) -> list[Dumped]:

@@ -28,12 +28,9 @@ NLM_F_REPLACE = 0x100  # on a notification: it took the place of an older object
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_APPEND = 0x800
-NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
-NLMSG_OVERRUN = 4
 SOL_NETLINK = 270
-NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 
 # linux/rtnetlink.h
@@ -86,8 +83,12 @@ OK_GONE = 2
 GONE_ERRNOS = frozenset((errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV))
 
 
-class MalformedMessage(ValueError):
-    """A length inside a netlink message points outside of it."""
+class MalformedMessage(OSError):
+    """A netlink message that contradicts itself: a length points outside of it, or is not that
+    of its kind. An OSError (EBADMSG), because whoever asks the kernel is ready for these."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.EBADMSG, text)
 
 
 class Request(NamedTuple):
@@ -153,6 +154,19 @@ def frames(data: memoryview) -> Iterator[Frame]:
         offset += (length + 3) & ~3
 
 
+def answer(data: memoryview, frame: Frame) -> int:
+    """The errno in NLMSG_ERROR, or in the NLMSG_DONE that ends a dump; 0 for success.
+
+    A dump that fails half-way says so only there. Raises MalformedMessage.
+    """
+    if frame.end - frame.start < I32.size:
+        raise MalformedMessage("answer too short")
+    code: int = I32.unpack_from(data, frame.start)[0]
+    if code > 0:
+        raise MalformedMessage(f"answer {code} is no errno")
+    return -code
+
+
 def attributes(
     data: memoryview, start: int, end: int, wanted: frozenset[int] | None = None
 ) -> dict[int, bytes]:
@@ -185,6 +199,13 @@ def read_u32(payload: bytes) -> int:
     if len(payload) < 4:
         raise MalformedMessage("u32 attribute too short")
     return int.from_bytes(payload[:4], sys.byteorder)
+
+
+def of_size(payload: bytes, size: int) -> bytes:
+    """The payload, which must have this size. Raises MalformedMessage."""
+    if len(payload) != size:
+        raise MalformedMessage(f"attribute of {len(payload)} bytes instead of {size}")
+    return payload
 
 
 def read_string(payload: bytes) -> str:
