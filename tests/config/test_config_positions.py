@@ -78,6 +78,14 @@ MALFORMED = {
         instance("prio\0rity 3"),
         ["7:5: error: the line has a NUL byte; correct or remove it"],
     ),
+    "NUL bytes in lines that go on": (
+        "$T= \\\n router_id x\0 \\\n router_id y\nglobal_defs {\n $T\n router_id \\\n\0\n}\n",
+        [
+            "2:13: error: the line has a NUL byte; correct or remove it",
+            "6:2: error: router_id needs a value; write router_id STRING",
+            "7:1: error: the line has a NUL byte; correct or remove it",
+        ],
+    ),
     "line too long": (
         instance(f"priority 100 {LONG}"),
         ["7:1: error: the line is too long; a line has at most 1023 bytes"],

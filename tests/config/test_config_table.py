@@ -154,6 +154,6 @@ def test_refused_keywords_are_errors(read: Reader) -> None:
 
     row = ROWS[0]._replace(keyword="frob", effect="refused", reason="it is harmful")
     diagnostics = Diagnostics()
-    warn_effect(Context(diagnostics, read.host), Node(["frob"], "f", 3, " frob"), row)
+    warn_effect(Context(diagnostics, read.host), Node(("frob",), "f", 3, " frob"), row)
     (message,) = diagnostics.messages
     assert str(message) == "f:3:2: error: frob is refused: it is harmful; remove it"

@@ -97,17 +97,15 @@ def _entry(context: Context, node: Node, is_static: bool) -> VirtualAddress | No
             node, f"{address} cannot be the address of an interface", "write a unicast address"
         )
         return None
-    if len(node.words) == 1:
-        return VirtualAddress(
-            address=address, prefixlen=prefixlen, family=family, position=node.position()
-        )
     fields: dict[str, Any] = {
         "address": address,
         "prefixlen": prefixlen,
         "family": family,
         "position": node.position(),
     }
-    return VirtualAddress(**fields) if _options(context, node, fields, is_static) else None
+    if len(node.words) > 1 and not _options(context, node, fields, is_static):
+        return None
+    return VirtualAddress(**fields)
 
 
 def _options(context: Context, node: Node, fields: dict[str, Any], is_static: bool) -> bool:

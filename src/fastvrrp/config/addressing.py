@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastvrrp.config.blocks import Entries, Entry
+from fastvrrp.config.blocks import Entries, Entry, get, listed
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
-from fastvrrp.config.global_defs import get
 from fastvrrp.config.model import OWNER, UnicastPeer, VirtualAddress
 from fastvrrp.config.node import Node
 from fastvrrp.config.values import canonical, integer, is_multicast
@@ -24,6 +23,7 @@ _OVERHEAD = {4: 20 + 8 + 24, 6: 40 + 8 + 24}
 _ADDRESS_BYTES = {4: 4, 6: 16}
 TTL_MAX = 255
 _SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip"))
+_UNICAST = _SOURCES | {"unicast_peer"}
 
 
 def read_peers(context: Context, node: Node) -> list[Entry]:
@@ -62,9 +62,10 @@ def read_peers(context: Context, node: Node) -> list[Entry]:
     return entries
 
 
-def _first_family(entries: Entries) -> tuple[int, str]:
+def first_family(entries: Entries) -> tuple[int, str]:
     """What is written first decides: family and the keyword that did."""
-    for name, (value, _) in entries.items():
+    for name, entry in entries.items():
+        value = entry.value
         if name == "virtual_ipaddress" and value:
             return value[0].value.family, name
         if name == "unicast_peer" and value:
@@ -79,7 +80,7 @@ def _first_family(entries: Entries) -> tuple[int, str]:
     return 4, ""
 
 
-def _version(builder: InstanceBuilder, decided_by: str) -> int:
+def _version(builder: InstanceBuilder) -> int:
     """IPv6 means version 3, unless version 2 was written before the first IPv6 address."""
     entries = builder.entries
     written = get(entries, "version")
@@ -88,7 +89,7 @@ def _version(builder: InstanceBuilder, decided_by: str) -> int:
     if written != 2:
         return 3
     order = list(entries)
-    if builder.strict or order.index("version") > order.index(decided_by):
+    if builder.strict or order.index("version") > order.index(builder.decided_by):
         builder.warning("IPv6 needs version 3, which is used", "write version 3", "version")
         return 3
     builder.warning(
@@ -117,12 +118,13 @@ def _source(builder: InstanceBuilder) -> str | None:
 
 def _peers(builder: InstanceBuilder) -> tuple[UnicastPeer, ...]:
     peers = []
-    for (peer, family), node in get(builder.entries, "unicast_peer", ()):
+    for entry in listed(builder.entries, "unicast_peer"):
+        peer, family = entry.value
         if family == builder.family:
             peers.append(peer)
         else:
             builder.context.error(
-                node,
+                entry.node,
                 f"{builder.name}: the peer {peer.address} is not an IPv{builder.family} address",
                 "all addresses of an instance are of one family",
             )
@@ -146,25 +148,29 @@ def _destination(builder: InstanceBuilder) -> str:
     return str(address)
 
 
-def addressing(builder: InstanceBuilder) -> dict[str, Any]:
-    """The fields of the instance that are addresses, and what follows from them."""
-    entries, defaults = builder.entries, builder.defaults
-    builder.family, decided_by = _first_family(entries)
-    builder.version = _version(builder, decided_by)
-    fields: dict[str, Any] = {"family": builder.family, "version": builder.version}
-    fields["mcast_dst_ip"] = _destination(builder)
-    if "unicast_peer" in entries or "unicast_src_ip" in entries or "mcast_src_ip" in entries:
-        _unicast(builder, fields)
-    limits = fields.get("unicast_peers", ())
-    fields["check_unicast_src"] = (
-        defaults.check_unicast_src
-        or "check_unicast_src" in entries
-        or any(peer.min_ttl > 0 or peer.max_ttl < TTL_MAX for peer in limits)
-    )
+def family_settings(builder: InstanceBuilder) -> dict[str, Any]:
+    """The fields that follow from the family, and from settings about addressing."""
+    entries = builder.entries
+    builder.version = _version(builder)
+    fields: dict[str, Any] = {
+        "family": builder.family,
+        "version": builder.version,
+        "mcast_dst_ip": _destination(builder),
+        "check_unicast_src": builder.defaults.check_unicast_src or "check_unicast_src" in entries,
+    }
     if "unicast_ttl" in entries:
         fields["unicast_ttl"] = entries["unicast_ttl"].value
     if "native_ipv6" in entries:
         builder.warning("native_ipv6 is an old keyword", "remove it", "native_ipv6")
+    return fields
+
+
+def addressing(builder: InstanceBuilder) -> dict[str, Any]:
+    """The fields of the instance that are addresses, and what follows from them."""
+    entries = builder.entries
+    fields: dict[str, Any] = {}
+    if not _UNICAST.isdisjoint(entries):
+        _unicast(builder, fields)
     advertised, excluded = _addresses(builder)
     fields["virtual_ipaddress"] = advertised
     fields["virtual_ipaddress_excluded"] = excluded
@@ -194,6 +200,8 @@ def _unicast(builder: InstanceBuilder, fields: dict[str, Any]) -> None:
     entries = builder.entries
     fields["source"] = _source(builder)
     fields["unicast_peers"] = peers = _peers(builder)
+    if any(peer.min_ttl > 0 or peer.max_ttl < TTL_MAX for peer in peers):
+        fields["check_unicast_src"] = True
     if peers and builder.strict:
         builder.warning(
             "strict mode knows no unicast, newer keepalived refuses it",
@@ -219,12 +227,13 @@ def _addresses(
     entries, family = builder.entries, builder.family
     advertised: list[VirtualAddress] = []
     excluded: list[VirtualAddress] = []
-    for address, node in get(entries, "virtual_ipaddress", ()):
+    for entry in listed(entries, "virtual_ipaddress"):
+        address = entry.value
         if address.family == family:
             advertised.append(address)
             continue
         builder.context.warning(
-            node,
+            entry.node,
             f"{builder.name}: {address.address} is not an IPv{family} address, "
             "not advertised but kept",
             "move it to virtual_ipaddress_excluded, or to an instance of its own",
@@ -255,7 +264,7 @@ def _addresses(
                 "begin with an fe80: address",
                 "virtual_ipaddress",
             )
-    excluded += [entry.value for entry in get(entries, "virtual_ipaddress_excluded", ())]
+    excluded += [entry.value for entry in listed(entries, "virtual_ipaddress_excluded")]
     return tuple(advertised), tuple(excluded)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastvrrp.config.global_defs import get
+from fastvrrp.config.blocks import get
 
 if TYPE_CHECKING:
     from fastvrrp.config.instance import InstanceBuilder

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from fastvrrp.config.context import Context
 from fastvrrp.config.keywords import SECRET_BLOCKS, TOP, WORKS_WITHOUT, Block, Keyword, table
 from fastvrrp.config.node import Node
@@ -44,14 +46,14 @@ FIRST_WINS = frozenset(
 )
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A value and where it came from."""
 
     value: Any
     node: Node
 
 
-Entries = dict[str, Entry]
+Entries = dict[str, Entry]  # by keyword, in the order of the file
 LineReader = Callable[[Context, Node], list[Entry]]
 
 _READERS: dict[str, Reader] = {
@@ -63,6 +65,18 @@ _READERS: dict[str, Reader] = {
     "fifo": fifo_reader,
     "vmac": READERS["words?"],
 }
+
+
+def get(entries: Entries, keyword: str, default: Any = None) -> Any:
+    """The value of a keyword."""
+    entry = entries.get(keyword)
+    return default if entry is None else entry.value
+
+
+def listed(entries: Entries, keyword: str) -> list[Entry]:
+    """The lines of a block that is a list."""
+    entry = entries.get(keyword)
+    return [] if entry is None else entry.value
 
 
 def has_body(context: Context, node: Node) -> bool:
@@ -128,12 +142,13 @@ def warn_effect(context: Context, node: Node, keyword: Keyword, *, effective: bo
 
 
 class _Plan(NamedTuple):
-    """How to read a keyword: the name its value goes by, its row, its reader (None: a block), and
-    whether there is something to say about its mere presence."""
+    """How to read a keyword: the name its value goes by, its row, its reader (None: a block),
+    whether equal words always have that value, and whether its mere presence is worth a message."""
 
     name: str
     keyword: Keyword
     reader: Reader | None
+    is_pure: bool
     is_marked: bool
 
 
@@ -148,7 +163,7 @@ def _plans(path: str) -> dict[str, _Plan]:
         is_block = keyword.type.startswith(("block", "lines"))
         is_marked = keyword.effect != "done" or bool(keyword.replacement)
         reader = None if is_block else _READERS[keyword.type]
-        plans[word] = _Plan(name, keyword, reader, is_marked)
+        plans[word] = _Plan(name, keyword, reader, keyword.type in READERS, is_marked)
     return plans
 
 
@@ -175,33 +190,46 @@ def read_block(
 
     `lines` has the readers of `lines:KIND` types. With `effective` false the block has been
     reported as without effect already, and its keywords are not reported again.
+
+    Thousands of instances say the same things: words that were read without a message once have
+    that value in every block of the kind.
     """
     entries: Entries = {}
-    find = _plans(path).get
-    make = tuple.__new__  # what Entry(...) ends in; this loop is most of a large file's time
+    plans = _plans(path)
+    diagnostics = context.diagnostics
+    known = context.known.setdefault((path, effective), {})
     for statement in node.body or ():
-        plan = find(statement.words[0])
+        words = statement.words
+        if statement.body is None:
+            found = known.get(words)
+            if found is not None and found[0] not in entries:
+                entries[found[0]] = Entry(found[1], statement)
+                continue
+        plan = plans.get(words[0])
         if plan is None:
             unknown_keyword(context, statement, table().get(path, {}), path)
             continue
-        word, keyword, reader, is_marked = plan
+        word, keyword, reader, is_pure, is_marked = plan
+        said = diagnostics.count
         if is_marked:
             warn_effect(context, statement, keyword, effective=effective)
         if reader is None:
             if not has_body(context, statement):
                 continue
             value = _nested(context, statement, keyword, lines, effective)
-            known = entries.get(word)
-            if known is not None and isinstance(value, list):
-                known.value.extend(value)
+            earlier = entries.get(word)
+            if earlier is not None and isinstance(value, list):
+                earlier.value.extend(value)
                 continue
         else:
             if statement.body is not None:
-                context.error(statement, f"{statement.words[0]} has no block", "remove the braces")
+                context.error(statement, f"{words[0]} has no block", "remove the braces")
                 continue
             value = reader(context, statement, keyword)
             if value is None:
                 continue
+            if is_pure and diagnostics.count == said:
+                known[words] = word, value
         if word in entries:
             if word in FIRST_WINS:
                 context.warning(
@@ -209,7 +237,7 @@ def read_block(
                 )
                 continue
             del entries[word]  # a repeated keyword counts where it stands last
-        entries[word] = make(Entry, (value, statement))
+        entries[word] = Entry(value, statement)
     return entries
 
 

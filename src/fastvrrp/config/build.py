@@ -35,7 +35,7 @@ class Builder:
             self.open(self.body[-1])
             return
         self.problem(file, at, via, "unexpected '{'", "a block begins with a keyword")
-        nameless = Node([""], file, at >> COLUMN_BITS, "", [at], via)
+        nameless = Node(("",), file, at >> COLUMN_BITS, "", [at], via)
         self._open.append((self.body, nameless))
         self.body = []
 
@@ -166,7 +166,7 @@ class _Line:
             return None
         kind = VeiledNode if self._is_veiled else Node
         text = self._text[self._begin : self._end]
-        node = kind(self._words, self._file, self._number, text, self._marks, self._via)
+        node = kind(tuple(self._words), self._file, self._number, text, self._marks, self._via)
         self._builder.body.append(node)
         self._words, self._marks, self._is_secret = [], [], False
         return node

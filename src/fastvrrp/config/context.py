@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
 from fastvrrp.config.host import ETC_DIR, USR_DIR, HostInfo
@@ -20,6 +21,8 @@ class Context:
         self.host = host
         self.names_etc = ETC_DIR
         self.names_usr = USR_DIR
+        # (block path, whether it has an effect) -> words of a statement -> name and value.
+        self.known: dict[tuple[str, bool], dict[tuple[str, ...], tuple[str, Any]]] = {}
         self._interfaces = host.interfaces()
         self._is_elsewhere = False
         self._reported: set[str] = set()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fastvrrp.config.blocks import Entries
-from fastvrrp.config.global_defs import get
+from fastvrrp.config.blocks import Entries, get
 from fastvrrp.config.model import Garp, Notify
 
 MCAST_GROUP4 = "224.0.0.18"  # RFC 9568 5.1.1.2

@@ -51,6 +51,11 @@ class Diagnostics:
         self.errors = 0
         self.warnings = 0
 
+    @property
+    def count(self) -> int:
+        """How many messages there were so far, kept or not."""
+        return self.errors + self.warnings
+
     def add(
         self, position: Position, severity: Severity, text: str, hint: str = "", via: str = ""
     ) -> None:

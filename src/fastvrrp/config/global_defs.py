@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastvrrp.config.blocks import Entries, Entry
+from fastvrrp.config.blocks import Entries, Entry, get, listed
 from fastvrrp.config.context import Context
 from fastvrrp.config.model import Command, Fifo, GarpGroup, GlobalDefs, Mail
 from fastvrrp.config.node import Node
@@ -51,11 +49,6 @@ def merge(old: Entries, new: Entries) -> Entries:
     return merged
 
 
-def get(entries: Entries, keyword: str, default: Any = None) -> Any:
-    entry = entries.get(keyword)
-    return default if entry is None else entry.value
-
-
 def _fifo(
     context: Context, entries: Entries, scripts: Scripts, name: str, paths: set[str]
 ) -> Fifo | None:
@@ -85,7 +78,7 @@ def _command(entries: Entries, scripts: Scripts, name: str) -> Command | None:
 def _mail(context: Context, entries: Entries) -> Mail:
     server = entries.get("smtp_server")
     host, port = server.value if server is not None else (None, 25)
-    recipients = tuple(e.value for e in get(entries, "notification_email", ()))
+    recipients = tuple(e.value for e in listed(entries, "notification_email"))
     if recipients and server is None:
         context.warning(
             entries["notification_email"].node,

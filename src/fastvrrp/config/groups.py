@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastvrrp.config.blocks import Entries
+from fastvrrp.config.blocks import Entries, get, listed
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.diagnostics import shown, suggestion
-from fastvrrp.config.global_defs import get
 from fastvrrp.config.model import SyncGroup
 from fastvrrp.config.node import Node
 from fastvrrp.config.notifying import build_notify
@@ -43,7 +42,8 @@ def assign_members(
     """Fill in `members` of every group; returns the group of each instance that has one."""
     owner: dict[str, RawGroup] = {}
     for group in groups.values():
-        for name, node in get(group.entries, "group", ()):
+        for entry in listed(group.entries, "group"):
+            name, node = entry.value, entry.node
             word = node.words.index(name)
             if name not in instances:
                 context.error(

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastvrrp.config.addressing import addressing
+import msgspec
+
+from fastvrrp.config.addressing import addressing, family_settings, first_family
 from fastvrrp.config.authentication import authentication
-from fastvrrp.config.blocks import Entries
+from fastvrrp.config.blocks import Entries, get
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
-from fastvrrp.config.global_defs import get
 from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
 from fastvrrp.config.node import Node
-from fastvrrp.config.notifying import build_notify
+from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
 from fastvrrp.config.scripts import Scripts
-from fastvrrp.config.trackers import Trackers
+from fastvrrp.config.trackers import KINDS, Trackers
 from fastvrrp.config.tracking import instance_tracking
 from fastvrrp.config.vmac import read_vmac
 
@@ -72,38 +73,83 @@ class RawInstance:
         self.order = order
 
 
-class InstanceBuilder:
-    """Makes one instance. A new object per instance; `build` is the way through."""
+_TRACKING = frozenset(KINDS)
+# Keywords that say something about one instance alone. What all others say together is looked at
+# once for all instances that say the same.
+_OWN = frozenset(
+    (
+        "virtual_router_id",
+        "virtual_ipaddress",
+        "virtual_ipaddress_excluded",
+        "virtual_routes",
+        "virtual_rules",
+        "unicast_peer",
+        "unicast_src_ip",
+        "mcast_src_ip",
+        "authentication",
+        *_TRACKING,
+        *NOTIFICATIONS,
+    )
+)
 
-    def __init__(
-        self,
-        raw: RawInstance,
-        context: Context,
-        trackers: Trackers,
-        scripts: Scripts,
-        *,
-        sync_group: str | None,
-        weights_allowed: bool,
-    ) -> None:
+
+class Instances:
+    """Makes the instances of a configuration."""
+
+    def __init__(self, context: Context, trackers: Trackers, scripts: Scripts) -> None:
+        self.context = context
+        self.trackers = trackers
+        self.scripts = scripts
+        # What was written, and where it counts -> an instance of which only the own parts change.
+        self._alike: dict[tuple[object, ...], VrrpInstance] = {}
+
+    def build(
+        self, raw: RawInstance, *, sync_group: str | None, weights_allowed: bool
+    ) -> VrrpInstance | None:
+        """The instance, or None after an error. `weights_allowed` is false in a sync group
+        without sync_group_tracking_weight."""
+        diagnostics = self.context.diagnostics
+        errors = diagnostics.errors
+        builder = InstanceBuilder(raw, self.context)
+        key = (
+            builder.family,
+            raw.defaults,
+            *[line.words for line in raw.node.body or () if line.words[0] not in _OWN],
+        )
+        base = self._alike.get(key)
+        if base is None:
+            said = diagnostics.count
+            base = VrrpInstance(name="", virtual_router_id=0, **builder.settings())
+            if diagnostics.count == said:
+                self._alike[key] = base
+        else:
+            builder.version, builder.priority = base.version, base.priority
+        own = builder.own()
+        if not _TRACKING.isdisjoint(raw.entries):
+            own.update(instance_tracking(builder, self.trackers, weights_allowed))
+        own["notify"] = build_notify(raw.entries, raw.defaults, self.scripts)
+        own["sync_group"] = sync_group
+        if diagnostics.errors > errors or "virtual_router_id" not in own:
+            return None
+        return msgspec.structs.replace(base, **own)
+
+
+class InstanceBuilder:
+    """One instance being made."""
+
+    def __init__(self, raw: RawInstance, context: Context) -> None:
         self.context = context
         self.name = raw.name
         self.node = raw.node
         self.entries = raw.entries
         self.defaults = raw.defaults
         self.order = raw.order
-        self._trackers = trackers
-        self._scripts = scripts
-        self._weights_allowed = weights_allowed
-        self.fields: dict[str, Any] = {
-            "name": raw.name,
-            "position": raw.node.position(1),
-            "sync_group": sync_group,
-        }
+        self.fields: dict[str, Any] = {}
         self.strict: bool = get(raw.entries, "strict_mode", raw.defaults.strict_mode)
         self.priority = PRIORITY_DEFAULT
         self.state = "BACKUP"
         self.version = 2
-        self.family = 4
+        self.family, self.decided_by = first_family(raw.entries)
 
     def warning(self, text: str, hint: str, keyword: str | None = None) -> None:
         """A warning about this instance, at a keyword of it if one is named."""
@@ -122,16 +168,11 @@ class InstanceBuilder:
         """Whether the keyword is in the block, though its value may have been unusable."""
         return any(line.words[0] == keyword for line in self.node.body or ())
 
-    def build(self) -> VrrpInstance | None:
-        """The instance, or None after an error."""
+    def settings(self) -> dict[str, Any]:
+        """The fields that follow from keywords which instances may have in common."""
         entries, fields = self.entries, self.fields
-        errors = self.context.diagnostics.errors
-        if "virtual_router_id" in entries:
-            fields["virtual_router_id"] = entries["virtual_router_id"].value
-        elif not self.written("virtual_router_id"):
-            self.error("virtual_router_id is missing", "add virtual_router_id 1 to 255")
         self._state_and_priority()
-        fields.update(addressing(self))
+        fields.update(family_settings(self))
         self._interface()
         self._interval()
         if self.strict or not _BEHAVIOUR.isdisjoint(entries):
@@ -147,15 +188,32 @@ class InstanceBuilder:
             fields.update(self.defaults.quiet)
         self._owner_settings()
         fields["garp"] = self._garp()
-        if "authentication" in entries:
-            fields.update(authentication(self))
-        fields.update(instance_tracking(self, self._trackers, self._weights_allowed))
-        fields["notify"] = build_notify(entries, self.defaults, self._scripts)
         if "use_vmac" in entries:
             fields["vmac"] = read_vmac(self.context, entries)
-        if self.context.diagnostics.errors > errors or "virtual_router_id" not in fields:
-            return None
-        return VrrpInstance(**fields)
+        return fields
+
+    def own(self) -> dict[str, Any]:
+        """The fields that no other instance has."""
+        entries = self.entries
+        own: dict[str, Any] = {"name": self.name, "position": self.node.position(1)}
+        if "virtual_router_id" in entries:
+            own["virtual_router_id"] = entries["virtual_router_id"].value
+        elif not self.written("virtual_router_id"):
+            self.error("virtual_router_id is missing", "add virtual_router_id 1 to 255")
+        own.update(addressing(self))
+        is_unicast = own.get("unicast_peers") and own.get("source")
+        if not is_unicast and "interface" not in entries and not self.written("interface"):
+            self.error(
+                "interface is missing",
+                "add interface IF; only unicast with unicast_src_ip works without",
+            )
+        if "track_src_ip" in entries and not own.get("source"):
+            self.warning(
+                "track_src_ip needs a configured source", "add unicast_src_ip", "track_src_ip"
+            )
+        if "authentication" in entries:
+            own.update(authentication(self))
+        return own
 
     def _state_and_priority(self) -> None:
         entries, fields = self.entries, self.fields
@@ -184,13 +242,6 @@ class InstanceBuilder:
         elif interface is not None:
             fields["interface"] = interface
             self.context.check_interface(entries["interface"].node, interface)
-        elif not self.written("interface") and not (
-            fields.get("unicast_peers") and fields.get("source")
-        ):
-            self.error(
-                "interface is missing",
-                "add interface IF; only unicast with unicast_src_ip works without",
-            )
         if "vrf" in entries:
             if interface is None:
                 fields["vrf"] = entries["vrf"].value
@@ -198,10 +249,6 @@ class InstanceBuilder:
                 self.warning("vrf is ignored beside interface", "keep one of them", "vrf")
         for name in _FLAGS & entries.keys():
             fields[name] = True
-        if "track_src_ip" in entries and not fields.get("source"):
-            self.warning(
-                "track_src_ip needs a configured source", "add unicast_src_ip", "track_src_ip"
-            )
         buffer = get(entries, "kernel_rx_buf_size", self.defaults.kernel_rx_buf_size)
         if buffer:
             fields["kernel_rx_buf_size"] = buffer

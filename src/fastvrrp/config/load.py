@@ -19,6 +19,7 @@ from fastvrrp.config.blocks import (
     Entries,
     LineReader,
     block_name,
+    get,
     has_body,
     read_block,
     unknown_keyword,
@@ -35,10 +36,10 @@ from fastvrrp.config.diagnostics import (
     shown,
 )
 from fastvrrp.config.expand import Definitions
-from fastvrrp.config.global_defs import INSTANCE_DEFAULTS, GarpGroups, build, get, merge
+from fastvrrp.config.global_defs import INSTANCE_DEFAULTS, GarpGroups, build, merge
 from fastvrrp.config.groups import RawGroup, assign_members, build_group
 from fastvrrp.config.host import HostInfo, SystemHost
-from fastvrrp.config.instance import InstanceBuilder, RawInstance
+from fastvrrp.config.instance import Instances, RawInstance
 from fastvrrp.config.keywords import TOP, Keyword, table
 from fastvrrp.config.model import (
     Configuration,
@@ -154,7 +155,7 @@ class _Loader:
             return
         if not keyword.type.startswith(("block", "lines")):
             # Read through the same code as any other keyword, as a block of one statement.
-            single = Node(["(top level)"], node.file, node.line, node.text, body=[node])
+            single = Node((TOP,), node.file, node.line, node.text, body=[node])
             self.top.update(read_block(context, single, TOP, _LINES))
             return
         if keyword.aliases or keyword.effect != "done":
@@ -235,17 +236,15 @@ class _Loader:
         for kind, name, order, node, entries in self.definitions:
             add[kind](name, order, node, entries)
         owners = assign_members(context, self.groups, self.instances)
+        make = Instances(context, trackers, scripts).build
         instances = []
         for raw in self.instances.values():
             group = owners.get(raw.name)
-            instance = InstanceBuilder(
+            instance = make(
                 raw,
-                context,
-                trackers,
-                scripts,
                 sync_group=group.name if group is not None else None,
                 weights_allowed=group is None or group.weights_allowed,
-            ).build()
+            )
             if instance is not None:
                 instances.append((instance, raw.node))
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]

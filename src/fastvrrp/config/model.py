@@ -20,8 +20,11 @@ FOREVER_S = 0xFFFF_FFFF  # an explicit `preferred_lft forever`
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every model type: immutable, compared by value, keyword-only."""
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of every model type: immutable, compared by value, keyword-only.
+
+    Frozen values cannot form circles, so the garbage collector need not know of them.
+    """
 
 
 class Position(Struct):

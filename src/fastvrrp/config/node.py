@@ -1,10 +1,15 @@
 """Statements of a configuration: words with positions, blocks with bodies.
 
-`Node` is made once per statement, tens of thousands of times for a large file, so it is a bare
-slotted class and columns are found only when a message needs them.
+`Node` is made once per statement, tens of thousands of times for a large file: it costs the
+garbage collector nothing, and columns are found only when a message needs them.
 """
 
 from __future__ import annotations
+
+import itertools
+from typing import ClassVar
+
+import msgspec
 
 from fastvrrp.config.model import Position
 
@@ -22,7 +27,7 @@ def place(file: str, at: int) -> Position:
     return Position(file=file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
 
 
-class Node:
+class Node(msgspec.Struct, eq=False, gc=False):
     """One statement. `body` is None unless it opens a block.
 
     text    the statement, or for simple lines the whole line
@@ -30,36 +35,23 @@ class Node:
     via     where a template was used that this line comes from, "" if none
     """
 
-    __slots__ = ("body", "file", "line", "marks", "text", "via", "words")
-    is_veiled = False
-
-    def __init__(
-        self,
-        words: list[str],
-        file: str,
-        line: int,
-        text: str,
-        marks: list[int] | None = None,
-        via: str = "",
-        body: list[Node] | None = None,
-    ) -> None:
-        self.words = words
-        self.file = file
-        self.line = line
-        self.text = text
-        self.marks = marks
-        self.via = via
-        self.body = body
+    words: tuple[str, ...]
+    file: str
+    line: int
+    text: str
+    marks: list[int] | None = None
+    via: str = ""
+    body: list[Node] | None = None
+    is_veiled: ClassVar[bool] = False
 
     def position(self, word: int = 0) -> Position:
         """Where a word was written; a word past the end counts as the last one."""
         word = min(word, len(self.words) - 1)
         if self.marks is not None:
             return place(self.file, self.marks[word])
-        start = end = 0
-        for text in self.words[: word + 1]:
-            start = self.text.find(text, end)
-            end = start + len(text)
+        start = self.text.find(self.words[0])
+        for before, wanted in itertools.pairwise(self.words[: word + 1]):
+            start = self.text.find(wanted, start + len(before))
         return Position(file=self.file, line=self.line, column=start + 1)
 
     def tail(self) -> str:
@@ -70,8 +62,7 @@ class Node:
         return text[len(self.words[0]) :].strip()
 
 
-class VeiledNode(Node):
+class VeiledNode(Node, eq=False, gc=False):
     """A statement that may be the rest of a secret: no message shows a word of it."""
 
-    __slots__ = ()
-    is_veiled = True
+    is_veiled: ClassVar[bool] = True

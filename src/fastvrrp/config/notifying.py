@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fastvrrp.config.blocks import Entries
+from fastvrrp.config.blocks import Entries, get
 from fastvrrp.config.defaults import Defaults
-from fastvrrp.config.global_defs import get
 from fastvrrp.config.model import Command, Notify
 from fastvrrp.config.scripts import Scripts
 
@@ -17,12 +16,12 @@ _SCRIPTS = (
     "notify_deleted",
     "notify_master_rx_lower_pri",
 )
-_KEYWORDS = frozenset((*_SCRIPTS, "notify_priority_changes", "smtp_alert"))
+NOTIFICATIONS = frozenset((*_SCRIPTS, "notify_priority_changes", "smtp_alert"))
 
 
 def build_notify(entries: Entries, defaults: Defaults, scripts: Scripts) -> Notify:
     """Commands that cannot run are left out; whoever looked at them has said so."""
-    if _KEYWORDS.isdisjoint(entries):
+    if NOTIFICATIONS.isdisjoint(entries):
         return defaults.notify
     commands: dict[str, Command | None] = {}
     report_deleted = False

@@ -8,6 +8,7 @@ a warning, and with enable_script_security takes it out too.
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from fastvrrp.config.context import Context
@@ -33,7 +34,7 @@ class Draft:
         self.bad_account = False
 
 
-def read_account(context: Context, node: Node, words: list[str], first: int) -> Account | None:
+def read_account(context: Context, node: Node, words: Sequence[str], first: int) -> Account | None:
     """USER [[:]GROUP], words `first` and following of the statement; says what is wrong."""
     account = context.host.user(words[0])
     if account is None:

@@ -8,7 +8,9 @@ definition, ~SEQ and ~LST, substitution, include, braces.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fastvrrp.config.build import Builder
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, shown
@@ -31,10 +33,15 @@ NESTING_MAX = 32  # templates in templates
 PASSES_MAX = 32  # conditions and repetitions at the beginning of one line
 LINES_MADE_MAX = 1_000_000  # lines out of templates and repetitions
 
-_SPECIAL = re.compile(r'[#!$@~"\\{}\x00]')
+_SPECIAL_CHARACTER = re.compile(r'[#!$@~"\\{}]')
+_SHORT_MAX = LINE_BYTES_MAX // 4  # lines with fewer characters cannot have too many bytes
+# What a line is.
+_BLANK, _STATEMENT, _OPEN, _CLOSE, _WHOLE, _SPECIAL = range(6)
 _COMMENT = re.compile(r'"[^"]*"?|\\[#!]|[#!]')
 _CONDITION = re.compile(r"\s*@(\^?)(\S*)")
 _OURS = INCLUDES | {"include_check", "random_seed"}
+
+Numbered = Iterator[tuple[int, str]]  # the lines of a file that are still to be read
 
 
 def cut_comment(text: str) -> str:
@@ -58,6 +65,7 @@ class Source:
         self._definitions = definitions
         self._config_id = config_id
         self._checks = Checks()
+        self._kinds: dict[str, tuple[int, Any]] = {}
         self._templates: list[str] = []  # being expanded now
         self._repeats = 1  # product of the ~SEQ and ~LST around the current line
         self._made = 0
@@ -93,76 +101,94 @@ class Source:
             position = Position(file=name, line=line, column=column)
             text = data.decode("latin-1")
             add(position, Severity.WARNING, "not UTF-8, read as Latin-1", "save the file as UTF-8")
+        if "\0" in text:
+            text = self._without_nul(text, name)
         return text.replace("\r\n", "\n") if "\r" in text else text
+
+    def _without_nul(self, text: str, file: str) -> str:
+        """What is left of a damaged file, to look for further mistakes."""
+        lines = text.split("\n")
+        for number, line in enumerate(lines, 1):
+            if "\0" in line:
+                at = mark(number, line.index("\0") + 1)
+                self._error(file, at, "", "the line has a NUL byte", "correct or remove it")
+                lines[number - 1] = ""
+        return "\n".join(lines)
 
     def _lines(self, text: str, file: str) -> None:
         """The statements of one file."""
         self._directory(file)
-        lines = text.split("\n")
-        builder = self._builder
-        special = _SPECIAL.search
-        limit = LINE_BYTES_MAX // 4  # shorter lines cannot have too many bytes
-        number = 0
-        while number < len(lines):
-            line = lines[number]
-            number += 1
-            if special(line) is None:
-                words = line.split()
-                if words:
-                    if words[0] in _OURS or len(line) > limit:
-                        self._statement(line, None, file, number, "")
-                    else:
-                        builder.body.append(Node(words, file, number, line))
-                continue
-            stripped = line.strip()
-            if stripped == "}":
-                builder.close(file, mark(number, line.index("}") + 1))
-            elif stripped[-1] == "{" and special(stripped, 0, len(stripped) - 1) is None:
-                words = stripped[:-1].split()
-                if not words or words[0] in INCLUDES:
-                    self._physical(lines, number, file)
-                    continue
-                node = Node(words, file, number, line)
+        builder, kinds = self._builder, self._kinds
+        numbered = enumerate(text.split("\n"), 1)
+        for number, line in numbered:
+            kind, detail = kinds.get(line) or self._kind(line)
+            if kind == _STATEMENT:
+                builder.body.append(Node(detail, file, number, line))
+            elif kind == _CLOSE:
+                builder.close(file, mark(number, detail))
+            elif kind == _OPEN:
+                node = Node(detail, file, number, line)
                 builder.body.append(node)
                 builder.open(node)
+            elif kind == _WHOLE:
+                self._statement(line, None, file, number, "")
+            elif kind == _SPECIAL:
+                self._physical(line, numbered, file, number)
+
+    def _kind(self, line: str) -> tuple[int, Any]:
+        """What a line is, and its words, or the column of its closing brace. Most lines of a large
+        file stand in it many times, and are looked at once."""
+        found: tuple[int, Any] = _SPECIAL, None
+        first = _SPECIAL_CHARACTER.search(line)
+        if first is None:
+            words = tuple(line.split())
+            if not words:
+                found = _BLANK, None
+            elif words[0] in _OURS or len(line) > _SHORT_MAX:
+                found = _WHOLE, None
             else:
-                number = self._physical(lines, number, file)
+                found = _STATEMENT, words
+        elif first[0] in "{}" and not line[first.end() :].strip():
+            words = tuple(line[: first.start()].split())
+            if first[0] == "}" and not words:
+                found = _CLOSE, first.end()
+            elif first[0] == "{" and words and words[0] not in INCLUDES:
+                found = _OPEN, words
+        self._kinds[line] = found
+        return found
 
     def _directory(self, file: str) -> None:
         self._definitions.values["_PWD"] = str(Path(file).absolute().parent)
 
-    def _physical(self, lines: list[str], number: int, file: str) -> int:
-        """A line with special characters, and those it continues on; returns the next number."""
-        text = cut_comment(lines[number - 1])
-        self._warn_of_comment(lines[number - 1], text, file, number)
-        if "\0" in text or len(text) > RAW_LINE_MAX:
-            what = "has a NUL byte" if "\0" in text else "is too long"
-            at = mark(number, text.find("\0") + 1 if "\0" in text else 1)
-            self._error(file, at, "", f"the line {what}", "correct or remove it")
-            return number
+    def _physical(self, line: str, numbered: Numbered, file: str, number: int) -> None:
+        """A line with special characters, and those it continues on."""
+        text = cut_comment(line)
+        self._warn_of_comment(line, text, file, number)
+        if len(text) > RAW_LINE_MAX:
+            self._error(file, mark(number, 1), "", "the line is too long", "correct or remove it")
+            return
         if not text.rstrip().endswith("\\"):
             self._logical(text, None, file, number, "")
-            return number
+            return
         match = _CONDITION.match(text)
         condition = " " * match.end() + text[match.end() :] if match else text
         match = DEFINITION.match(condition)
         if match is not None:
-            return self._template(lines, number, file, text, match[1], match.end())
+            self._template(numbered, file, number, text, match)
+            return
         # Any other line that ends in a backslash goes on in the next one.
         origins = [mark(number, column + 1) for column in range(len(text))]
-        first = number
         while text.rstrip().endswith("\\"):
             kept = len(text.rstrip()) - 1
             text, origins = text[:kept], origins[:kept]
-            if number >= len(lines) or len(text) > RAW_LINE_MAX or "\0" in lines[number]:
+            if len(text) > RAW_LINE_MAX:
                 break
-            more = cut_comment(lines[number])
-            number += 1
+            below, line = next(numbered, (number, ""))
+            more = cut_comment(line)
             text += " " + more
-            origins.append(mark(number, 1))
-            origins += [mark(number, column + 1) for column in range(len(more))]
-        self._logical(text, origins, file, first, "")
-        return number
+            origins.append(mark(below, 1))
+            origins += [mark(below, column + 1) for column in range(len(more))]
+        self._logical(text, origins, file, number, "")
 
     def _warn_of_comment(self, line: str, text: str, file: str, number: int) -> None:
         """`auth_pass a#b` is the password `a`: hardly what was meant."""
@@ -178,24 +204,21 @@ class Source:
             )
 
     def _template(
-        self, lines: list[str], number: int, file: str, text: str, name: str, end: int
-    ) -> int:
+        self, numbered: Numbered, file: str, number: int, text: str, begin: re.Match[str]
+    ) -> None:
         """A definition of several lines; blank lines in it do not end it."""
         condition = _CONDITION.match(text)
-        rest = " " * end + text.rstrip()[end:-1]
+        rest = " " * begin.end() + text.rstrip()[begin.end() : -1]
         made = [Raw(rest, file, number)] if rest.strip() else []
-        while number < len(lines):
-            line = cut_comment(lines[number]).rstrip()
-            number += 1
+        for below, raw in numbered:
+            line = cut_comment(raw).rstrip()
             if not line:
                 continue
+            made.append(Raw(line.removesuffix("\\"), file, below))
             if not line.endswith("\\"):
-                made.append(Raw(line, file, number))
                 break
-            made.append(Raw(line[:-1], file, number))
         if condition is None or self._applies(condition):
-            self._definitions.define_template(name, tuple(made))
-        return number
+            self._definitions.define_template(begin[1], tuple(made))
 
     def _applies(self, condition: re.Match[str]) -> bool:
         return (condition[2] == self._config_id) != bool(condition[1])
@@ -295,7 +318,7 @@ class Source:
         words = text.split(None, 1)
         if not words:
             return
-        if len(text) > LINE_BYTES_MAX // 4 and len(text.strip().encode()) > LINE_BYTES_MAX:
+        if len(text) > _SHORT_MAX and len(text.strip().encode()) > LINE_BYTES_MAX:
             at = origins[0] if origins else mark(line, 1)
             hint = f"a line has at most {LINE_BYTES_MAX} bytes"
             self._error(file, at, via, "the line is too long", hint)
@@ -303,7 +326,7 @@ class Source:
             start = text.index(words[0])
             marks = [origins[start] if origins else mark(line, start + 1)]
             pattern = words[1].strip().strip('"')
-            self._include(Node([words[0]], file, line, text, marks, via), pattern)
+            self._include(Node((words[0],), file, line, text, marks, via), pattern)
         elif words[0] == "include_check":
             self._checks = self._checks.changed(text.split()[1:])
             self._builder.text(text, origins, file, line, via)

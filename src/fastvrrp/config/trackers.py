@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fastvrrp.config.blocks import Entries, Entry
+from fastvrrp.config.blocks import Entries, Entry, get, listed
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.model import NS_PER_S, Tracked, TrackFile, TrackProcess, TrackScript
@@ -149,18 +149,18 @@ class Trackers:
                 draft.bad_account = True
             account = user.value if user is not None and user.value else None
             command = self._scripts.command(draft, account)
-            weight, reverse = _value(entries, "weight", (0, False))
-            interval_ns = _value(entries, "interval", NS_PER_S)
+            weight, reverse = get(entries, "weight", (0, False))
+            interval_ns = get(entries, "interval", NS_PER_S)
             if command is not None:
                 model = TrackScript(
                     name=name,
                     command=command,
                     interval_ns=interval_ns,
-                    timeout_ns=_value(entries, "timeout", interval_ns),
+                    timeout_ns=get(entries, "timeout", interval_ns),
                     weight=weight,
                     reverse=reverse,
-                    rise=_value(entries, "rise", 1),
-                    fall=_value(entries, "fall", 1),
+                    rise=get(entries, "rise", 1),
+                    fall=get(entries, "fall", 1),
                     init_fail="init_fail" in entries,
                     position=node.position(1),
                 )
@@ -170,8 +170,8 @@ class Trackers:
         """track_file."""
         model = None
         if self._required(node, entries, "file"):
-            weight, reverse = _value(entries, "weight", (1, False))
-            value, overwrite = _value(entries, "init_file", (None, False))
+            weight, reverse = get(entries, "weight", (1, False))
+            value, overwrite = get(entries, "init_file", (None, False))
             model = TrackFile(
                 name=name,
                 file=entries["file"].value,
@@ -188,11 +188,11 @@ class Trackers:
         model = None
         if self._required(node, entries, "process"):
             process, *parameters = entries["process"].value
-            weight, reverse = _value(entries, "weight", (0, False))
+            weight, reverse = get(entries, "weight", (0, False))
             match = "exact" if parameters else "none"
             if "param_match" in entries:
                 match = entries["param_match"].value or "exact"
-            both_ns = _value(entries, "delay", 0)
+            both_ns = get(entries, "delay", 0)
             quorum, quorum_max = self._quorum(entries)
             model = TrackProcess(
                 name=name,
@@ -204,14 +204,14 @@ class Trackers:
                 reverse=reverse,
                 quorum=quorum,
                 quorum_max=quorum_max,
-                fork_delay_ns=_value(entries, "fork_delay", both_ns),
-                terminate_delay_ns=_value(entries, "terminate_delay", both_ns),
+                fork_delay_ns=get(entries, "fork_delay", both_ns),
+                terminate_delay_ns=get(entries, "terminate_delay", both_ns),
                 position=node.position(1),
             )
         self._add("track_process", name, order, node, model)
 
     def _quorum(self, entries: Entries) -> tuple[int, int | None]:
-        quorum: int = _value(entries, "quorum", 1)
+        quorum: int = get(entries, "quorum", 1)
         most = entries.get("quorum_max")
         if most is None:
             return quorum, None
@@ -231,24 +231,23 @@ class Trackers:
         self, kind: str, entries: Entries, owner: str, order: int
     ) -> list[tuple[Tracked, Node]]:
         """The references of one track_... block with the trackers' own weights filled in."""
-        block = entries.get(kind)
-        if block is None:
-            return []
+        block = listed(entries, kind)
         if kind == "track_interface":
             return [
                 (
                     Tracked(
-                        name=ref.name,
-                        weight=ref.weight or 0,
-                        reverse=bool(ref.reverse),
-                        position=node.position(),
+                        name=entry.value.name,
+                        weight=entry.value.weight or 0,
+                        reverse=bool(entry.value.reverse),
+                        position=entry.node.position(),
                     ),
-                    node,
+                    entry.node,
                 )
-                for ref, node in block.value
+                for entry in block
             ]
         tracked = []
-        for ref, node in block.value:
+        for entry in block:
+            ref, node = entry.value, entry.node
             definition = self._find(kind, ref.name, node, owner, order)
             if definition is None or definition.model is None:
                 continue
@@ -316,8 +315,3 @@ class Trackers:
                 else:
                     processes.append(model)
         return tuple(scripts), tuple(files), tuple(processes)
-
-
-def _value(entries: Entries, keyword: str, default: object) -> Any:
-    entry = entries.get(keyword)
-    return default if entry is None else entry.value

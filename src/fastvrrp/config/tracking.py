@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastvrrp.config.blocks import Entries
-from fastvrrp.config.global_defs import get
+from fastvrrp.config.blocks import Entries, get
 from fastvrrp.config.model import OWNER, Tracked
 from fastvrrp.config.node import Node
 from fastvrrp.config.trackers import KINDS, Trackers

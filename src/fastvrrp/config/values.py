@@ -240,14 +240,14 @@ def _word_optional(context: Context, node: Node, keyword: Keyword) -> str | None
     return "" if len(node.words) == 1 else _text(context, node, keyword)
 
 
-def _words(context: Context, node: Node, keyword: Keyword) -> list[str] | None:
+def _words(context: Context, node: Node, keyword: Keyword) -> tuple[str, ...] | None:
     if len(node.words) == 1:
         context.missing(node, keyword)
         return None
     return node.words[1:]
 
 
-def _words_optional(context: Context, node: Node, keyword: Keyword) -> list[str]:
+def _words_optional(context: Context, node: Node, keyword: Keyword) -> tuple[str, ...]:
     return node.words[1:]
 
 
@@ -386,7 +386,7 @@ def _cpus(context: Context, node: Node, keyword: Keyword) -> tuple[int, ...] | N
 def _extra_if(context: Context, node: Node, keyword: Keyword) -> tuple[bool, int] | None:
     """`[all] SECS`: all interfaces, seconds."""
     words = node.words[1:]
-    every = words[:1] == ["all"]
+    every = words[:1] == ("all",)
     words = words[every:]
     if not words:
         context.missing(node, keyword)
@@ -451,7 +451,7 @@ def _rx_policy(context: Context, node: Node, keyword: Keyword) -> int | None:
     return value
 
 
-def _include_check(context: Context, node: Node, keyword: Keyword) -> list[str]:
+def _include_check(context: Context, node: Node, keyword: Keyword) -> tuple[str, ...]:
     """[+|-]NAME ...; the effect is in source.py, where files are included."""
     names = _choices(keyword.range)
     for index, word in enumerate(node.words[1:], 1):

@@ -56,10 +56,9 @@ def check_addresses(
     warn = functools.partial(context.diagnostics.add, severity=Severity.WARNING)
     owners: dict[tuple[str, str | None], VrrpInstance] = {}
     for instance, node in instances:
-        for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
-            owner = owners.setdefault(
-                (address.address, address.dev or instance.interface), instance
-            )
+        interface = instance.interface
+        for address in instance.virtual_ipaddress + instance.virtual_ipaddress_excluded:
+            owner = owners.setdefault((address.address, address.dev or interface), instance)
             if owner is not instance:
                 warn(
                     address.position or node.position(),
