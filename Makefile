@@ -1,5 +1,5 @@
 # make demo: build what is missing and watch an address move.   make test: install what the tests need and run them all.
-# make bench: measure everything on this machine (hours; it must be idle) and write docs/benchmarks.
+# make bench: measure everything on this machine (about 75 minutes; it must be idle) and write docs/benchmarks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,7 +41,7 @@ test: .stamps/system .stamps/dev
 bench: .stamps/system .stamps/dev
 	@mkdir -p build/bench
 	$(BIN)/python -m pytest bench/micro -p no:cacheprovider --benchmark-json=build/bench/micro.json
-	$(SUDO) $(BIN)/python -m bench.rig --micro build/bench/micro.json
+	$(SUDO) $(BIN)/python -m bench.rig --fresh --micro build/bench/micro.json
 	$(SUDO) $(BIN)/python -m bench.rig
 
 clean:

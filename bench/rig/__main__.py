@@ -9,6 +9,7 @@ import argparse
 import fnmatch
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .cases.base import Case
 from .cases.floor import FLOOR
 from .native import CompilerMissing
 from .results import Results, add_micro, load, load_for
-from .run import run_all
+from .run import expected_minutes, run_all
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks"
@@ -38,7 +39,7 @@ def parse_case(text: str) -> Case:
     values: dict[str, Any] = {}
     for word in filter(None, rest.split(",")):
         name, _, value = word.partition("=")
-        if name not in known or name == "contenders":
+        if name not in known or name in ("contenders", "rounds"):
             raise argparse.ArgumentTypeError(f"{kind} has no {name}")
         convert = {"int": int, "float": float}.get(known[name], str)
         values[name] = convert(value)
@@ -51,14 +52,22 @@ def parse_case(text: str) -> Case:
 def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.rig", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke of a minute")
-    parser.add_argument("--list", action="store_true", help="show the cases and end")
+    parser.add_argument(
+        "--list", action="store_true", help="show the cases with their minutes and end"
+    )
     parser.add_argument("--report", action="store_true", help="only write the page anew")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases by name (glob)")
     parser.add_argument(
         "--case", action="append", type=parse_case, metavar="KIND:NAME=VALUE,...", default=[]
     )
     parser.add_argument("--contender", action="append", choices=[*contenders.KNOWN, "floor"])
-    parser.add_argument("--rounds", type=int, help="default: 3, quick: 1")
+    parser.add_argument("--rounds", type=int, help="default: 3 for most cases, quick: 1")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget earlier results instead of adding to them"
+    )
+    parser.add_argument(
+        "--missing", action="store_true", help="only cases that have no results yet"
+    )
     parser.add_argument(
         "--micro", type=Path, metavar="FILE", help="take in a JSON file of pytest bench/micro"
     )
@@ -68,6 +77,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.out is None:
         options.out = QUICK_OUTPUT if options.quick else OUTPUT
+    if options.quick and options.rounds is None:
+        options.rounds = 1
     return options
 
 
@@ -81,15 +92,43 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
 
 
 def chosen_contenders(options: argparse.Namespace) -> dict[str, contenders.Contender]:
-    """Raises SystemExit when one that was asked for is not installed."""
+    """Who can be measured here; who cannot is named, with the reason.
+
+    Raises SystemExit when one that was asked for cannot.
+    """
     every = {**contenders.KNOWN, FLOOR.name: FLOOR}
-    if not options.contender:
-        return {name: one for name, one in every.items() if one.available()}
-    wanted = {name: every[name] for name in options.contender}
-    for one in wanted.values():
-        if not one.available():
-            raise SystemExit(f"{one.command[0]} is not installed")
-    return wanted
+    chosen = {}
+    for name in options.contender or every:
+        absence = every[name].absence()
+        if absence is None:
+            chosen[name] = every[name]
+        elif options.contender:
+            raise SystemExit(f"{name} cannot be measured: {absence}")
+        else:
+            print(f"{name} is left out: {absence}")
+    return chosen
+
+
+def show_plan(cases: list[Case], options: argparse.Namespace) -> None:
+    """Each case with its contenders and its minutes, and the sum."""
+    chosen = chosen_contenders(options)
+    total = 0.0
+    for case in cases:
+        minutes = expected_minutes(case, chosen, options.rounds)
+        total += minutes
+        names = ", ".join(name for name in case.contenders if name in chosen)
+        rounds = options.rounds or case.rounds
+        print(f"{minutes:6.1f} min  {case.name}  {rounds} x ({names})")
+    print(f"{total:6.1f} min in all")
+
+
+def without_measured(cases: list[Case], results: Results, names: Iterable[str]) -> list[Case]:
+    """Cases that lack results of some contender."""
+    return [
+        case
+        for case in cases
+        if any(results.get(case.name, n) is None for n in case.contenders if n in names)
+    ]
 
 
 def write_page(results: Results, directory: Path) -> None:
@@ -107,13 +146,7 @@ def main(argv: list[str]) -> int:
     options = arguments(argv)
     cases = chosen_cases(options)
     if options.list:
-        print("\n".join(case.name for case in cases))
-        return 0
-    if options.micro:
-        results = load_for(options.out, machine.describe())
-        add_micro(results, options.micro)
-        results.save(options.out)
-        write_page(results, options.out)
+        show_plan(cases, options)
         return 0
     if options.report:
         earlier = load(options.out)
@@ -122,18 +155,23 @@ def main(argv: list[str]) -> int:
             return 2
         write_page(earlier, options.out)
         return 0
+    description = machine.describe()
+    results = Results(description) if options.fresh else load_for(options.out, description)
+    if options.micro:
+        add_micro(results, options.micro)
+        results.save(options.out)
+        write_page(results, options.out)
+        return 0
     if not privileged():
         print("the rig makes network namespaces: run it as root", file=sys.stderr)
         return 2
-    results = load_for(options.out, machine.describe())
-    rounds = options.rounds or (1 if options.quick else 3)
+    chosen = chosen_contenders(options)
+    if options.missing:
+        cases = without_measured(cases, results, chosen)
+    contenders.compile_bytecode()
     try:
         failures = run_all(
-            cases,
-            chosen_contenders(options),
-            rounds=rounds,
-            results=results,
-            directory=options.out,
+            cases, chosen, rounds=options.rounds, results=results, directory=options.out
         )
     except CompilerMissing as error:
         print(error, file=sys.stderr)

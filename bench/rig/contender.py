@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.configuration import Place, render
+import fastvrrp
+from bench.configuration import Place, places, render
 
 from .network import Router
 from .process import Memory, Usage, memory, now_ns, process_tree, spawn, usage
@@ -26,16 +29,49 @@ class Contender:
     name: str
     command: tuple[str, ...]
     check: tuple[str, ...]  # reads the configuration and ends
+    reloaded: str = ""  # what its log says at the end of a reload
+    interpreter: tuple[str, ...] = ()  # what runs it, doing nothing
     global_lines: tuple[str, ...] = ()  # what it gets in global_defs besides the rest
+    optional: bool = False  # its own lines are not understood by every version of the daemon
 
-    def available(self) -> bool:
-        return shutil.which(self.command[0]) is not None
+    def absence(self) -> str | None:
+        """Why it cannot be measured here; None when it can."""
+        if shutil.which(self.command[0]) is None:
+            return f"{self.command[0]} is not installed"
+        return self._refusal() if self.optional else None
+
+    def _refusal(self) -> str | None:
+        """What the daemon has to say about its own lines: an error, or that they do nothing."""
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            config = Path(scratch) / "bench.conf"
+            config.write_text(
+                render(
+                    places(1),
+                    ["eth0"],
+                    state="BACKUP",
+                    priority=100,
+                    interval_s=1,
+                    global_lines=self.global_lines,
+                )
+            )
+            argv = in_directory(self.check, config, Path(scratch))
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        words = [line.split()[0] for line in self.global_lines]
+        said = (done.stdout + done.stderr).splitlines()
+        return next((line for line in said if any(word in line for word in words)), None)
+
+
+def in_directory(command: Sequence[str], config: Path, directory: Path) -> list[str]:
+    """The command with its places filled in."""
+    return [word.format(config=config, directory=directory) for word in command]
 
 
 FASTVRRP = Contender(
     "fastvrrp",
     (sys.executable, "-m", "fastvrrp", "run", "-f", "{config}", "--run-dir", "{directory}/run"),
     (sys.executable, "-m", "fastvrrp", "check", "{config}"),
+    "Reloaded",
+    (sys.executable, "-c", "pass"),
 )
 _KEEPALIVED = shutil.which("keepalived", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 # -G: without a syslog daemon libc would write to the console, at its speed.
@@ -48,21 +84,37 @@ KEEPALIVED = Contender(
         *("-c", "{directory}/checkers.pid"),
     ),
     (_KEEPALIVED or "keepalived", "-t", "-f", "{config}"),
+    "Reload complete",
 )
-# Its own real-time option as it comes, and with the limit out of the way.
-KEEPALIVED_RT = Contender(
-    "keepalived-rt", KEEPALIVED.command, KEEPALIVED.check, ("vrrp_rt_priority 50",)
-)
-KEEPALIVED_RT_UNLIMITED = Contender(
-    "keepalived-rt-unlimited",
-    KEEPALIVED.command,
-    KEEPALIVED.check,
-    ("vrrp_rt_priority 50", "vrrp_rlimit_rttime 5000000"),
-)
-FASTVRRP_RT = Contender("fastvrrp-rt", FASTVRRP.command, FASTVRRP.check, ("vrrp_rt_priority 50",))
+
+
+def _variant(base: Contender, suffix: str, *lines: str, optional: bool = False) -> Contender:
+    return replace(base, name=f"{base.name}-{suffix}", global_lines=lines, optional=optional)
+
+
+# keepalived's own real-time option as it comes, and with the limit out of the way.
 KNOWN = {
-    c.name: c for c in (FASTVRRP, FASTVRRP_RT, KEEPALIVED, KEEPALIVED_RT, KEEPALIVED_RT_UNLIMITED)
+    one.name: one
+    for one in (
+        FASTVRRP,
+        _variant(FASTVRRP, "packet", "vrrp_socket_backend packet", optional=True),
+        _variant(FASTVRRP, "threads", "vrrp_engine_threads 2", optional=True),
+        _variant(FASTVRRP, "rt", "vrrp_rt_priority 50"),
+        KEEPALIVED,
+        _variant(KEEPALIVED, "rt", "vrrp_rt_priority 50"),
+        _variant(KEEPALIVED, "rt-unlimited", "vrrp_rt_priority 50", "vrrp_rlimit_rttime 5000000"),
+    )
 }
+
+
+def compile_bytecode() -> None:
+    """As an installation does: a start of fastvrrp should not contain its translation.
+
+    Raises RuntimeError when the package's directory cannot be written.
+    """
+    package = Path(fastvrrp.__file__).parent
+    if not compileall.compile_dir(package, quiet=2):
+        raise RuntimeError(f"{package}: cannot be compiled to bytecode")
 
 
 @dataclass(frozen=True)
@@ -112,10 +164,10 @@ class Daemon:
     ) -> None:
         directory.mkdir(parents=True)
         self.name = contender.name
-        self.router = router
-        config = directory / "bench.conf"
-        write_config(contender, router, places, role, interval_s, config)
-        argv = [word.format(config=config, directory=directory) for word in contender.command]
+        self._reloaded = contender.reloaded
+        self.config = directory / "bench.conf"
+        write_config(contender, router, places, role, interval_s, self.config)
+        argv = in_directory(contender.command, self.config, directory)
         self._log = directory / "log"
         with self._log.open("wb") as log:
             self.started_ns = now_ns()
@@ -154,6 +206,18 @@ class Daemon:
         """To the first process; the moment."""
         moment = now_ns()
         os.kill(self._process.pid, number)
+        return moment
+
+    def reload(self, patience_s: float = 60) -> int:
+        """SIGHUP, and wait until its log says that it is done; the moment of the signal.
+
+        Raises RuntimeError when it ends or takes too long.
+        """
+        done = self.log().count(self._reloaded)
+        moment = self.signal(signal.SIGHUP)
+        wait_for(
+            lambda: self.log().count(self._reloaded) > done, self, patience_s, "the reload's end"
+        )
         return moment
 
     def kill(self) -> int:

@@ -12,6 +12,8 @@ import fastvrrp
 
 from .contender import KEEPALIVED
 
+SAMPLE_S = 0.5
+
 
 def _cpu_info() -> tuple[str, bool]:
     model, virtual = "unknown", False
@@ -25,7 +27,7 @@ def _cpu_info() -> tuple[str, bool]:
 
 
 def _keepalived_version() -> str:
-    if not KEEPALIVED.available():
+    if KEEPALIVED.absence():
         return "not installed"
     done = subprocess.run([KEEPALIVED.command[0], "-v"], capture_output=True, text=True, check=True)
     return (done.stderr or done.stdout).split()[1]
@@ -52,9 +54,9 @@ def _times() -> tuple[int, int]:
     return sum(fields) - idle, sum(fields)
 
 
-def busy(sample_s: float = 0.5) -> float:
+def busy() -> float:
     """Share of the processors that is in use now, 0 to 1, stolen time included."""
     before = _times()
-    time.sleep(sample_s)
+    time.sleep(SAMPLE_S)
     after = _times()
     return (after[0] - before[0]) / max(1, after[1] - before[1])

@@ -11,7 +11,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from bench.configuration import VIP_PREFIX
@@ -83,6 +82,10 @@ class _Log:
         at = _HEADER_SIZE + begin * size
         yield from self._record.iter_unpack(self._map[at : _HEADER_SIZE + count * size])
 
+    def recorded(self) -> int:
+        """How many records there are, without reading them."""
+        return int(_HEADER.unpack_from(self._map)[0])
+
     def stop(self) -> None:
         """End the observation; the records stay readable."""
         self._helper.stop()
@@ -94,12 +97,7 @@ class _Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 

@@ -2,76 +2,113 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from .cases.base import Case
-from .cases.flood import Flood
+from .cases.flood import Flood, Trickle
 from .cases.floor import AddressFloor, PacketFloor, TimerFloor
 from .cases.pressure import Pressure
-from .cases.reload import Reload
+from .cases.reload import Growth, Reload
 from .cases.startup import Check, Startup
-from .cases.steady import Steady
+from .cases.steady import Saturation, Steady
 from .cases.takeover import Takeover
+
+RAW = ("fastvrrp", "keepalived")
+EVERY_SOCKET = ("fastvrrp", "fastvrrp-packet", "keepalived")
+REAL_TIME = ("fastvrrp-rt", "keepalived-rt", "keepalived-rt-unlimited")
+
+
+def floors() -> list[Case]:
+    loads = ((255, 0.1), (1024, 0.1), (4096, 0.1), (4096, 1.0))
+    return [
+        TimerFloor(delay_us=100),
+        TimerFloor(delay_us=1_000_000),
+        *(
+            PacketFloor(backend=backend, instances=count, interval_s=interval_s)
+            for (count, interval_s), backend in product(loads, ("raw", "packet"))
+        ),
+        AddressFloor(instances=4096, batch=1),
+        AddressFloor(instances=4096, batch=64),
+    ]
+
+
+def steady() -> list[Case]:
+    """Few instances cost so little that a window of seconds would not show it."""
+    return [
+        Steady(instances=1, interval_s=1.0, cpu_window_s=60.0, contenders=RAW),
+        Steady(instances=16, interval_s=1.0, cpu_window_s=10.0, contenders=RAW),
+        Steady(instances=255, interval_s=1.0, contenders=RAW),
+        Steady(instances=4096, interval_s=1.0, contenders=EVERY_SOCKET),
+        Steady(instances=255, interval_s=0.1, contenders=EVERY_SOCKET),
+        Steady(instances=1024, interval_s=0.1, contenders=RAW),
+        Steady(instances=4096, interval_s=0.1, contenders=EVERY_SOCKET),
+        Steady(instances=32768, interval_s=1.0, contenders=RAW, rounds=1),
+    ]
+
+
+def saturation() -> list[Case]:
+    """Every daemon for a third of a minute; for a whole one those that should carry the load."""
+    return [
+        Saturation(instances=4096, interval_s=0.05, seconds=10.0, contenders=EVERY_SOCKET),
+        Saturation(instances=4096, interval_s=0.02),
+        Saturation(instances=4096, interval_s=0.01),
+        Saturation(
+            instances=4096,
+            interval_s=0.02,
+            seconds=60.0,
+            contenders=("fastvrrp", "fastvrrp-threads"),
+            rounds=1,
+        ),
+        Saturation(
+            instances=4096,
+            interval_s=0.01,
+            seconds=60.0,
+            contenders=("fastvrrp-packet",),
+            rounds=1,
+        ),
+    ]
 
 
 def full() -> list[Case]:
-    """What docs/benchmarks shows; about two hours with three rounds."""
-    cases: list[Case] = [TimerFloor(delay_us=100), TimerFloor(delay_us=1_000_000)]
-    for count, interval_s in ((255, 0.1), (1024, 0.1), (4096, 0.1), (4096, 1.0)):
-        cases += [
-            PacketFloor(backend=backend, instances=count, interval_s=interval_s)
-            for backend in ("raw", "packet")
-        ]
-    cases += [AddressFloor(instances=4096, batch=1), AddressFloor(instances=4096, batch=64)]
-    cases += [
-        Steady(instances=count, interval_s=interval_s)
-        for count, interval_s in (
-            (1, 1.0),
-            (16, 1.0),
-            (255, 1.0),
-            (1024, 1.0),
-            (4096, 1.0),
-            (1, 0.1),
-            (16, 0.1),
-            (255, 0.1),
-            (1024, 0.1),
-            (4096, 0.1),
-            (4096, 0.05),
-            (4096, 0.02),
-            (4096, 0.01),
-        )
+    """What docs/benchmarks shows; `--list` says how long it takes."""
+    takeovers = (("kill", 255), ("kill", 1024), ("kill", 4096), ("stop", 1024), ("stop", 4096))
+    return [
+        *floors(),
+        *steady(),
+        *saturation(),
+        *(Check(instances=count) for count in (1, 255, 4096)),
+        *(Startup(instances=count, interval_s=1.0) for count in (1, 255, 4096)),
+        *(Takeover(instances=count, interval_s=0.1, how=how) for how, count in takeovers),
+        Reload(instances=1024, interval_s=0.1),
+        Reload(instances=4096, interval_s=0.1),
+        Growth(),
+        Pressure(instances=255, interval_s=0.01),
+        Pressure(instances=255, interval_s=0.01, seconds=20.0, contenders=REAL_TIME, rounds=1),
+        *(Flood(fault=fault, rate=100_000) for fault in ("checksum", "ttl", "vrid")),
+        Trickle(rate=12),
+        Trickle(rate=50),
     ]
-    cases += [Check(instances=count) for count in (1, 255, 4096)]
-    cases += [Startup(instances=count) for count in (1, 255, 1024, 4096)]
-    for how in ("kill", "stop"):
-        cases += [
-            Takeover(instances=count, interval_s=0.1, how=how) for count in (1, 255, 1024, 4096)
-        ]
-    cases += [Reload(instances=1024, interval_s=0.1), Reload(instances=4096, interval_s=0.1)]
-    cases += [Pressure(instances=255, interval_s=0.01), Pressure(instances=255, interval_s=0.1)]
-    cases += [Flood(fault=fault, rate=100_000) for fault in ("checksum", "ttl", "vrid")]
-    cases += [
-        Flood(fault=fault, rate=rate)
-        for rate in (12, 50)
-        for fault in ("checksum", "ttl", "version")
-    ]
-    return cases
 
 
 def quick() -> list[Case]:
     """Every kind of case once, small: shows that the rig works, not how fast anything is."""
-    daemons = ("fastvrrp",)
+    few, daemons = {"instances": 16, "interval_s": 0.1}, ("fastvrrp",)
     return [
         TimerFloor(delay_us=1000),
-        PacketFloor(backend="raw", instances=16, interval_s=0.1, seconds=0.5),
-        PacketFloor(backend="packet", instances=16, interval_s=0.1, seconds=0.5),
+        PacketFloor(backend="raw", seconds=0.5, **few),
+        PacketFloor(backend="packet", seconds=0.5, **few),
         AddressFloor(instances=16),
-        Steady(contenders=daemons, instances=16, interval_s=0.1, cpu_window_s=1.0, capture_s=1.0),
+        Steady(contenders=daemons, cpu_window_s=1.0, capture_s=1.0, **few),
+        Saturation(contenders=daemons, seconds=1.0, **few),
         Check(contenders=daemons, instances=16),
-        Startup(contenders=daemons, instances=16, interval_s=0.1),
-        Takeover(contenders=daemons, instances=16, interval_s=0.1, how="kill"),
-        Takeover(contenders=daemons, instances=16, interval_s=0.1, how="stop"),
-        Reload(contenders=daemons, instances=16, interval_s=0.1, observe_s=1.0),
-        Pressure(contenders=daemons, instances=16, interval_s=0.1, loops=2, seconds=1.0),
-        Flood(contenders=daemons, fault="ttl", rate=1000, instances=16, seconds=1.0),
+        Startup(contenders=daemons, **few),
+        Takeover(contenders=daemons, how="kill", **few),
+        Takeover(contenders=daemons, how="stop", **few),
+        Reload(contenders=daemons, observe_s=1.0, **few),
+        Growth(contenders=daemons, reloads=8, warm_up=4, sample_every=2, **few),
+        Pressure(contenders=daemons, loops=2, seconds=1.0, **few),
+        Flood(contenders=daemons, fault="ttl", rate=1000, seconds=1.0, **few),
+        Trickle(contenders=daemons, rate=20, seconds=0.6, **few),
     ]
 
 
@@ -79,12 +116,15 @@ KINDS: dict[str, type[Case]] = {
     case.kind: case
     for case in (
         Steady,
+        Saturation,
         Startup,
         Check,
         Takeover,
         Reload,
+        Growth,
         Pressure,
         Flood,
+        Trickle,
         PacketFloor,
         AddressFloor,
         TimerFloor,

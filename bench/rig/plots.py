@@ -11,7 +11,8 @@ FINEST_MS = 0.001  # left end of the lateness plot
 COLORS = {
     "fastvrrp": "#0b6e4f",
     "fastvrrp-packet": "#6bbf59",
-    "fastvrrp-rt": "#6bbf59",
+    "fastvrrp-threads": "#1c7ed6",
+    "fastvrrp-rt": "#9467bd",
     "keepalived": "#c1440e",
     "floor raw": "#999999",
     "floor packet": "#cccccc",
@@ -55,6 +56,12 @@ def _at_interval(series: list[Series], interval_s: float) -> dict[str, list[Seri
     return found
 
 
+def _largest(series: list[Series]) -> tuple[int, list[Series]]:
+    """The greatest number of instances, and what was measured with it."""
+    most = max(int(one.parameters["instances"]) for one in series)
+    return most, [one for one in series if one.parameters["instances"] == most]
+
+
 def cost(results: Results, directory: Path, interval_s: float) -> list[str]:
     """CPU per advert against the number of instances at one interval."""
     lines = _at_interval(results.of_kind("steady"), interval_s)
@@ -96,15 +103,13 @@ def lateness(results: Results, directory: Path) -> list[str]:
     steady = [s for s in results.of_kind("steady") if s.parameters["interval_s"] == 0.1]
     if not steady:
         return []
-    most = max(int(s.parameters["instances"]) for s in steady)
+    most, chosen = _largest(steady)
     figure, axes = _axes(
         f"Error of the interval between adverts, {most} instances every 0.1 s",
         "off by more than, ms",
         "share of the intervals",
     )
-    for one in steady:
-        if one.parameters["instances"] != most:
-            continue
+    for one in chosen:
         for number, values in enumerate(one.rounds):
             histogram = values["histogram"]
             total = sum(count for _, count in histogram)
@@ -125,15 +130,13 @@ def takeover(results: Results, directory: Path) -> list[str]:
     killed = [s for s in results.of_kind("takeover") if s.parameters["how"] == "kill"]
     if not killed:
         return []
-    most = max(int(s.parameters["instances"]) for s in killed)
+    most, chosen = _largest(killed)
     figure, axes = _axes(
         f"Takeover of {most} instances after kill -9",
         "ms since the last instance was due",
         "instances",
     )
-    for one in killed:
-        if one.parameters["instances"] != most:
-            continue
+    for one in chosen:
         timeline = one.rounds[0]["timeline_ms"]
         last_due = timeline["due"][-1]
         for what, style in (("advert", ":"), ("address", "-"), ("announced", "--")):

@@ -1,151 +1,18 @@
-"""The results as Markdown tables: medians with their spread, and ratios between contenders."""
+"""The results as Markdown tables: goals, medians with their spread, ratios between contenders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from . import contender, plan
 from .figures import Summary, summary
+from .goals import GOALS, REFERENCE
+from .layout import TABLES, Table
 from .results import OTHERS, Results, Series
 
+VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 QUIET = 0.05  # share of the CPU that others may take before it must be said
-
-
-@dataclass(frozen=True)
-class Column:
-    key: str
-    title: str
-    digits: int = 1
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Table:
-    """How the cases of one kind are shown; `ratio` is the column of which ratios are given."""
-
-    kind: str
-    title: str
-    columns: tuple[Column, ...]
-    ratio: str | None = None
-
-
-TABLES = (
-    Table(
-        "steady",
-        "Steady state",
-        (
-            Column("send_us", "sender, us CPU per advert"),
-            Column("receive_us", "receiver"),
-            Column("together_us", "together"),
-            Column("rate", "adverts/s", 0),
-            Column("error_p50_ms", "interval error, ms p50", 3),
-            Column("error_p99_ms", "p99", 3),
-            Column("error_max_ms", "max", 2),
-            Column("over_1_5", "later than half an interval", 0),
-            Column("false_takeovers", "false takeovers", 0),
-            Column("pss_a_kb", "memory (PSS) MB", 1, 1 / 1024),
-        ),
-        "together_us",
-    ),
-    Table(
-        "check",
-        "Reading the configuration (the command that checks it)",
-        (
-            Column("cpu_s", "CPU s", 3),
-            Column("wall_s", "wall s", 3),
-        ),
-        "cpu_s",
-    ),
-    Table(
-        "startup",
-        "Start of address owners: seconds from exec",
-        (
-            Column("first_advert_s", "first advert", 3),
-            Column("last_advert_s", "last first-advert", 3),
-            Column("first_to_last_s", "first to last", 3),
-            Column("last_address_s", "last address", 3),
-            Column("last_announced_s", "last announced", 3),
-            Column("added_again", "added again", 0),
-            Column("cpu_s", "CPU s", 3),
-            Column("pss_kb", "memory (PSS) MB", 1, 1 / 1024),
-        ),
-        "last_advert_s",
-    ),
-    Table(
-        "takeover",
-        "Takeover",
-        (
-            Column("tail_ms", "last due to last address and announcement, ms"),
-            Column("tail_advert_ms", "to last first-advert, ms"),
-            Column("address_p50_ms", "own due to address, ms p50", 2),
-            Column("address_p99_ms", "p99", 2),
-            Column("address_max_ms", "max", 2),
-            Column("outage_ms", "end of the master to all done, ms"),
-            Column("cpu_us_each", "us CPU per instance"),
-            Column("cpu_us_each_beyond_adverts", "with what follows"),
-        ),
-        "tail_ms",
-    ),
-    Table(
-        "reload",
-        "Reload of an unchanged file",
-        (
-            Column("longest_gap_s", "longest gap between adverts, s", 3),
-            Column("false_takeovers", "false takeovers", 0),
-            Column("addresses_touched", "addresses touched", 0),
-            Column("announcements", "announcements", 0),
-            Column("cpu_ms", "extra CPU ms"),
-        ),
-        "longest_gap_s",
-    ),
-    Table(
-        "pressure",
-        "More busy loops than cores",
-        (
-            Column("false_takeovers", "false takeovers", 0),
-            Column("rate_share", "adverts sent / due", 3),
-            Column("error_p50_ms", "interval error, ms p50", 3),
-            Column("error_p99_ms", "p99", 2),
-            Column("error_max_ms", "max", 1),
-        ),
-    ),
-    Table(
-        "flood",
-        "Invalid packets from a third host",
-        (
-            Column("false_takeovers", "false takeovers", 0),
-            Column("log_lines", "log lines", 0),
-            Column("b_cpu_percent", "CPU of the backup, %"),
-            Column("flood_rate", "packets/s", 0),
-        ),
-        "b_cpu_percent",
-    ),
-    Table(
-        "floor-packets",
-        "Floor: packets alone, all of a tick in one batch",
-        (
-            Column("send_us", "sender, us CPU per advert", 2),
-            Column("receive_us", "receiver", 2),
-            Column("together_us", "together", 2),
-            Column("heard_share", "heard / sent", 4),
-        ),
-    ),
-    Table(
-        "floor-addresses",
-        "Floor: addresses by rtnetlink",
-        (
-            Column("add_us_each", "add, us each"),
-            Column("add_all_ms", "all, ms"),
-            Column("delete_us_each", "delete, us each"),
-        ),
-    ),
-    Table(
-        "floor-timer",
-        "Floor: one timer",
-        (Column("cpu_us_each", "CPU us each"), Column("late_us_mean", "late us, mean")),
-    ),
-)
 
 
 def shown(value: Summary | None, digits: int, scale: float = 1.0) -> str:
@@ -157,9 +24,9 @@ def shown(value: Summary | None, digits: int, scale: float = 1.0) -> str:
 
 
 def ratio(ours: Series, theirs: Series, key: str) -> Summary | None:
-    """Of the rounds, pair by pair; None when nothing can be divided."""
-    pairs = zip(ours.numbers(key), theirs.numbers(key), strict=False)
-    ratios = [a / b for a, b in pairs if b > 0]
+    """Of each round with itself; None when nothing can be divided."""
+    other = theirs.by_round(key)
+    ratios = [a / other[n] for n, a in ours.by_round(key).items() if other.get(n, 0) > 0]
     return summary(ratios) if ratios else None
 
 
@@ -167,16 +34,57 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(results: Results, layout: Table, *, reference: str = "keepalived") -> list[str]:
+def _head(*cells: str) -> list[str]:
+    return [_row(cells), "|" + "---|" * len(cells)]
+
+
+def in_order(series: Sequence[Series]) -> list[Series]:
+    """As planned, whatever was measured first; what is not in the plan comes last."""
+    cases = {case.name: n for n, case in enumerate(plan.full())}
+    daemons = {name: n for n, name in enumerate(contender.KNOWN)}
+    return sorted(
+        series,
+        key=lambda one: (
+            cases.get(one.case, len(cases)),
+            one.case,
+            daemons.get(one.contender, len(daemons)),
+        ),
+    )
+
+
+def goals(results: Results) -> list[str]:
+    """What should be reached and whether it is; none when nothing of it was measured."""
+    lines = []
+    for goal in GOALS:
+        reached = goal.reached(results)
+        verdict = VERDICTS[reached]
+        other = goal.read(results, REFERENCE)
+        floor = goal.floor(results, "floor") if goal.floor else None
+        cells = [goal.measure, goal.contender, goal.text()]
+        cells.append(shown(goal.read(results, goal.contender), goal.digits))
+        cells.append(verdict)
+        cells += [shown(found, goal.digits) if found else "" for found in (other, floor)]
+        lines.append(_row(cells))
+    return [
+        "## Goals",
+        "",
+        "A figure is judged by its median, a count of what should not happen by its worst round.",
+        "",
+        *_head("measure", "daemon", "goal", "measured", "reached", REFERENCE, "floor"),
+        *lines,
+        "",
+    ]
+
+
+def table(results: Results, layout: Table, *, reference: str = REFERENCE) -> list[str]:
     """Lines of Markdown; none when the kind was not measured."""
-    series = results.of_kind(layout.kind)
+    series = in_order(results.of_kind(layout.kind))
     if not series:
         return []
     titles = [column.title for column in layout.columns]
     if layout.ratio:
         titles.append(f"/ {reference}")
-    lines = [f"## {layout.title}", "", _row(["case", "daemon", *titles])]
-    lines.append("|" + "---|" * (len(titles) + 2))
+    lines = [f"## {layout.title}", "", *_head("case", "daemon", *titles)]
     for one in series:
         cells = [shown(one.summary(c.key), c.digits, c.scale) for c in layout.columns]
         if layout.ratio:
@@ -206,8 +114,8 @@ def memory_per_instance(results: Results) -> list[str]:
         lines.append(_row(cells))
     if not lines:
         return []
-    head = ["daemon", "kB (PSS) per instance", "MB at the fewest", "MB at the most"]
-    return ["## Memory", "", _row(head), "|---|---|---|---|", *lines, ""]
+    head = _head("daemon", "kB (PSS) per instance", "MB at the fewest", "MB at the most")
+    return ["## Memory", "", *head, *lines, ""]
 
 
 def micro(results: Results) -> list[str]:
@@ -215,8 +123,7 @@ def micro(results: Results) -> list[str]:
     series = results.of_kind("micro")
     if not series:
         return []
-    lines = ["## Single parts", "", _row(["part", "what", "ns per operation", "spread (IQR)"])]
-    lines.append("|---|---|---|---|")
+    lines = ["## Single parts", "", *_head("part", "what", "ns per operation", "spread (IQR)")]
     for one in series:
         values = one.rounds[0]
         figures = [f"{values['median_ns']:.0f}", f"{values['iqr_ns']:.0f}"]
@@ -246,8 +153,12 @@ def render(results: Results, plots: Sequence[str]) -> str:
     lines = ["# Results", ""]
     lines += ["Median of the rounds [lowest-highest]. Method: [README.md](README.md).", ""]
     lines += [f"* {name}: {value}" for name, value in results.machine.items()]
+    days = sorted(one.measured for one in results.series.values() if one.measured)
+    if days:
+        lines.append(f"* measured: {days[0]} to {days[-1]}")
     lines.append("")
     lines += disturbance(results)
+    lines += goals(results)
     for plot in plots:
         lines += [f"![{Path(plot).stem}]({plot})", ""]
     for layout in TABLES:

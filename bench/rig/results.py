@@ -10,6 +10,7 @@ from typing import Any
 from .figures import Summary, summary
 
 FILE = "results.json"
+ROUND = "round"  # number of the round; one that failed is missing
 OTHERS = "others_busy"  # share of the CPU in use right before a round: should be nothing
 
 
@@ -22,10 +23,19 @@ class Series:
     contender: str
     parameters: dict[str, Any]
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    measured: str = ""  # day and time of the last round
+
+    def by_round(self, key: str) -> dict[int, float]:
+        """The value in each round that has it, by the round's number."""
+        return {
+            values.get(ROUND, n): float(values[key])
+            for n, values in enumerate(self.rounds)
+            if values.get(key) is not None
+        }
 
     def numbers(self, key: str) -> list[float]:
         """The value in each round that has it."""
-        return [float(values[key]) for values in self.rounds if values.get(key) is not None]
+        return list(self.by_round(key).values())
 
     def summary(self, key: str) -> Summary | None:
         numbers = self.numbers(key)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from . import machine
 from .cases.base import Case, Values
 from .contender import Contender
-from .results import OTHERS, Results, Series
+from .results import OTHERS, ROUND, Results, Series
 
 
 def _shown(values: Values) -> str:
@@ -22,6 +22,13 @@ def run_once(case: Case, contender: Contender) -> Values:
     """One measurement in a directory of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         return case.run(contender, Path(scratch))
+
+
+def expected_minutes(case: Case, contenders: Iterable[str], rounds: int | None) -> float:
+    """About how long all rounds take."""
+    count = len([name for name in case.contenders if name in contenders])
+    each_s = case.expected_s + machine.SAMPLE_S
+    return (rounds or case.rounds) * count * each_s / 60
 
 
 def run_case(
@@ -45,8 +52,8 @@ def run_case(
                 failures.append(f"{case.name} {name} round {number + 1}: {error}")
                 print(f"FAILED {failures[-1]}", flush=True)
                 continue
-            values[OTHERS] = others
-            series[name].rounds.append(values)
+            series[name].rounds.append(values | {ROUND: number, OTHERS: others})
+            series[name].measured = time.strftime("%Y-%m-%d %H:%M")
             seconds = time.monotonic() - begin
             print(f"{case.name} {name} {seconds:.0f} s: {_shown(values)}", flush=True)
     for one in series.values():
@@ -59,13 +66,18 @@ def run_all(
     cases: Sequence[Case],
     contenders: Mapping[str, Contender],
     *,
-    rounds: int,
+    rounds: int | None,
     results: Results,
     directory: Path,
 ) -> list[str]:
-    """Every case; the file is written after each, so that an interruption loses one at most."""
+    """Every case; the file is written after each, so that an interruption loses one at most.
+
+    `rounds` None: as many as each case wants.
+    """
     failures = []
-    for case in cases:
-        failures += run_case(case, contenders, rounds, results)
+    minutes = [expected_minutes(case, contenders, rounds) for case in cases]
+    for number, case in enumerate(cases):
+        print(f"-- about {sum(minutes[number:]):.0f} minutes left", flush=True)
+        failures += run_case(case, contenders, rounds or case.rounds, results)
         results.save(directory)
     return failures

@@ -15,26 +15,27 @@ from bench.rig.native import program
 from bench.rig.network import Wires
 from bench.rig.process import Helper, run_json
 
-from .base import Case, Values, interval_word
+from .base import Case, LoadCase, Values
 
 FLOOR = Contender("floor", ("true",), ("true",))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PacketFloor(Case):
+class PacketFloor(LoadCase):
     """Adverts all at once, sent in batches and received by a raw socket or a packet ring."""
 
     kind: ClassVar[str] = "floor-packets"
     contenders: tuple[str, ...] = ("floor",)
     backend: Literal["raw", "packet"]
-    instances: int
-    interval_s: float
-    seconds: float = 3.0
+    seconds: float = 2.0
 
     @property
     def name(self) -> str:
-        where = f"{self.instances}@{interval_word(self.interval_s)}"
-        return f"{self.kind}-{self.backend}-{where}"
+        return f"{self.kind}-{self.backend}-{self.load}"
+
+    @property
+    def expected_s(self) -> float:
+        return self.network_s + max(self.seconds, self.interval_s) + 0.5
 
     def run(self, contender: Contender, scratch: Path) -> Values:
         receive = "raw" if self.backend == "raw" else "ring"
@@ -80,6 +81,10 @@ class AddressFloor(Case):
     def name(self) -> str:
         return f"{self.kind}-{self.instances}-{self.batch}"
 
+    @property
+    def expected_s(self) -> float:
+        return 2.0
+
     def run(self, contender: Contender, scratch: Path) -> Values:
         with Wires(self.instances) as network:
             argv = [program("floor_address"), str(self.instances), str(self.batch)]
@@ -105,12 +110,19 @@ class TimerFloor(Case):
     def name(self) -> str:
         return f"{self.kind}-{self.delay_us}us"
 
+    @property
+    def _count(self) -> int:
+        return max(5, min(10_000, 1_000_000 // self.delay_us))
+
+    @property
+    def expected_s(self) -> float:
+        return 1 + self._count * self.delay_us / 1e6
+
     def run(self, contender: Contender, scratch: Path) -> Values:
-        count = max(20, min(10_000, 1_000_000 // self.delay_us))
         with Wires(1) as network:
             done: dict[str, Any] = run_json(
                 network.a.namespace,
-                [program("floor_timer"), str(self.delay_us * 1000), str(count)],
+                [program("floor_timer"), str(self.delay_us * 1000), str(self._count)],
             )
         return {
             "cpu_us_each": done["cpu_ns_each"] / 1e3,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.rig.contender import Contender
-from bench.rig.figures import lateness, merged, thinned
 from bench.rig.network import Wires
-from bench.rig.observe import Intervals
+from bench.rig.process import now_ns
 
-from .base import Case, Values, duel, interval_word
+from .base import LoadCase, Values, duel
 
 
 @contextmanager
@@ -32,44 +30,34 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pressure(Case):
+class Pressure(LoadCase):
+    """Takeovers are counted from the start of the loops; what happened before is told apart."""
+
     kind: ClassVar[str] = "pressure"
-    contenders: tuple[str, ...] = (
-        "fastvrrp",
-        "fastvrrp-rt",
-        "keepalived",
-        "keepalived-rt",
-        "keepalived-rt-unlimited",
-    )
-    instances: int
-    interval_s: float
     loops: int = 4
     seconds: float = 60.0
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.instances}@{interval_word(self.interval_s)}"
+        return f"{super().name}-{self.seconds:g}s"
+
+    @property
+    def expected_s(self) -> float:
+        return self.duel_s + self.seconds + 2
 
     def run(self, contender: Contender, scratch: Path) -> Values:
         with (
             Wires(self.instances) as network,
             duel(network, contender, self.interval_s, scratch) as pair,
-            Intervals(network.b, self.interval_s) as receiver,
         ):
             settled = pair.settled()
-            before = pair.network.a.traffic()
+            begin_ns = now_ns()
             with busy_loops(self.loops):
-                begin = time.monotonic()
-                time.sleep(self.seconds)
-                seconds = time.monotonic() - begin
-                sent = pair.network.a.traffic().sent - before.sent
-            report = receiver.stop()
-            pair.a.require_alive()
-            heard = report["received"]
-            return lateness(heard) | {
+                values = pair.observe(self.seconds)
+            end_ns = now_ns()
+            pair.require_alive()
+            return values | {
                 "settled": settled,
-                "false_takeovers": pair.false_takeovers(),
-                "rate_share": sent / seconds / (self.instances / self.interval_s),
-                "capture_dropped": report["dropped"],
-                "histogram": thinned(merged(heard["early"], heard["late"])),
+                "false_takeovers": pair.false_takeovers(begin_ns, end_ns),
+                "false_takeovers_before": pair.false_takeovers(until_ns=begin_ns),
             }

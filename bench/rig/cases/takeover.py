@@ -19,7 +19,7 @@ from bench.rig.network import Wires
 from bench.rig.observe import ADVERT, ARP, Frames, is_vip, packed
 from bench.rig.process import Usage
 
-from .base import Case, Duel, Values, duel, interval_word
+from .base import Duel, LoadCase, Values, duel
 
 Key = tuple[int, int]  # (ifindex at b, VRID)
 K = TypeVar("K")
@@ -42,15 +42,17 @@ def _late_ms(values: Mapping[K, int], due: Mapping[K, int]) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Takeover(Case):
+class Takeover(LoadCase):
     kind: ClassVar[str] = "takeover"
-    instances: int
-    interval_s: float
     how: Literal["kill", "stop"]
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.how}-{self.instances}@{interval_word(self.interval_s)}"
+        return f"{self.kind}-{self.how}-{self.load}"
+
+    @property
+    def expected_s(self) -> float:
+        return self.duel_s + 2.5 + 5 * self.interval_s
 
     @property
     def wait_ns(self) -> int:
@@ -62,15 +64,16 @@ class Takeover(Case):
     def run(self, contender: Contender, scratch: Path) -> Values:
         with (
             Wires(self.instances) as network,
-            duel(network, contender, self.interval_s, scratch, quiet=False) as pair,
+            duel(network, contender, self.interval_s, scratch, default_announcements=True) as pair,
             Frames(network.b, scratch / "frames") as frames,
         ):
             time.sleep(max(1.2 * self.interval_s, 0.3))
             before = pair.b.usage(again=True)
             moment = pair.a.kill() if self.how == "kill" else pair.a.signal(signal.SIGTERM)
             count = self.instances
+            # Only counted, not read, so that the rig leaves the processors alone meanwhile.
             wait_for(
-                lambda: pair.addresses_b.held() >= count,
+                lambda: pair.addresses_b.recorded() >= count and pair.addresses_b.held() >= count,
                 pair.b,
                 30 + 4 * self.interval_s,
                 f"{count} addresses on b",

@@ -36,7 +36,7 @@ static int acknowledged(int fd, uint32_t sequence)
 
 static int play(int fd, int type, int count, int batch, int links, const unsigned *ifindex)
 {
-    struct request *requests = calloc((size_t)batch, sizeof *requests);
+    struct request *requests = allocate((size_t)batch, sizeof *requests);
     int each = (count + links - 1) / links;
     uint32_t sequence = 0;
     int errors = 0;
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     batch = atoi(argv[2]);
     links = argc - 3;
     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &space, sizeof space);
-    ifindex = calloc((size_t)links, sizeof *ifindex);
+    ifindex = allocate((size_t)links, sizeof *ifindex);
     for (int k = 0; k < links; k++)
         ifindex[k] = if_nametoindex(argv[3 + k]);
     for (int k = 0; k < 2; k++) {

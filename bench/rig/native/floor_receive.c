@@ -23,10 +23,11 @@ static uint64_t heard[256][256], good, bad, wakeups;
 static void check(const uint8_t *ip, size_t length, int ifindex, uint64_t now)
 {
     size_t header = (size_t)(ip[0] & 15) * 4;
+    size_t total = (size_t)(ip[2] << 8 | ip[3]);
+    size_t n = total - header;
     const uint8_t *pdu = ip + header;
-    size_t n = (size_t)(ip[2] << 8 | ip[3]) - header;
 
-    if (length < ADVERT_IP || ip[9] != VRRP_PROTOCOL || ip[8] != 255 || n < 8 || header + n > length ||
+    if (length < ADVERT_IP || total > length || total < header + 8 || ip[9] != VRRP_PROTOCOL || ip[8] != 255 ||
         fold(sum16(pdu, n, sum16(ip + 12, 8, (uint32_t)(VRRP_PROTOCOL + n)))) != 0xffff) {
         bad++;
         return;

@@ -82,8 +82,8 @@ int main(int argc, char **argv)
     if (fd < 0)
         fail("socket");
     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &space, sizeof space);
-    messages = calloc((size_t)count, sizeof *messages);
-    batch = calloc((size_t)count, sizeof *batch);
+    messages = allocate((size_t)count, sizeof *messages);
+    batch = allocate((size_t)count, sizeof *batch);
     for (int n = 0; n < count; n++) {
         struct ifreq hardware = {0}, own = {0};
         struct message *m = &messages[n];

@@ -16,6 +16,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     stop_on_signals();
+    observe_first();
     log_open(&output, argv[1], sizeof(struct frame), strtoull(argv[2], NULL, 10));
     capture_open(&c);
     ready();

@@ -1,7 +1,10 @@
 /* intervals NOMINAL_NS: how regular the adverts of every virtual router are, until SIGTERM.
  *
  * For each (interface, VRID, family, direction) the time between two adverts is compared with
- * NOMINAL_NS; only histograms are kept, so that hours at full rate fit. Prints JSON. */
+ * NOMINAL_NS; only histograms are kept, so that hours at full rate fit. Prints JSON.
+ *
+ * A router that begins to advertise may send its second advert early, to choose its place in the
+ * interval: that is counted as a change of phase and not as an error. A late one is an error. */
 #include "capture.h"
 #include <math.h>
 
@@ -15,11 +18,12 @@ struct histogram {
 };
 
 struct direction {
-    uint64_t adverts, priority_zero, arps, intervals, routers;
+    uint64_t adverts, priority_zero, arps, intervals, routers, phase_changes;
     uint64_t over_1_5, over_2, over_3; /* intervals longer than so many nominal ones */
     double sum;
     struct histogram early, late;
     uint64_t last[INTERFACES][256][2];
+    uint8_t begun[INTERFACES][256][2]; /* its last advert was the first one after silence */
 };
 
 static struct direction *direction[2];
@@ -50,10 +54,24 @@ static void record(struct histogram *h, uint64_t v)
         h->max = v;
 }
 
+static void take_interval(struct direction *d, uint64_t gap)
+{
+    int64_t error = (int64_t)gap - (int64_t)nominal;
+
+    d->intervals++;
+    d->sum += (double)error;
+    record(error < 0 ? &d->early : &d->late, (uint64_t)llabs(error));
+    d->over_1_5 += gap > nominal + nominal / 2;
+    d->over_2 += gap > 2 * nominal;
+    d->over_3 += gap > 3 * nominal;
+}
+
 static void take(const struct frame *f)
 {
     struct direction *d = direction[f->outgoing];
-    uint64_t *last;
+    unsigned interface = f->ifindex % INTERFACES, ipv6 = f->kind == ADVERT_IPV6;
+    uint64_t *last = &d->last[interface][f->vrid][ipv6];
+    uint8_t *begun = &d->begun[interface][f->vrid][ipv6];
 
     if (f->kind == ARP) {
         d->arps++;
@@ -64,19 +82,19 @@ static void take(const struct frame *f)
     last_ns = f->time_ns;
     d->adverts++;
     d->priority_zero += f->priority == 0;
-    last = &d->last[f->ifindex % INTERFACES][f->vrid][f->kind == ADVERT_IPV6];
     if (*last == 0) {
         d->routers++;
+        *begun = f->time_ns - first_ns > nominal + nominal / 2;
     } else {
-        int64_t gap = (int64_t)(f->time_ns - *last);
-        int64_t error = gap - (int64_t)nominal;
-        d->intervals++;
-        d->sum += (double)error;
-        record(error < 0 ? &d->early : &d->late, (uint64_t)llabs(error));
-        d->over_1_5 += gap > (int64_t)(nominal + nominal / 2);
-        d->over_2 += gap > (int64_t)(2 * nominal);
-        d->over_3 += gap > (int64_t)(3 * nominal);
+        uint64_t gap = f->time_ns > *last ? f->time_ns - *last : 0;
+        if (*begun && gap < nominal)
+            d->phase_changes++;
+        else
+            take_interval(d, gap);
+        *begun = gap > 3 * nominal;
     }
+    if (f->priority == 0)
+        *begun = 1;
     *last = f->time_ns;
 }
 
@@ -106,8 +124,8 @@ static uint64_t silent(const struct direction *d)
 static void print_direction(const char *name, const struct direction *d)
 {
     printf("\"%s\": {\"adverts\": %lu, \"priority_zero\": %lu, \"arps\": %lu, \"routers\": %lu, \"intervals\": %lu, "
-           "\"over_1_5\": %lu, \"over_2\": %lu, \"over_3\": %lu, \"silent\": %lu, \"mean_error_ns\": %.0f",
-           name, d->adverts, d->priority_zero, d->arps, d->routers, d->intervals, d->over_1_5, d->over_2, d->over_3,
+           "\"phase_changes\": %lu, \"over_1_5\": %lu, \"over_2\": %lu, \"over_3\": %lu, \"silent\": %lu, \"mean_error_ns\": %.0f",
+           name, d->adverts, d->priority_zero, d->arps, d->routers, d->intervals, d->phase_changes, d->over_1_5, d->over_2, d->over_3,
            silent(d), d->intervals ? d->sum / (double)d->intervals : 0.0);
     print_histogram("early", &d->early);
     print_histogram("late", &d->late);
@@ -122,9 +140,9 @@ int main(int argc, char **argv)
         return 2;
     nominal = strtoull(argv[1], NULL, 10);
     for (int k = 0; k < 2; k++)
-        if (!(direction[k] = calloc(1, sizeof *direction[k])))
-            fail("calloc");
+        direction[k] = allocate(1, sizeof *direction[k]);
     stop_on_signals();
+    observe_first();
     capture_open(&c);
     ready();
     capture_run(&c, take);
