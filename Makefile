@@ -36,7 +36,7 @@ lint: .stamps/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastvrrp
 
 test: .stamps/system .stamps/dev
-	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" tools/run-tests $(BIN)/python
+	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/run-tests
 
 bench: .stamps/system .stamps/dev
 	@mkdir -p build/bench

@@ -1,12 +1,15 @@
-"""What every test area shares: a loud check that the machine has what the tests need."""
+"""What every test area shares: a loud check that the machine has what the tests need, and a
+witness of what it does."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
 from fastvrrp.lab.namespace import privileged
+from machine import Machine
 
 # program -> Debian package
 NETNS_PROGRAMS = {"ip": "iproute2", "setpriv": "util-linux"}
@@ -43,3 +46,10 @@ def _environment(request: pytest.FixtureRequest) -> None:
             if needs:
                 pytest.fail(f"this test needs {needs}; `make test` sees to it", pytrace=False)
             return
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """What the machine took itself, for tests that measure milliseconds."""
+    with Machine() as witness:
+        yield witness

@@ -59,7 +59,9 @@ def test_it_is_used_where_the_document_says(package: str) -> None:
         assert users == []
         return
     word = re.search(r"\(`([^`]+)`\)", where)
-    for path in re.findall(r"`([\w/.]+\.py|Makefile|pyproject\.toml|tests/conftest\.py)`", where):
+    paths = re.findall(r"`([\w/]+\.py|Makefile|pyproject\.toml|tools/[\w-]+)`", where)
+    assert paths
+    for path in paths:
         file = ROOT / path
         if word is not None:
             assert word[1] in file.read_text(encoding="utf-8")

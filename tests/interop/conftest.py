@@ -15,6 +15,8 @@ import pytest
 pytest.register_assert_rewrite("interop_scene")
 from interop_scene import Scene  # noqa: E402
 
+from machine import Machine  # noqa: E402
+
 LETTERS = {"f": "fastvrrp", "k": "keepalived"}
 PAIRS = os.environ.get("INTEROP_PAIRS", "ff,fk,kf").split(",")
 
@@ -28,12 +30,12 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 @pytest.fixture
-def make_scene(pair: tuple[str, str], tmp_path: Path) -> Iterator[MakeScene]:
+def make_scene(pair: tuple[str, str], tmp_path: Path, machine: Machine) -> Iterator[MakeScene]:
     """A function that builds the Scene (clients=, lans=); it is taken down after the test."""
     scenes: list[Scene] = []
 
     def make(**shape: int) -> Scene:
-        scenes.append(Scene(pair, tmp_path, **shape))
+        scenes.append(Scene(pair, tmp_path, machine, **shape))
         return scenes[-1]
 
     yield make

@@ -7,22 +7,14 @@ import statistics
 import time
 
 import pytest
-from interop_scene import MS, NS, RTNL_NS, Scene, now_ns
+from interop_scene import ALLOWANCE_NS, MS, NS, OUTAGE_NS, Scene, down_ns, now_ns, skew_ns
 
 from keepalived_text import VIP, config, instance
 
-pytestmark = [pytest.mark.netns, pytest.mark.interop]
+pytestmark = [pytest.mark.netns, pytest.mark.interop, pytest.mark.timing]
 
 PASSWORD = "s3cr3t99"
 AUTHENTICATION = f"authentication {{\n    auth_type PASS\n    auth_pass {PASSWORD}\n}}"
-
-# What a busy two-core machine may add to a deadline before the receiver's stamp.
-TOLERANCE_NS = 100 * MS
-
-
-def skew_ns(priority: int, advert_int_ns: int, version: int = 3) -> int:
-    """RFC 9568 6.1; for version 2 keepalived and RFC 3768 6.1 count in seconds."""
-    return (256 - priority) * (advert_int_ns if version == 3 else NS) // 256
 
 
 def test_pass_master_backup_stop_and_return(make_scene) -> None:
@@ -47,10 +39,12 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     scene.sniffer.wait(
         lambda _: len(scene.sniffer.announcements(VIP, port="r1-0")) >= 10, 8, "ten GARPs from r1"
     )
-    burst = [a.time_ns - master_since for a in scene.sniffer.announcements(VIP, port="r1-0")]
-    assert max(burst[:5]) < 500 * MS
-    assert min(burst[5:]) > 4.8 * NS
-    assert max(burst[5:]) < 5.7 * NS
+    burst = scene.sniffer.announcements(VIP, port="r1-0")
+    for frame in burst[:5]:  # once the address is there
+        limit = master_since, frame.time_ns
+        assert scene.machine.own_ns(*limit, ordinary=True) < ALLOWANCE_NS
+    for frame in burst[5:]:
+        scene.assert_due(burst[4].time_ns, 5 * NS, frame)
     scene.assert_gratuitous_arp("r1", since_ns=begin, count=10)
     assert scene.sniffer.adverts(port="r2-0") == []
 
@@ -58,13 +52,12 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     assert scene["r1"].stop() == 0
     farewell = scene.first("r1-0", since_ns=stop, priority=0)
     takeover = scene.first("r2-0", since_ns=stop)
-    assert takeover.time_ns - farewell.time_ns < skew_ns(150, NS, 2) + TOLERANCE_NS
-    assert takeover.time_ns - farewell.time_ns > skew_ns(150, NS, 2) - 20 * MS
+    scene.assert_due(farewell.time_ns, skew_ns(150, NS, 2), takeover)
     scene.network.wait_holder(VIP, "r2", timeout_s=3)
     scene.assert_holder("r2")
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r2").mac()
-    assert probe.outage_ns(since_ns=stop) < skew_ns(150, NS, 2) + 2 * TOLERANCE_NS + RTNL_NS
+    assert scene.outage_ns(probe, since_ns=stop) < skew_ns(150, NS, 2) + OUTAGE_NS
 
     back = now_ns()
     scene.start("r1")
@@ -74,8 +67,8 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     scene.silent("r2-0", 1.2)
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r1").mac()
-    assert probe.outage_ns(since_ns=back) < 5 * TOLERANCE_NS + RTNL_NS
-    assert scene.addresses.overlap_ns(VIP) < 2 * TOLERANCE_NS + RTNL_NS
+    assert scene.outage_ns(probe, since_ns=back) < OUTAGE_NS
+    assert scene.overlap_ns() < ALLOWANCE_NS
     scene.assert_wire(
         version=2, interval="1", password=PASSWORD, priorities={"r1": {255, 0}, "r2": {150}}
     )
@@ -98,7 +91,7 @@ def test_nopreempt(make_scene) -> None:
     assert scene["r1"].stop() == 0
     takeover = scene.first("r2-0", since_ns=stop)
     farewell = scene.first("r1-0", since_ns=stop, priority=0)
-    assert takeover.time_ns - farewell.time_ns < skew_ns(100, 100 * MS) + TOLERANCE_NS
+    scene.assert_due(farewell.time_ns, skew_ns(100), takeover)
     scene.network.wait_holder(VIP, "r2")
 
     scene.start("r1")
@@ -107,11 +100,13 @@ def test_nopreempt(make_scene) -> None:
 
     stop = now_ns()
     assert scene["r2"].stop() == 0
-    scene.first("r1-0", since_ns=stop, priority=150)
+    farewell = scene.first("r2-0", since_ns=stop, priority=0)
+    takeover = scene.first("r1-0", since_ns=stop, priority=150)
+    scene.assert_due(farewell.time_ns, skew_ns(150), takeover)
     scene.network.wait_holder(VIP, "r1")
     scene.assert_answers(probe)
-    assert probe.outage_ns(since_ns=stop) < 5 * TOLERANCE_NS + RTNL_NS
-    assert scene.addresses.overlap_ns(VIP) < TOLERANCE_NS + RTNL_NS
+    assert scene.outage_ns(probe, since_ns=stop) < skew_ns(150) + OUTAGE_NS
+    assert scene.overlap_ns() < ALLOWANCE_NS
     scene.assert_wire(priorities={"r1": {150, 0}, "r2": {100, 0}})
 
 
@@ -130,21 +125,19 @@ def test_preempt_by_priority(make_scene) -> None:
     scene.start("r1", config(instance(priority=150)))
     listening = now_ns()
     takeover = scene.first("r1-0", since_ns=begin)
-    down = 300 * MS + skew_ns(150, 100 * MS)
-    assert takeover.time_ns - listening < down + TOLERANCE_NS
-    assert takeover.time_ns - begin > down - 10 * MS
+    assert takeover.time_ns - begin > down_ns(150)
+    scene.assert_soon(listening + down_ns(150), takeover)
     scene.network.wait_holder(VIP, "r1")
     scene.silent("r2-0", 0.5)
     scene.assert_answers(probe)
-    assert probe.outage_ns(since_ns=begin) < 2 * TOLERANCE_NS + RTNL_NS
-    assert scene.addresses.overlap_ns(VIP) < TOLERANCE_NS + RTNL_NS
+    assert scene.outage_ns(probe, since_ns=begin) < OUTAGE_NS
+    assert scene.overlap_ns() < ALLOWANCE_NS
     scene.assert_wire(priorities={"r1": {150}, "r2": {100}})
 
 
 @pytest.mark.parametrize(("version", "advert_int"), [(3, 0.1), (2, 1.0)], ids=["v3-100ms", "v2-1s"])
-@pytest.mark.xdist_group("timing")
 def test_kill(make_scene, version: int, advert_int: float) -> None:
-    """kill -9: no farewell; takeover within three intervals, the skew time and 100 ms.
+    """kill -9: no farewell; takeover within three intervals and the skew time.
 
     RFC 9568 6.1 Active_Down_Interval, RFC 3768 6.1 Master_Down_Interval.
     """
@@ -159,11 +152,9 @@ def test_kill(make_scene, version: int, advert_int: float) -> None:
     killed = scene["r1"].kill()
     takeover = scene.first("r2-0", since_ns=killed)
     last = scene.sniffer.adverts(port="r1-0")[-1]
-    interval = round(advert_int * NS)
-    limit = 3 * interval + skew_ns(100, interval, version)
-    silence = takeover.time_ns - last.time_ns
-    assert limit - 10 * MS < silence < limit + TOLERANCE_NS
     assert last.priority == 150
+    down = down_ns(100, round(advert_int * NS), version)
+    scene.assert_due(last.time_ns, down, takeover)
     scene.network.wait_holder(VIP, "r1", "r2", timeout_s=3)  # the dead one could not clean up
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r2").mac()
@@ -181,7 +172,6 @@ def test_kill(make_scene, version: int, advert_int: float) -> None:
 
 
 @pytest.mark.parametrize("advert_int", [0.1, 0.01], ids=["100ms", "10ms"])
-@pytest.mark.xdist_group("timing")
 def test_beat(make_scene, advert_int: float) -> None:
     """VRRPv3 keeps its interval (RFC 9568 5.2.7, centiseconds) and the backup stays quiet.
 
@@ -195,26 +185,29 @@ def test_beat(make_scene, advert_int: float) -> None:
         config(instance(state="MASTER", priority=150, advert_int=advert_int), defs=defs),
         config(instance(priority=100, advert_int=advert_int), defs=defs),
     )
-    # A machine shared with other tests may stand still for tens of milliseconds in the kernel,
-    # which is nobody's fault: of six windows one has to be clean.
-    for _ in range(6):
-        begin = now_ns()
-        time.sleep(2)
-        times = [a.time_ns for a in scene.sniffer.adverts(port="r1-0", since_ns=begin)]
-        gaps = [b - a for a, b in itertools.pairwise(times)]
-        intruders = scene.sniffer.adverts(port="r2-0", since_ns=begin)
-        if not intruders and max(gaps) < 3 * interval:
-            break
-    assert intruders == []
-    assert max(gaps) < 3 * interval
-    assert abs(len(times) - 2 * NS / interval) < 0.05 * 2 * NS / interval + 2
-    assert abs(statistics.median(gaps) - interval) < 0.03 * interval + 300_000
+    begin = now_ns()
+    time.sleep(3)
+    adverts = scene.sniffer.adverts(port="r1-0", since_ns=begin)
+    times = [a.time_ns for a in adverts]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    # Not one advert is left out.
+    ordinary = scene.is_ordinary("r1-0")
+    assert scene.machine.gap_ns(adverts, ordinary=ordinary) < 2 * interval
+    # The beat as such: most gaps have no lateness of the machine in them.
+    assert abs(statistics.median(gaps) - interval) < 0.03 * interval
+    # A daemon may count from when it was late, and so lose what the machine took.
+    span = times[-1] - times[0]
+    lost = scene.machine.lost_ns(times[0], times[-1], ordinary=ordinary)
+    assert 0.97 * (span - lost) / interval - 1 < len(gaps) < 1.01 * span / interval + 1
+    # The backup speaks only where the machine kept its master from it for a down interval.
+    if scene.sniffer.adverts(port="r2-0", since_ns=begin):
+        assert max(gaps) > down_ns(100, interval)
 
     stop = now_ns()
     assert scene["r1"].stop() == 0
     farewell = scene.first("r1-0", since_ns=stop, priority=0)
     takeover = scene.first("r2-0", since_ns=stop)
-    assert takeover.time_ns - farewell.time_ns < skew_ns(100, interval) + TOLERANCE_NS
+    scene.assert_due(farewell.time_ns, skew_ns(100, interval), takeover)
     scene.network.wait_holder(VIP, "r2")
     scene.assert_wire(
         interval=str(round(advert_int * 100)), priorities={"r1": {150, 0}, "r2": {100}}
@@ -230,8 +223,8 @@ def test_learned_interval(make_scene) -> None:
     )
     killed = scene["r1"].kill()
     takeover = scene.first("r2-0", since_ns=killed)
-    silence = takeover.time_ns - scene.last_before("r1-0", killed + NS).time_ns
-    assert silence < 300 * MS + skew_ns(100, 100 * MS) + TOLERANCE_NS
+    last = scene.sniffer.adverts(port="r1-0")[-1]
+    scene.assert_due(last.time_ns, down_ns(100), takeover)
     # As master it goes back to its own.
     assert takeover.interval_ns == NS
 
@@ -246,8 +239,8 @@ def test_equal_priority_elects_higher_address(make_scene) -> None:
     scene.network.heal()
     healed = now_ns()
     scene.network.wait_holder(VIP, "r2", timeout_s=2)
-    assert now_ns() - healed < 1 * NS
-    time.sleep(0.3)
-    scene.assert_holder("r2")
+    # The next advert of r2 tells r1.
+    assert scene.machine.own_ns(healed, now_ns(), ordinary=True) < 100 * MS + ALLOWANCE_NS
     scene.silent("r1-0", 0.3)
+    scene.assert_holder("r2")
     scene.assert_wire(priorities={"r1": {100}, "r2": {100}})

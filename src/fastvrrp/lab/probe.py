@@ -123,13 +123,23 @@ class Prober:
         """Times of the answers from `since_ns` on, sorted."""
         return sorted(e.answered_ns for e in self.echoes() if e.answered_ns > since_ns)
 
+    def silences(self, *, since_ns: int = 0, until_ns: int | None = None) -> list[tuple[int, int]]:
+        """Every time without an answer between two answers: (begin, end), CLOCK_REALTIME.
+
+        The first begins with the last answer before `since_ns`, the last ends with `until_ns`
+        (now).
+        """
+        end = until_ns or time.clock_gettime_ns(time.CLOCK_REALTIME)
+        answers = self.answers()
+        before = [t for t in answers if t <= since_ns][-1:]
+        inside = [t for t in answers if since_ns < t <= end]
+        marks = [*(before or [since_ns]), *inside, end] if since_ns else [*inside, end]
+        return list(itertools.pairwise(marks))
+
     def outage_ns(self, *, since_ns: int = 0, until_ns: int | None = None) -> int:
         """The longest time without an answer; an upper bound, one interval coarse."""
-        end = until_ns or time.clock_gettime_ns(time.CLOCK_REALTIME)
-        before = [t for t in self.answers() if t <= since_ns][-1:]
-        inside = [t for t in self.answers(since_ns=since_ns) if t <= end]
-        marks = [*(before or [since_ns]), *inside, end] if since_ns else [*inside, end]
-        return max((b - a for a, b in itertools.pairwise(marks)), default=0)
+        silences = self.silences(since_ns=since_ns, until_ns=until_ns)
+        return max((end - begin for begin, end in silences), default=0)
 
     def close(self) -> None:
         self._stop.set()

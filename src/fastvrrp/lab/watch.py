@@ -88,10 +88,12 @@ class AddressWatch:
     def events(self, address: str | None = None) -> list[AddressEvent]:
         return [e for e in list(self._events) if address in (None, e.address)]
 
-    def overlap_ns(self, address: str, *, since_ns: int = 0) -> int:
-        """The longest time from `since_ns` on that two or more nodes held the address at once."""
+    def overlaps(self, address: str, *, since_ns: int = 0) -> list[tuple[int, int]]:
+        """Every time from `since_ns` on that two or more nodes held the address at once: (begin,
+        end), the last one until now when it lasts. CLOCK_REALTIME."""
         holders: set[str] = set()
-        longest = begun = 0
+        begun = 0
+        found = []
         now = time.clock_gettime_ns(time.CLOCK_REALTIME)
         for event in self.events(address):
             twofold = len(holders) > 1
@@ -99,10 +101,15 @@ class AddressWatch:
             if not twofold and len(holders) > 1:
                 begun = event.time_ns
             elif twofold and len(holders) < 2:
-                longest = max(longest, event.time_ns - max(begun, since_ns))
+                found.append((begun, event.time_ns))
         if len(holders) > 1:
-            longest = max(longest, now - max(begun, since_ns))
-        return longest
+            found.append((begun, now))
+        return [(max(begin, since_ns), end) for begin, end in found if end > since_ns]
+
+    def overlap_ns(self, address: str, *, since_ns: int = 0) -> int:
+        """The longest time from `since_ns` on that two or more nodes held the address at once."""
+        spans = self.overlaps(address, since_ns=since_ns)
+        return max((end - begin for begin, end in spans), default=0)
 
     def close(self) -> None:
         self._stop = True

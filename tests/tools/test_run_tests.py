@@ -1,0 +1,158 @@
+"""tools/run-tests: what gets a second look, what does not, and which exit status comes of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / "tools/run-tests"
+INI = "[pytest]\nmarkers = timing: milliseconds\naddopts = --strict-markers\n"
+
+PASSES = "def test_plain(): pass\n"
+FAILS = "def test_plain(): assert False\n"
+TIMING = """
+import pathlib, pytest
+pytestmark = pytest.mark.timing
+def test_good(): pass
+@pytest.mark.xdist_group("beats")
+@pytest.mark.parametrize("word", ["a@b"])
+def test_once(word):
+    seen = pathlib.Path("seen")
+    first = not seen.exists()
+    seen.touch()
+    assert not first
+"""
+TIMING_FAILS = "import pytest\n@pytest.mark.timing\ndef test_never(): assert False\n"
+TIMING_DIES = "import os, pytest\n@pytest.mark.timing\ndef test_dies(): os._exit(1)\n"
+TIMING_TEARDOWN = """
+import pytest
+@pytest.fixture
+def broken():
+    yield
+    raise OSError("not put away")
+@pytest.mark.timing
+def test_teardown(broken): pass
+"""
+
+
+def run(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str]]:
+    """The exit status, and the lines of the summary with the seconds cut off."""
+    (directory / "pytest.ini").write_text(INI)
+    for name, text in files.items():
+        (directory / f"test_{name}.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "-p", "no:cacheprovider", "-p", "xdist.plugin", *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    _, _, summary = done.stdout.partition("######## summary\n")
+    return done.returncode, [re.sub(r", \d+ s$", "", line) for line in summary.splitlines()]
+
+
+def test_all_is_well(tmp_path: Path) -> None:
+    """Each test runs once, in its pass; without failures there is no third one."""
+    (tmp_path / "seen").touch()
+    status, summary = run(tmp_path, "-n", "0", plain=PASSES, timing=TIMING)
+    assert status == 0
+    assert summary == ["side by side:  1 passed", "timing:        2 passed"]
+
+
+def test_a_failure_of_the_first_pass_is_final(tmp_path: Path) -> None:
+    (tmp_path / "seen").touch()
+    status, summary = run(tmp_path, "-n", "0", plain=FAILS, timing=TIMING)
+    assert status == 1
+    assert summary == [
+        "side by side:  1 failed",
+        "timing:        2 passed",
+        "FAILED: test_plain.py::test_plain",
+    ]
+
+
+def test_a_failure_of_milliseconds_gets_a_second_look(tmp_path: Path) -> None:
+    """By xdist's workers, which name a test of a group otherwise."""
+    status, summary = run(tmp_path, "-n", "1", plain=PASSES, timing=TIMING)
+    assert status == 0
+    assert summary == [
+        "side by side:  1 passed",
+        "timing:        1 passed, 1 failed",
+        "alone:         1 passed",
+        "failed, but passed alone: test_timing.py::test_once[a@b]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "test"),
+    [(TIMING_FAILS, "never"), (TIMING_TEARDOWN, "teardown")],
+    ids=["test", "teardown"],
+)
+def test_what_fails_again_has_failed(tmp_path: Path, text: str, test: str) -> None:
+    status, summary = run(tmp_path, "-n", "0", plain=PASSES, timing=TIMING, bad=text)
+    assert status == 1
+    assert summary[1:] == [
+        "timing:        1 passed, 2 failed",
+        "alone:         1 passed, 1 failed",
+        f"FAILED, and alone again: test_bad.py::test_{test}",
+        "failed, but passed alone: test_timing.py::test_once[a@b]",
+    ]
+
+
+def test_a_failure_of_both_kinds(tmp_path: Path) -> None:
+    """The second look mends its own pass only."""
+    status, summary = run(tmp_path, "-n", "0", plain=FAILS, timing=TIMING)
+    assert status == 1
+    assert "FAILED: test_plain.py::test_plain" in summary
+    assert "failed, but passed alone: test_timing.py::test_once[a@b]" in summary
+
+
+def test_a_worker_that_dies_gets_no_second_look(tmp_path: Path) -> None:
+    status, summary = run(tmp_path, "-n", "1", plain=PASSES, bad=TIMING_DIES)
+    assert status == 1
+    assert summary == [
+        "side by side:  1 passed",
+        "timing:        1 failed",
+        "FAILED: test_bad.py::test_dies",
+    ]
+
+
+def test_what_cannot_be_collected_gets_no_second_look(tmp_path: Path) -> None:
+    status, summary = run(tmp_path, "-n", "1", plain=PASSES, bad="import nowhere\n")
+    assert status != 0
+    assert not any(line.startswith("alone") for line in summary)
+
+
+def test_many_failures_get_no_second_look(tmp_path: Path) -> None:
+    many = 'import pytest\n@pytest.mark.timing\n@pytest.mark.parametrize("n", range(7))\n'
+    status, summary = run(tmp_path, "-n", "0", many=f"{many}def test_n(n): assert 0\n")
+    assert status == 1
+    assert summary[:2] == ["side by side:  no tests", "timing:        7 failed"]
+    assert len(summary) == 2 + 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "numbers"),
+    [
+        (["-k", "plain"], 0, ["1 passed", "no tests"]),
+        (["-k", "good"], 0, ["no tests", "1 passed"]),
+        (["-m", "timing"], 0, ["no tests", "2 passed"]),
+        (["-m", "not timing"], 0, ["1 passed", "no tests"]),
+        (["test_plain.py"], 0, ["1 passed", "no tests"]),
+        (["-k", "nothing"], 5, ["no tests", "no tests"]),
+        (["--no-such-option"], 4, ["no tests; pytest ended with status 4"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_arguments_are_pytests(
+    tmp_path: Path, arguments: list[str], status: int, numbers: list[str]
+) -> None:
+    (tmp_path / "seen").touch()
+    found, summary = run(tmp_path, "-n", "0", *arguments, plain=PASSES, timing=TIMING)
+    assert found == status
+    assert [line.partition(":")[2].strip() for line in summary] == numbers
