@@ -46,7 +46,7 @@ REASON_NAMES: tuple[str, ...]
 RX_NAMES: tuple[str, ...]
 
 # kinds of Event
-EV_STATE: int  # a=old state, b=new state, reason, priority
+EV_STATE: int  # a=old state, b=new state, c=fault mask, reason, priority
 EV_PRIORITY: int  # a=old effective priority, b=new
 EV_RX_LOWER_PRI: int  # as master heard an inferior advert: a=its priority, address=sender
 EV_DUAL_MASTER: int  # contention: a=1 start, 0 end; address=other, b=1 when we won

@@ -20,6 +20,7 @@ from fastvrrp.supervisor import logs
 from fastvrrp.supervisor.process import Orphans, describe_code
 from fastvrrp.supervisor.rundir import RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
+from fastvrrp.vrrp.lines import Lines
 
 # ---------------------------------------------------------------------- sd_notify
 
@@ -99,6 +100,32 @@ def test_text_has_time_and_level() -> None:
 
 def test_journal_lines_have_a_priority_each() -> None:
     assert logged("text", journal=True) == "<4>vrrp: (V1) two\n<4>vrrp: lines\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_lines_gathered_in_one_record_are_lines_of_their_own(form: str) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        logs.JsonFormatter("vrrp") if form == "json" else logs.TextFormatter("vrrp", journal=False)
+    )
+    logger = logging.Logger("fastvrrp.test")
+    logger.addHandler(handler)
+    lines = Lines(logger)
+    lines.info("(%s) %d%%", "V1", 5)
+    lines.info("100%")
+    assert stream.getvalue() == ""
+    lines.flush()
+    if form == "json":
+        assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == [
+            "(V1) 5%",
+            "100%",
+        ]
+    else:
+        assert [line[23:] for line in stream.getvalue().splitlines()] == [
+            " vrrp info: (V1) 5%",
+            " vrrp info: 100%",
+        ]
 
 
 def test_json_is_one_object_per_line() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
 
 import pytest
 from vrrp_tools import Bench, configuration, instance, vip
 
 from fastvrrp import _core
+from fastvrrp.vrrp.engine_client import BURST_EVENTS, BURST_PAUSE_S, EVENTS_PER_TURN
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
 
 INIT, BACKUP, MASTER, FAULT = _core.INIT, _core.BACKUP, _core.MASTER, _core.FAULT
@@ -143,7 +146,9 @@ async def _waits_for_commit_and_stop(bench: Bench) -> None:
     bench.client.poll()
     await waiting
     await bench.client.committed(epoch)  # at once, now
-    assert await bench.client.stop_instances(0.01) is False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.engine, "stop_instances", lambda: None)
+        assert await bench.client.stop_instances(0.01) is False
     bench.client.poll()
     assert await bench.client.stop_instances(5.0) is True
     bench.client.detach()
@@ -151,6 +156,83 @@ async def _waits_for_commit_and_stop(bench: Bench) -> None:
 
 def test_waits_for_commit_and_stop(bench: Bench) -> None:
     asyncio.run(_waits_for_commit_and_stop(bench))
+
+
+class TestBursts:
+    """Reporting a takeover of many must not compete with the takeover."""
+
+    def run(self, bench: Bench, test: Callable[[Callable[[], int]], Awaitable[None]]) -> None:
+        """Run a test with the client attached; it gets a function that counts what was told."""
+
+        async def body() -> None:
+            bench.client.attach(asyncio.get_running_loop())
+            try:
+                await test(lambda: len(bench.listener.events))
+            finally:
+                bench.client.detach()
+
+        asyncio.run(body())
+
+    def test_a_few_events_are_told_at_once(self, bench: Bench) -> None:
+        async def test(told: Callable[[], int]) -> None:
+            for count in range(1, 10):
+                bench.engine.tell(_core.EV_LINK_RESYNC)
+                await asyncio.sleep(0.001)
+                assert told() == count
+
+        self.run(bench, test)
+
+    @pytest.mark.parametrize("at_once", [1, BURST_EVENTS // 2, 4 * EVENTS_PER_TURN])
+    def test_many_wait_and_are_told_together(self, bench: Bench, at_once: int) -> None:
+        """However small the pieces are in which the engine tells of them."""
+
+        async def test(told: Callable[[], int]) -> None:
+            loop = asyncio.get_running_loop()
+            sent, began = 0, loop.time()
+            while loop.time() - began < BURST_PAUSE_S / 2:
+                for _ in range(at_once):
+                    bench.engine.tell(_core.EV_LINK_RESYNC)
+                sent += at_once
+                await asyncio.sleep(0)
+                # Told within the pause, which began later than `began`.
+                assert told() <= BURST_EVENTS or loop.time() - began >= BURST_PAUSE_S
+            assert sent > BURST_EVENTS
+            while told() < sent:
+                await asyncio.sleep(0.002)
+                assert loop.time() - began < 5.0
+            assert bench.engine.queue == deque()
+            # One batch for the beginning; then whole turns.
+            assert bench.listener.batches <= BURST_EVENTS + 1 + sent // EVENTS_PER_TURN
+            await asyncio.sleep(2.5 * BURST_PAUSE_S)
+            bench.engine.tell(_core.EV_LINK_RESYNC)
+            await asyncio.sleep(0.005)
+            assert told() == sent + 1
+
+        self.run(bench, test)
+
+    def test_a_pause_ends_with_the_client(self, bench: Bench) -> None:
+        async def test(told: Callable[[], int]) -> None:
+            for _ in range(2 * BURST_EVENTS):
+                bench.engine.tell(_core.EV_LINK_RESYNC)
+            await asyncio.sleep(0.002)
+            bench.client.detach()
+            await asyncio.sleep(2 * BURST_PAUSE_S)
+            assert told() == BURST_EVENTS
+
+        self.run(bench, test)
+
+
+def test_what_was_gathered_is_sent_even_if_a_listener_fails(bench: Bench) -> None:
+    def fail(event: _core.Event) -> None:
+        raise RuntimeError(str(event))
+
+    bench.apply(configuration(instance()))
+    batches = bench.listener.batches
+    bench.listener.event = fail  # type: ignore[method-assign]
+    bench.engine.tell(_core.EV_LINK_RESYNC)
+    with pytest.raises(RuntimeError):
+        bench.client.poll()
+    assert bench.listener.batches == batches + 1
 
 
 class TestSlots:

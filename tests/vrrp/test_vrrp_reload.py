@@ -14,7 +14,8 @@ from vrrp_tools import Bench, configuration, instance, vip
 
 from fastvrrp import _core
 from fastvrrp.config import model
-from fastvrrp.vrrp.plane import RETIRED, Plane, RefusedError
+from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.plane import RETIRED, Plane
 from fastvrrp.vrrp.reload import plan
 
 SECOND_VR = {"virtual_router_id": 52, "virtual_ipaddress": (vip("10.0.1.200/24"),)}

@@ -18,6 +18,11 @@ from fastvrrp.vrrp.report import NO_SLOT, Reporter
 PEER = bytes((10, 0, 1, 2))
 
 
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged, whatever came in one record."""
+    return [line for message in caplog.messages for line in message.splitlines()]
+
+
 class Told:
     """Notifier and supervisor in one, remembering."""
 
@@ -90,6 +95,7 @@ class Scene:
         given = {"a": 0, "b": 0, "c": 0, "priority": 100, "address": b""} | fields
         now_ns = self.bench.engine.now_ns
         self.reporter.event(_core.Event(kind, slot, 0, now_ns, reason=0, **given))
+        self.reporter.drained()
 
     def master(self) -> None:
         self.bench.apply(configuration(instance()))
@@ -112,8 +118,7 @@ def it(bench: Bench, caplog: pytest.LogCaptureFixture) -> Iterator[Scene]:
 def test_states(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.master()
     it.hears(200)
-    lines = [r.message for r in caplog.records if "VI_1" in r.message]
-    assert lines == [
+    assert [line for line in lines(caplog) if "VI_1" in line] == [
         "(VI_1) Entering BACKUP STATE (init)",
         "(VI_1) Receive advertisement timeout",
         "(VI_1) Entering MASTER STATE",
@@ -136,8 +141,8 @@ def test_states(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_fault_names_its_reason(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.bench.apply(configuration(instance(interface="eth7")))
-    assert "(VI_1) Fault: interface down, no source address" in caplog.messages
-    assert "(VI_1) Entering FAULT STATE (init)" in caplog.messages
+    assert "(VI_1) Fault: interface down, no source address" in lines(caplog)
+    assert "(VI_1) Entering FAULT STATE (init)" in lines(caplog)
     assert it.told.notified == [("VI_1", "FAULT", 100)]
 
 
@@ -176,7 +181,7 @@ def test_priority(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.bench.apply(configuration(instance()))
     it.bench.plane.set_tracking("VI_1", -30, 0)
     it.bench.client.poll()
-    assert "(VI_1) Changing effective priority from 100 to 70" in caplog.messages
+    assert "(VI_1) Changing effective priority from 100 to 70" in lines(caplog)
     assert it.told.notified[-1] == ("priority", "VI_1", "BACKUP", 70)
     assert it.record("priority") == {"instance": "VI_1", "from": 100, "to": 70}
 
@@ -186,7 +191,7 @@ def test_inferior_master(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.hears(50)
     assert (
         "(VI_1) Received advert from 10.0.1.2 with lower priority 50, ours 100, forcing new "
-        "election" in caplog.messages
+        "election" in lines(caplog)
     )
     assert it.told.notified[-1] == ("lower", "VI_1", 100)
     assert it.record("inferior") == {"instance": "VI_1", "address": "10.0.1.2", "priority": 50}
@@ -201,7 +206,7 @@ def test_inferior_master(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
 def test_master_of_a_backup(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.bench.apply(configuration(instance()))
     it.hears(200)
-    assert "(VI_1) master is 10.0.1.2, priority 200" in caplog.messages
+    assert "(VI_1) master is 10.0.1.2, priority 200" in lines(caplog)
     assert it.record("master") == {"instance": "VI_1", "address": "10.0.1.2", "priority": 200}
 
 
@@ -220,7 +225,7 @@ def test_groups(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.bench.apply(configuration(*two, sync_groups=(group,)))
     it.bench.engine.advance(10)
     it.bench.client.poll()
-    assert "VRRP_Group(G) Syncing instances to MASTER state" in caplog.messages
+    assert "VRRP_Group(G) Syncing instances to MASTER state" in lines(caplog)
     told = it.told.notified
     assert told.index(("G", "MASTER")) > max(
         told.index((name, "MASTER", 100)) for name in ("A", "B")
@@ -317,7 +322,7 @@ def test_each_event_has_its_line_and_its_record(
 ) -> None:
     it.bench.apply(configuration(instance()))
     it.event(kind, **fields)
-    assert line in caplog.messages
+    assert line in lines(caplog)
     assert it.record(name) == record
 
 
@@ -343,7 +348,7 @@ def test_floods_are_logged_in_moderation_and_told_completely(
     it.bench.apply(configuration(instance()))
     for count in range(100):
         it.event(_core.EV_RX_ERROR, a=5, b=count, address=bytes((10, 0, 1, count)))
-    assert len([m for m in caplog.messages if "rejected" in m]) == 5
+    assert len([m for m in lines(caplog) if "rejected" in m]) == 5
     assert len([r for r in it.told.records if r["kind"] == "rejected"]) == 100
 
 
@@ -366,7 +371,60 @@ def test_a_changed_router_flag_is_noticed_at_the_next_transition(it: Scene) -> N
 def test_unknown_virtual_routers(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     for count in (0, 7, 7, 9):
         it.reporter.unknown_vrids(count)
-    assert [m for m in caplog.messages if "unknown" in m] == [
+    assert [m for m in lines(caplog) if "unknown" in m] == [
         "7 adverts of unknown virtual routers (7 so far); fastvrrp capture shows them",
         "2 adverts of unknown virtual routers (9 so far); fastvrrp capture shows them",
     ]
+
+
+def test_a_batch_is_one_record_of_many_lines(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    many = [
+        instance(f"VI_{n}", virtual_router_id=n, virtual_ipaddress=(vip(f"10.0.1.{n}/24"),))
+        for n in range(10, 60)
+    ]
+    it.bench.apply(configuration(*many))
+    it.bench.engine.advance(5)
+    caplog.clear()
+    it.bench.client.poll()
+    (record,) = caplog.records
+    assert record.lines[:2] == [  # type: ignore[attr-defined]
+        "(VI_10) Receive advertisement timeout",
+        "(VI_10) Entering MASTER STATE",
+    ]
+    assert len(lines(caplog)) == 2 * len(many)
+
+
+def test_lines_of_several_levels_keep_their_order(
+    it: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    it.master()
+    caplog.clear()
+    it.bench.engine.take(
+        it.bench.engine.core.link(0, ifindex=1, up=False, now_ns=it.bench.engine.now_ns)
+    )
+    it.bench.client.poll()
+    assert [(r.levelname, r.message) for r in caplog.records if "VI_1" in r.message] == [
+        ("WARNING", "(VI_1) Fault: interface down"),
+        ("INFO", "(VI_1) Entering FAULT STATE"),
+    ]
+
+
+def test_the_forwarding_setting_is_read_once_per_batch(it: Scene) -> None:
+    asked: list[str] = []
+    it.bench.plane._forwarding = lambda name: not asked.append(name)  # type: ignore[func-returns-value]
+    many = [
+        instance(
+            f"VI_{n}",
+            virtual_router_id=n,
+            family=6,
+            version=3,
+            virtual_ipaddress=(vip(f"2001:db8::{n}/64"),),
+        )
+        for n in range(10, 40)
+    ]
+    it.bench.apply(configuration(*many))
+    asked.clear()
+    it.bench.engine.advance(5)
+    it.bench.client.poll()
+    assert asked == ["eth0"]
+    assert it.outdated == []

@@ -18,7 +18,7 @@ from fastvrrp.net.objects import IFF_UP, Address, AddressKey, Link
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.vrrp import replay
-from fastvrrp.vrrp.upkeep import Upkeep
+from fastvrrp.vrrp.upkeep import SETTLE_S, Upkeep
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 
@@ -125,6 +125,71 @@ async def test_a_deletion_of_our_own_is_no_attack(it: Scene) -> None:
     assert it.bench.plane.state("VI_1") == _core.MASTER
     it.gone("10.0.1.100")
     assert it.bench.calls("replay") == []
+
+
+@scene
+async def test_what_is_taken_before_its_master_is_known_comes_back(it: Scene) -> None:
+    """It became master, and lost the address again, before the engine's events were read."""
+    it.bench.apply(configuration(instance()))
+    it.bench.engine.advance(5)
+    it.bench.add_vip("10.0.1.100", "VI_1")
+    assert it.bench.plane.state("VI_1") == _core.BACKUP
+    it.gone("10.0.1.100")
+    assert it.bench.calls("replay") == []
+    await asyncio.sleep(SETTLE_S + 0.1)
+    assert it.bench.calls("replay") == [(0,)]
+
+
+@scene
+async def test_the_addresses_of_a_takeover_do_not_ask_for_its_events(it: Scene) -> None:
+    many = tuple(vip(f"10.0.1.{host}/24") for host in range(100, 150))
+    it.bench.apply(configuration(instance(virtual_ipaddress=many)))
+    it.bench.engine.advance(5)
+    waiting = len(it.bench.engine.queue)
+    for host in range(100, 150):
+        it.comes(address(1, f"10.0.1.{host}", 24, ours=True))
+    assert len(it.bench.engine.queue) == waiting > 0
+    it.bench.forget_calls()
+    await asyncio.sleep(SETTLE_S + 0.1)
+    assert it.bench.engine.calls == []
+    assert it.monitor.played == []
+
+
+@scene
+async def test_what_goes_with_us_is_not_brought_back(it: Scene) -> None:
+    it.run_as_master(configuration(instance()))
+    it.upkeep.leave()
+    it.gone("10.0.1.100")
+    await asyncio.sleep(0)
+    assert it.bench.engine.calls == []
+
+
+@scene
+async def test_an_owners_addresses_cause_no_refresh(it: Scene) -> None:
+    """They are no source of adverts as long as another one is there."""
+    it.run_as_master(configuration(instance(priority=255)))
+    it.bench.observed.drop_address(address(1, "10.0.1.100", 24).key)
+    touches = it.upkeep.touches
+    it.comes(address(1, "10.0.1.100", 24, ours=True))
+    assert it.upkeep.touches == touches
+    it.bench.observed.drop_address(address(1, "10.0.1.1", 24).key)
+    it.gone("10.0.1.100")
+    assert it.upkeep.touches == touches + 1
+    it.comes(address(1, "10.0.1.100", 24))
+    assert it.upkeep.touches == touches + 2
+
+
+@scene
+async def test_a_tracked_source_counts_even_if_it_is_virtual(it: Scene) -> None:
+    wanted = configuration(
+        instance(source="10.0.1.200", track_src_ip=True),
+        instance("B", virtual_router_id=52, virtual_ipaddress=(vip("10.0.1.200/24"),)),
+    )
+    it.bench.apply(wanted)
+    assert it.bench.state("VI_1") == _core.FAULT
+    it.comes(address(1, "10.0.1.200", 24, ours=True))
+    await asyncio.sleep(0)
+    assert it.bench.state("VI_1") == _core.BACKUP
 
 
 @scene

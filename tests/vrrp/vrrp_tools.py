@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from typing import Any
@@ -95,13 +96,19 @@ class FakeEngine:
         for action in actions:
             if action[0] == "event":
                 self.queue.append(action[1])
+                os.eventfd_write(self._fd, 1)
             elif action[0] == "play":
                 _, slot, program, generation = action
                 self.calls.append(("play", slot, program))
                 self.take(self.core.played(slot, generation, program=program, now_ns=self.now_ns))
 
     def events(self, limit: int = 512) -> list[_core.Event]:
-        return [self.queue.popleft() for _ in range(min(limit, len(self.queue)))]
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+        events = [self.queue.popleft() for _ in range(min(limit, len(self.queue)))]
+        if self.queue:
+            os.eventfd_write(self._fd, 1)
+        return events
 
     def overflowed(self) -> bool:
         lost, self.lost = self.lost, False
@@ -128,6 +135,7 @@ class FakeEngine:
 
     def tell(self, kind: int, *, slot: int = 0xFFFFFFFF, a: int = 0, b: int = 0) -> None:
         self.queue.append(_core.Event(kind, slot, 0, self.now_ns, a, b, 0, 0, 0, b""))
+        os.eventfd_write(self._fd, 1)
 
     def fault(self, slot: int, *, set: int = 0, clear: int = 0) -> None:
         self.calls.append(("fault", slot, set, clear))

@@ -157,6 +157,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
     a = emit_event(c, EV_STATE, i, now, out)
     a.a = old
     a.b = new
+    a.c = v.fault
     a.reason = reason
     if v.master_known:
         memcpy(a.address, v.master, 16)

@@ -25,6 +25,13 @@ log = logging.getLogger(__name__)
 
 INSTANCE = "INSTANCE"
 GROUP = "GROUP"
+_SPECIFIC = {  # the script of a state alone
+    "MASTER": "notify_master",
+    "BACKUP": "notify_backup",
+    "FAULT": "notify_fault",
+    "STOP": "notify_stop",
+    "DELETED": "notify_deleted",
+}
 TOLD = frozenset({"MASTER", "BACKUP", "FAULT", "DELETED"})  # INIT is nobody's business
 
 Events = Callable[[dict[str, Any]], None]
@@ -35,7 +42,7 @@ class _Entity:
     kind: str
     name: str
     notify: model.Notify
-    queue: ScriptQueue
+    queue: ScriptQueue | None = None  # made for its first script: most never have one
     state: str = ""  # the last one told
     priority: int = 0
     sequence: int = 0  # counts what was told
@@ -43,6 +50,10 @@ class _Entity:
     @property
     def key(self) -> str:
         return f"{self.kind} {self.name}"
+
+    @property
+    def idle(self) -> bool:
+        return self.queue is None or self.queue.idle
 
 
 class Notifier:
@@ -118,7 +129,7 @@ class Notifier:
         self._line(entity, "MASTER_RX_LOWER_PRI", final=False)
         script = entity.notify.notify_master_rx_lower_pri
         if script is not None:
-            entity.queue.put("", (Call(self._resolve(script)),))
+            self._put(entity, "", (Call(self._resolve(script)),))
 
     def instance_deleted(self, name: str, priority: int = 0) -> None:
         """A reload removed an instance: DELETED where `notify_deleted` asks for it, else FAULT.
@@ -165,9 +176,12 @@ class Notifier:
             for entity in [e for e in self._entities.values() if e.kind == kind]:
                 if kind == INSTANCE and priorities is not None:
                     entity.priority = priorities.get(entity.name, entity.priority)
-                stops.append(entity.queue.stop(self._tell(entity, "STOP", entity.priority)))
+                calls = self._tell(entity, "STOP", entity.priority)
+                if calls or entity.queue is not None:
+                    stops.append(self._queue(entity).stop(calls))
             await asyncio.gather(*stops)
-        await asyncio.gather(*(entity.queue.stop(()) for entity in self._retired.values()))
+        queues = [entity.queue for entity in self._retired.values()]
+        await asyncio.gather(*(queue.stop(()) for queue in queues if queue is not None))
         await asyncio.gather(self._mailer.close(), *(fifo.close() for fifo in self._fifos))
 
     def status(self) -> dict[str, Any]:
@@ -182,8 +196,8 @@ class Notifier:
                     "name": entity.name,
                     "state": entity.state,
                     "sequence": entity.sequence,
-                    "idle": entity.queue.idle,
-                    "skipped": entity.queue.skipped,
+                    "idle": entity.idle,
+                    "skipped": 0 if entity.queue is None else entity.queue.skipped,
                 }
                 for entity in self._entities.values()
             ],
@@ -194,7 +208,17 @@ class Notifier:
     def _transition(self, entity: _Entity, state: str, priority: int) -> None:
         if self._stopped or state == entity.state or state not in TOLD:
             return
-        entity.queue.put(state, self._tell(entity, state, priority))
+        self._put(entity, state, self._tell(entity, state, priority))
+
+    def _put(self, entity: _Entity, state: str, calls: tuple[Call, ...]) -> None:
+        if calls and not self._stopped:
+            self._queue(entity).put(state, calls)
+
+    def _queue(self, entity: _Entity) -> ScriptQueue:
+        if entity.queue is None:
+            label = f"{entity.kind.lower()} {entity.name}"
+            entity.queue = ScriptQueue(label, self._runner, clock=self._clock)
+        return entity.queue
 
     def _tell(self, entity: _Entity, state: str, priority: int) -> tuple[Call, ...]:
         """Everything but the scripts; returns these."""
@@ -209,13 +233,9 @@ class Notifier:
 
     def _calls(self, entity: _Entity, state: str) -> tuple[Call, ...]:
         notify = entity.notify
-        specific = {
-            "MASTER": notify.notify_master,
-            "BACKUP": notify.notify_backup,
-            "FAULT": notify.notify_fault,
-            "STOP": notify.notify_stop,
-            "DELETED": notify.notify_deleted,
-        }[state]
+        specific: model.Command | None = getattr(notify, _SPECIFIC[state])
+        if specific is None and notify.notify is None:
+            return ()
         calls = []
         if specific is not None:
             calls.append(Call(self._resolve(specific)))
@@ -239,6 +259,8 @@ class Notifier:
             )
 
     def _line(self, entity: _Entity, state: str, *, final: bool) -> None:
+        if not self._fifos:
+            return
         name = "".join(c if c.isprintable() else "?" for c in entity.name)
         line = f'{entity.kind} "{name}" {state} {entity.priority}'
         for fifo in self._fifos:
@@ -267,13 +289,11 @@ class Notifier:
             # A retired one comes back when a reload is undone.
             entity = old.pop(key, None) or self._retired.pop(key, None)
             if entity is None:
-                label = f"{key[0].lower()} {key[1]}"
-                queue = ScriptQueue(label, self._runner, clock=self._clock)
-                entity = _Entity(key[0], key[1], notify, queue)
+                entity = _Entity(key[0], key[1], notify)
             entity.notify = notify
             self._entities[key] = entity
         # Kept for one more reload: their deletion may be told later, their scripts may still run.
-        busy = {key: entity for key, entity in self._retired.items() if not entity.queue.idle}
+        busy = {key: entity for key, entity in self._retired.items() if not entity.idle}
         self._retired = {**busy, **old}
 
     def _new_fifos(self, config: model.Configuration) -> list[FifoWriter]:

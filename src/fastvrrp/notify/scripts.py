@@ -51,6 +51,18 @@ class Item:
 class ScriptQueue:
     """One queue. Uses no task while it is empty."""
 
+    __slots__ = (
+        "_clock",
+        "_label",
+        "_overdue",
+        "_pending",
+        "_run",
+        "_runner",
+        "_stopping",
+        "_worker",
+        "skipped",
+    )
+
     def __init__(self, label: str, runner: Runner, *, clock: Callable[[], int]) -> None:
         self._label = label
         self._runner = runner

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Protocol, TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -53,13 +53,17 @@ class TextFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
+        lines = _lines(record)
         if self._journal:
             prefix = f"<{_PRIORITY.get(record.levelno, 6)}>"
             # journald takes each line as an entry of its own: each needs the priority.
             return "\n".join(f"{prefix}{self._process}: {line}" for line in text.splitlines())
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = record.levelname.lower()
-        return f"{stamp}.{int(record.msecs):03d} {self._process} {level}: {text}"
+        head = f"{stamp}.{int(record.msecs):03d} {self._process} {level}: "
+        if lines is not None:
+            return head + f"\n{head}".join(lines)
+        return head + text
 
 
 class JsonFormatter(logging.Formatter):
@@ -80,7 +84,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        entries = [{**entry, "message": line} for line in _lines(record) or (entry["message"],)]
+        return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+
+
+def _lines(record: logging.LogRecord) -> list[str] | None:
+    """Lines of a record that is many in one (see vrrp.lines)."""
+    return getattr(record, "lines", None)
 
 
 def setup(
@@ -111,6 +121,12 @@ def setup(
 MORE_CAUSES = "more causes than are counted"
 
 
+class Log(Protocol):
+    """The part of a Logger that a RateLimit needs."""
+
+    def log(self, level: int, msg: str, /, *args: object) -> None: ...
+
+
 class RateLimit:
     """Logs the first `burst` messages of a cause per interval, and later how many were left out.
 
@@ -121,7 +137,7 @@ class RateLimit:
 
     def __init__(
         self,
-        logger: logging.Logger,
+        logger: Log,
         *,
         burst: int = 5,
         interval_s: float = 60.0,

@@ -217,7 +217,7 @@ class Context:
         self._virtual = virtual
         self._forwarding = forwarding
         self._places: dict[str, Place] = {}
-        self._sources: dict[tuple[int, int], bytes] = {}
+        self.sources: dict[tuple[int, int], bytes] = {}  # that were asked for, by their place
         self._multicast: dict[tuple[str, int], bytes] = {}
         self._learning: dict[tuple[int, int], tuple[Link, bool] | None] = {}
 
@@ -235,10 +235,10 @@ class Context:
         return self.place(instance.interface).slot
 
     def primary_source(self, ifindex: int, family: int) -> bytes:
-        found = self._sources.get((ifindex, family))
+        found = self.sources.get((ifindex, family))
         if found is None:
             found = primary_source(self.observed, ifindex, family, self._virtual)
-            self._sources[ifindex, family] = found
+            self.sources[ifindex, family] = found
         return found
 
     def multicast(self, instance: model.VrrpInstance) -> bytes:

@@ -23,8 +23,8 @@ from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps
+from fastvrrp.vrrp.draft import Draft, RefusedError
 from fastvrrp.vrrp.parts import Parts
-from fastvrrp.vrrp.plane import Draft, RefusedError
 from fastvrrp.vrrp.status import answer
 from fastvrrp.vrrp.surroundings import SurroundingsError
 from fastvrrp.vrrp.trackers_view import TrackersView
@@ -250,6 +250,7 @@ class Daemon:
         priorities: dict[str, int] = {}
         if parts is not None:
             parts.reporter.stopping = True
+            parts.upkeep.leave()
             priorities = parts.priorities()
             complete = await parts.client.stop_instances(STOP_LIMIT_S)
             if not complete:

@@ -17,7 +17,8 @@ import msgspec
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.net.programs import Kind
-from fastvrrp.vrrp.plane import Plane, Running
+from fastvrrp.vrrp.draft import Running
+from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.status import core_status, is_held, status
 from fastvrrp.vrrp.trackers_view import TrackersView
 

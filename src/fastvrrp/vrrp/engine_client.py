@@ -11,8 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from fastvrrp import _core
 from fastvrrp.supervisor.logs import RateLimit
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 
 EVENTS_PER_TURN = 512  # then other callbacks of the loop get their turn
 POLL_LIMIT_S = 0.05
-BURST_EVENTS = 32  # as many at once are a burst
-BURST_PAUSE_S = 0.02
+BURST_EVENTS = 16  # within a pause are the beginning of a burst
+BURST_PAUSE_S = 0.025  # notify scripts of a takeover wait as long
 STATE_ENTERED = _core.EV_STATE
 
 
@@ -70,8 +71,7 @@ class Engine(Protocol):
     def counters(self) -> dict[str, int]: ...
 
 
-@dataclass(slots=True)
-class Mirror:
+class Mirror(msgspec.Struct, gc=False):
     """What was last reported about the instance in a slot."""
 
     slot: int
@@ -85,8 +85,7 @@ class Mirror:
     transitions: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """One state change of an instance, seen in an event or found in a status."""
 
     slot: int
@@ -95,6 +94,7 @@ class Transition:
     reason: int
     priority: int
     now_ns: int
+    fault: int  # the reasons for FAULT at that time
     first: bool  # out of INIT for the first time
     seen: bool = True  # False: reconstructed after events were lost
 
@@ -124,7 +124,8 @@ class EngineClient:
         self._listener: Listener | None = None
         self._mirrors: dict[int, Mirror] = {}
         self._sequences: dict[int, int] = {}  # of slots: they go on when a slot is used again
-        self._delivered = 0
+        self._window = (0.0, 0)  # when it began, and events since: a window is as long as a pause
+        self._paused: asyncio.Handle | None = None
         self._epoch = 0
         self._committed = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -148,6 +149,9 @@ class EngineClient:
         if self._loop is not None:
             self._loop.remove_reader(self.engine.fileno())
             self._loop = None
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
         for _, future in self._waiting:
             future.cancel()
         self._waiting.clear()
@@ -158,7 +162,7 @@ class EngineClient:
         False when there is so much of it that the loop's other callbacks have to run first.
         """
         deadline = time.monotonic() + POLL_LIMIT_S
-        while self._drain():
+        while self._drain(EVENTS_PER_TURN) == EVENTS_PER_TURN:
             if time.monotonic() > deadline:
                 return False
         return True
@@ -221,38 +225,53 @@ class EngineClient:
     # ---------------------------------------------------------------- events
 
     def _readable(self) -> None:
-        """A burst (a takeover of many) is reported in larger pieces, so that reporting does not
-        take the processor from the thread that adds the addresses."""
+        """A few events are delivered at once. More are a burst (a takeover of many): what follows
+        waits, so that reporting does not take a processor from the threads that do the work."""
         assert self._loop is not None
-        loop, before = self._loop, self._delivered
-        self._drain()
-        if self._delivered - before >= BURST_EVENTS:
-            loop.remove_reader(self.engine.fileno())
-            loop.call_later(BURST_PAUSE_S, self._resume, loop)
+        now = self._loop.time()
+        began, count = self._window
+        if now - began >= BURST_PAUSE_S:
+            began, count = now, 0
+        count += self._drain(BURST_EVENTS - count)
+        self._window = (began, count)
+        if count >= BURST_EVENTS:
+            self._loop.remove_reader(self.engine.fileno())
+            self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
 
-    def _resume(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._loop is loop:
-            loop.add_reader(self.engine.fileno(), self._readable)
+    def _resume(self, count: int) -> None:
+        """After a pause: deliver everything, `count` of it in earlier turns of the loop."""
+        assert self._loop is not None
+        fresh = self._drain(EVENTS_PER_TURN)
+        count += fresh
+        if fresh == EVENTS_PER_TURN:
+            self._paused = self._loop.call_soon(self._resume, count)
+        elif count >= BURST_EVENTS:
+            self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
+        else:
+            self._paused = None
+            self._loop.add_reader(self.engine.fileno(), self._readable)
 
-    def _drain(self) -> bool:
-        """Deliver a batch; whether there may be more."""
+    def _drain(self, limit: int) -> int:
+        """Deliver a batch of at most `limit`; how many there were."""
         assert self._listener is not None
-        events = self.engine.events(EVENTS_PER_TURN)
-        self._delivered += len(events)
-        for event in events:
-            self._deliver(event)
-        if len(events) < EVENTS_PER_TURN and self.engine.overflowed():
-            self._resync()
-        if events:
-            self._listener.drained()
-        return len(events) == EVENTS_PER_TURN
+        events = self.engine.events(limit)
+        try:
+            for event in events:
+                if event.kind == STATE_ENTERED:
+                    self._state_event(event)
+                else:
+                    self._deliver(event)
+            if len(events) < limit and self.engine.overflowed():
+                self._resync()
+        finally:
+            if events:
+                self._listener.drained()
+        return len(events)
 
     def _deliver(self, event: _core.Event) -> None:
         assert self._listener is not None
         kind = event.kind
-        if kind == STATE_ENTERED:
-            self._state_event(event)
-        elif kind == _core.EV_COMMITTED:
+        if kind == _core.EV_COMMITTED:
             self._commit_event(event.a)
         elif kind == _core.EV_STOPPED:
             if self._stopped is not None and not self._stopped.done():
@@ -277,12 +296,20 @@ class EngineClient:
         if event.sequence > mirror.sequence + 1 and mirror.state != event.a:
             # The transition into event.a is lost; that it happened is certain.
             self._limit.log("lost", logging.WARNING, "events of slot %d were lost", event.slot)
-            self._enter(mirror, event.a, 0, event.priority, event.now_ns, seen=False)
+            self._enter(mirror, event.a, 0, event.priority, event.now_ns, event.c, seen=False)
         mirror.sequence = event.sequence
-        self._enter(mirror, event.b, event.reason, event.priority, event.now_ns, seen=True)
+        self._enter(mirror, event.b, event.reason, event.priority, event.now_ns, event.c, seen=True)
 
     def _enter(
-        self, mirror: Mirror, new: int, reason: int, priority: int, now_ns: int, *, seen: bool
+        self,
+        mirror: Mirror,
+        new: int,
+        reason: int,
+        priority: int,
+        now_ns: int,
+        fault: int,
+        *,
+        seen: bool,
     ) -> None:
         assert self._listener is not None
         old = mirror.state
@@ -296,7 +323,7 @@ class EngineClient:
             mirror.master_address = b""
             mirror.master_priority = 0
         self._listener.transition(
-            Transition(mirror.slot, old, new, reason, priority, now_ns, first, seen)
+            Transition(mirror.slot, old, new, reason, priority, now_ns, fault, first, seen)
         )
 
     def _commit_event(self, epoch: int) -> None:
@@ -334,6 +361,7 @@ class EngineClient:
                     status.reason,
                     status.effective_priority,
                     status.since_ns,
+                    status.fault,
                     seen=False,
                 )
             mirror.priority = status.effective_priority

@@ -11,24 +11,25 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from fastvrrp import _core
 from fastvrrp.config import model
-from fastvrrp.net.observed import Observed
+from fastvrrp.net.addresses import packed
+from fastvrrp.net.objects import AddressKey
+from fastvrrp.net.observed import Observed, primary_source
 from fastvrrp.net.programs import STATIC, Item, Objects, static_objects
 from fastvrrp.net.reconcile import Desired
 from fastvrrp.vrrp import reload
 from fastvrrp.vrrp.compile import (
+    Announcement,
     Compiled,
     Context,
-    Record,
     compile_instance,
     virtual_addresses,
 )
 from fastvrrp.vrrp.differences import Wanted, readdressed, taken
+from fastvrrp.vrrp.draft import Draft, Entry, RefusedError, Running
 from fastvrrp.vrrp.engine_client import EngineClient
-from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, link_keys, link_specs
+from fastvrrp.vrrp.links import ABSENT, PSEUDO, link_keys, link_specs
 from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
@@ -43,57 +44,12 @@ TrackerState = Callable[[str], tuple[int, int]]
 """Adjustment and fault bits of an instance by name."""
 
 
-class RefusedError(Exception):
-    """A configuration cannot be run; the text says why. Nothing was changed."""
-
-
 class Capacity(NamedTuple):
     """What the engine was made for."""
 
     instances: int
     links: int
     groups: int
-
-
-class Running(msgspec.Struct, eq=False, gc=False):
-    """An instance that is committed."""
-
-    ident: int
-    slot: int
-    instance: model.VrrpInstance
-    compiled: Compiled
-    tracking: tuple[int, int] = (0, 0)  # adjustment and fault bits the engine knows
-
-    @property
-    def name(self) -> str:
-        return self.instance.name
-
-    @property
-    def record(self) -> Record:
-        return self.compiled.record
-
-
-class Entry(msgspec.Struct, eq=False):
-    """An instance of a draft: what it continues, and what has to be committed (None: nothing)."""
-
-    running: Running
-    old: Running | None
-    block: _core.Instance | None = None
-
-
-class Draft(msgspec.Struct, eq=False):
-    """A compiled configuration that is not in effect yet."""
-
-    configuration: model.Configuration
-    plan: reload.Plan
-    static: Objects
-    virtual: frozenset[bytes]
-    slots: SlotTable[int]
-    links: SlotTable[str]
-    groups: SlotTable[str]
-    specs: dict[str, LinkSpec] = {}
-    users: dict[str, set[str]] = {}  # names of instances by interface
-    entries: list[Entry] = []
 
 
 class Plane:
@@ -128,6 +84,8 @@ class Plane:
         self._slots: SlotTable[int] = SlotTable("instances", capacity.instances)
         self._groups: SlotTable[str] = SlotTable("sync groups", capacity.groups)
         self._users: dict[str, set[str]] = {}  # interface name to instances
+        self._sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
+        self._tracked_sources: set[bytes] = set()  # configured ones that have to be there
 
     # ---------------------------------------------------------------- look-ups
 
@@ -202,6 +160,7 @@ class Plane:
         context = self._context(configuration, draft.virtual, draft.links, draft.groups)
         for pair in plan.pairs:
             draft.entries.append(self._entry(draft, pair, context))
+        draft.sources = context.sources
         return draft
 
     def _entry(self, draft: Draft, pair: reload.Pair, context: Context) -> Entry:
@@ -334,6 +293,12 @@ class Plane:
         self.configuration = draft.configuration
         self.virtual = draft.virtual
         self._users = draft.users
+        self._sources = draft.sources
+        self._tracked_sources = {
+            packed(instance.source, instance.family)
+            for instance in draft.configuration.vrrp_instances
+            if instance.track_src_ip and instance.source is not None
+        }
 
     def confirmed(self, epoch: int) -> list[Running]:
         """The engine has committed `epoch`: slots are free again. Returns who is gone."""
@@ -354,6 +319,21 @@ class Plane:
         for interface in interfaces:
             found |= self._users.get(interface, set())
         return found
+
+    def concerns(self, key: AddressKey, *, ours: bool) -> bool:
+        """Whether an address that came or went can make a difference to an instance. `ours`: it
+        carries our mark."""
+        if key.address in self._tracked_sources:
+            return True
+        if key.address in self.virtual:
+            return False
+        if not ours or not self.desired.items(key):
+            return True
+        # An owner's own one: it counts only if adverts come from another address for it.
+        known = self._sources.get((key.ifindex, key.family))
+        return known is not None and known != primary_source(
+            self.observed, key.ifindex, key.family, self.virtual
+        )
 
     def refresh(self, names: Collection[str], *, renew: Collection[str] = ()) -> bool:
         """Compile instances anew against the kernel's present state; commit what differs.
@@ -376,6 +356,7 @@ class Plane:
                 running.compiled = compiled
                 self.desired.put(compiled.objects)
         blocks = self._rebuild(changed)
+        self._sources |= context.sources
         moved = self.links.moved(self.observed)
         for key, spec in moved.items():
             # Nobody may be master on an interface that its program was not made for.
@@ -440,15 +421,20 @@ class Plane:
             engine.adjust(running.slot, adjust)
             engine.fault(running.slot, set=fault, clear=TRACKER_FAULTS & ~fault)
 
-    def forwarding_changed(self, running: Running) -> bool:
-        """Whether the router flag of an instance's announcements is out of date."""
+    def forwarding_changed(self, instances: Iterable[Running]) -> list[str]:
+        """Names of those whose announcements have a router flag that is out of date."""
         links = self.observed.links
-        return any(
-            a.family == 6
-            and (link := links.get(a.ifindex)) is not None
-            and a.router != self._forwarding(link.name)
-            for a in running.record.announcements
-        )
+        forwarding: dict[int, bool] = {}
+
+        def is_outdated(a: Announcement) -> bool:
+            link = links.get(a.ifindex)
+            if a.family != 6 or link is None:
+                return False
+            if a.ifindex not in forwarding:
+                forwarding[a.ifindex] = self._forwarding(link.name)
+            return a.router != forwarding[a.ifindex]
+
+        return [one.name for one in instances if any(map(is_outdated, one.record.announcements))]
 
     # ---------------------------------------------------------------- what was given up
 

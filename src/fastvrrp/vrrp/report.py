@@ -7,9 +7,10 @@ cause often is limited by its cause, never by what a sender chooses.
 from __future__ import annotations
 
 import datetime
-import ipaddress
+import functools
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,9 +18,11 @@ from typing import Any, Protocol
 from fastvrrp import _core
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.vrrp.draft import Running
 from fastvrrp.vrrp.engine_client import Transition
 from fastvrrp.vrrp.flapping import Flapping
-from fastvrrp.vrrp.plane import Plane, Running
+from fastvrrp.vrrp.lines import Lines
+from fastvrrp.vrrp.plane import Plane
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +71,11 @@ def utc(now_ns: int) -> str:
     return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest // NS_PER_MS:03d}Z"
 
 
+@functools.lru_cache(maxsize=1024)
 def address_text(packed: bytes) -> str | None:
-    return str(ipaddress.ip_address(packed)) if packed else None
+    if not packed:
+        return None
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def fault_names(mask: int) -> list[str]:
@@ -102,10 +108,12 @@ class Reporter:
         self._on_unsettled = on_unsettled
         self._on_outdated = on_outdated
         self._on_left_out = on_left_out
-        self._limit = RateLimit(log)
+        self._lines = Lines(log)
+        self._limit = RateLimit(self._lines)
         self._flapping = Flapping()
         self._states: dict[str, InstanceState] = {}
         self._groups: dict[int, int] = {}  # last told state by group slot
+        self._routers: list[Running] = []  # whose router flag is to be looked at
         self._unknown = 0  # adverts of unknown VRIDs that were logged
 
     # ---------------------------------------------------------------- of the client
@@ -114,6 +122,11 @@ class Reporter:
         self._on_committed(epoch)
 
     def drained(self) -> None:
+        self._lines.flush()
+        if self._routers:
+            routers, self._routers = self._routers, []
+            for name in self._plane.forwarding_changed(routers):
+                self._on_outdated(name)
         if self._states:
             states, self._states = self._states, {}
             self._supervisor.states(list(states.values()))
@@ -131,58 +144,60 @@ class Reporter:
         running = self._plane.by_slot(change.slot)
         if running is None:
             return
-        name = running.name
+        name = running.instance.name
         leaving = self._plane.is_leaving(running)
         state = _core.STATE_NAMES[change.new]
         self._log_transition(running, change, state)
-        self.tell(running, leaving=leaving)
+        self._tell(running, change.new, leaving=leaving)
         if change.new != _core.INIT and not leaving:
             self.notifier.instance_state(name, state, change.priority)
-            if running.instance.family == 6 and self._plane.forwarding_changed(running):
-                self._on_outdated(name)
-        self._event(
-            change.now_ns,
-            "state",
-            instance=name,
-            **{"from": _core.STATE_NAMES[change.old]},
-            to=state,
-            reason=_core.REASON_NAMES[change.reason],
-            priority=change.priority,
-        )
+            if running.instance.family == 6:
+                self._routers.append(running)
+        if self.subscribed:
+            self._event(
+                change.now_ns,
+                "state",
+                instance=name,
+                **{"from": _core.STATE_NAMES[change.old]},
+                to=state,
+                reason=_core.REASON_NAMES[change.reason],
+                priority=change.priority,
+            )
 
-    def tell(self, running: Running, *, leaving: bool = False) -> None:
-        """Queue the present state of an instance for the supervisor."""
-        number = self._plane.client.state(running.slot)
+    def _tell(self, running: Running, number: int, *, leaving: bool = False) -> None:
+        """Queue the state of an instance for the supervisor."""
         state = _core.STATE_NAMES[number]
         if leaving:
             state = "DELETED"
         elif number == _core.INIT and self.stopping:
             state = "STOPPED"
-        source = address_text(running.record.source) or ""
-        self._states[running.name] = InstanceState(running.name, state, source)
+        name = running.instance.name
+        source = address_text(running.compiled.record.source) or ""
+        self._states[name] = InstanceState(name, state, source)
 
     def renamed(self, old: str, running: Running) -> None:
         """An instance goes on under another name."""
         self._states[old] = InstanceState(old, "DELETED")
-        self.tell(running)
+        self._tell(running, self._plane.client.state(running.slot))
 
     def _log_transition(self, running: Running, change: Transition, state: str) -> None:
         name = running.name
         if change.new == _core.INIT:
-            log.info("(%s) Stopped", name)
+            self._lines.info("(%s) Stopped", name)
             return
         told, left_out = self._flapping.changed(name)
         if left_out:
-            log.info("(%s) %d changes of its state were not logged", name, left_out)
+            self._lines.info("(%s) %d changes of its state were not logged", name, left_out)
         if not told:
             self._on_left_out()
             return
         if change.new == _core.MASTER and change.reason == NO_RESPONSE:
-            log.info("(%s) Receive advertisement timeout", name)
+            self._lines.info("(%s) Receive advertisement timeout", name)
         if change.new == _core.FAULT:
-            log.warning("(%s) Fault: %s", name, self._fault_text(running))
+            reasons = ", ".join(fault_names(change.fault)) or "over already"
+            self._lines.warning("(%s) Fault: %s", name, reasons)
         suffix = " (init)" if change.first else ""
-        log.info("(%s) Entering %s STATE%s", name, state, suffix)
+        self._lines.info("(%s) Entering %s STATE%s", name, state, suffix)
 
     def settle(self) -> bool:
         """Tell the states that were reached by changes too fast for the log; whether there are
@@ -192,15 +207,9 @@ class Reporter:
             if running is not None:
                 state = _core.STATE_NAMES[self._plane.client.state(running.slot)]
                 text = "(%s) Entering %s STATE (after %d changes that were not logged)"
-                log.info(text, name, state, left_out)
+                self._lines.info(text, name, state, left_out)
+        self._lines.flush()
         return self._flapping.unsettled
-
-    def _fault_text(self, running: Running) -> str:
-        try:
-            mask = self._plane.client.engine.status(running.slot).fault
-        except KeyError:
-            mask = 0
-        return ", ".join(fault_names(mask)) or "over already"
 
     # ---------------------------------------------------------------- other events
 
@@ -217,7 +226,7 @@ class Reporter:
         name = self._name(event.slot)
         if name is None:
             return
-        log.info("(%s) Changing effective priority from %d to %d", name, event.a, event.b)
+        self._lines.info("(%s) Changing effective priority from %d to %d", name, event.a, event.b)
         state = _core.STATE_NAMES[self._plane.client.state(event.slot)]
         self.notifier.priority_change(name, state, event.b)
         self._event(event.now_ns, "priority", instance=name, **{"from": event.a}, to=event.b)
@@ -346,7 +355,7 @@ class Reporter:
             return
         state = _core.STATE_NAMES[new]
         if new != _core.INIT:
-            log.info("VRRP_Group(%s) Syncing instances to %s state", name, state)
+            self._lines.info("VRRP_Group(%s) Syncing instances to %s state", name, state)
             self.notifier.group_state(name, state)
         before = _core.STATE_NAMES[old]
         self._event(now_ns, "group", group=name, **{"from": before}, to=state)
@@ -363,6 +372,7 @@ class Reporter:
                 count,
             )
             self._unknown = count
+            self._lines.flush()
 
     def tracker(self, kind: str, name: str, up: bool | None, detail: str) -> None:
         """A script, process or file tracker changed."""

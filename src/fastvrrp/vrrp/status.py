@@ -10,8 +10,9 @@ from fastvrrp.config import model
 from fastvrrp.control.protocol import NOT_FOUND, UNKNOWN_METHOD, ControlError
 from fastvrrp.net.addresses import address_key
 from fastvrrp.net.observed import Observed
+from fastvrrp.vrrp.draft import Running
 from fastvrrp.vrrp.engine_client import Mirror
-from fastvrrp.vrrp.plane import Plane, Running
+from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.report import address_text, fault_names, utc
 from fastvrrp.vrrp.trackers_view import TrackersView, instance_trackers, users
 

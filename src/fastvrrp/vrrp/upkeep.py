@@ -36,7 +36,8 @@ from fastvrrp.net.reconcile import (
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.differences import forgot_groups, relevant_link_change
-from fastvrrp.vrrp.plane import Plane, RefusedError
+from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.replay import Replays
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class Upkeep:
         self._dirty: set[str] = set()
         self._moved = False  # an interface came, went or got another name or index
         self._deaf: set[str] = set()  # interfaces whose sockets may hear no multicast any more
+        self._doubtful: set[Any] = set()  # keys of objects whose owners may be masters or not
+        self._doubts: asyncio.TimerHandle | None = None
         self._refresh_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -102,8 +105,9 @@ class Upkeep:
             self.schedule(SOON_S)
 
     def on_address(self, ifindex: int, address: Address, present: bool) -> None:
-        self._object(address.key, present, ours=address.protocol == PROTOCOL)
-        if address.key.address not in self._plane.virtual:
+        ours = address.protocol == PROTOCOL
+        self._object(address.key, present, ours=ours)
+        if self._plane.concerns(address.key, ours=ours):
             link = self._monitor.observed.links.get(ifindex)
             if link is not None:
                 # Behind a virtual address the host's own may need protection (see net.sysctl).
@@ -126,20 +130,24 @@ class Upkeep:
     def _object(self, changed: Any, present: bool, *, ours: bool) -> None:
         desired = self._plane.desired
         key = changed.key if isinstance(changed, Route) else changed
-        if not desired.items(key):
+        if self._closed or not desired.items(key):
+            return
+        if present:
+            if ours and not self._is_wanted(key):
+                self._doubt(key)
+            return
+        owners = desired.owners_of(changed)
+        if STATIC in owners:
+            self.schedule(0.0)
+        if not any(self._is_master(owner) for owner in owners):
+            self._doubt(key)
             return
         # The engine's word about who is master comes first: its programs cause most of this.
         if not self._plane.client.poll():
             self.schedule(SOON_S)
             return
-        if present:
-            if ours and not self._is_wanted(key):
-                self.schedule(SETTLE_S)
-            return
-        for owner in desired.owners_of(changed):
-            if owner == STATIC:
-                self.schedule(0.0)
-            elif self._plane.state(owner) == _core.MASTER:
+        for owner in owners:
+            if self._is_master(owner):
                 self._limit.log(
                     f"restore {owner}",
                     logging.WARNING,
@@ -149,11 +157,33 @@ class Upkeep:
                 )
                 self._replays.request(owner)
 
+    def _is_master(self, owner: str) -> bool:
+        return owner != STATIC and self._plane.state(owner) == _core.MASTER
+
     def _is_wanted(self, key: Any) -> bool:
-        return any(
-            item.owner == STATIC or self._plane.state(item.owner) == _core.MASTER
-            for item in self._plane.desired.items(key)
-        )
+        items = self._plane.desired.items(key)
+        return any(item.owner == STATIC or self._is_master(item.owner) for item in items)
+
+    def _doubt(self, key: Any) -> None:
+        """An object of an instance that is not master, as far as we know, came or went. In a
+        takeover the kernel tells of the objects before the engine's events are read; so this is
+        judged a little later, when both have spoken."""
+        self._doubtful.add(key)
+        if self._doubts is None:
+            self._doubts = self._loop.call_later(SETTLE_S, self._judge)
+
+    def _judge(self) -> None:
+        self._doubts = None
+        if not self._plane.client.poll():
+            self._doubts = self._loop.call_later(SOON_S, self._judge)
+            return
+        doubtful, self._doubtful = self._doubtful, set()
+        observed, desired = self._monitor.observed, self._plane.desired
+        for key in doubtful:
+            items = desired.items(key)
+            if any(is_present(item, observed) for item in items) != self._is_wanted(key):
+                self.schedule(0.0)
+                return
 
     # ---------------------------------------------------------------- replays
 
@@ -318,13 +348,17 @@ class Upkeep:
 
     # ---------------------------------------------------------------- end
 
-    async def close(self) -> None:
-        """Stop reacting."""
+    def leave(self) -> None:
+        """Stop reacting: what goes from now on goes because we do."""
         self._closed = True
         self._replays.close()
-        for handle in (self._timer, self._refresh_handle):
+        for handle in (self._timer, self._refresh_handle, self._doubts):
             if handle is not None:
                 handle.cancel()
+
+    async def close(self) -> None:
+        """Stop reacting, and let what is under way end."""
+        self.leave()
         if self._task is not None:
             await asyncio.wait({self._task})
 

@@ -1,0 +1,59 @@
+"""A configuration on its way to the engine: what runs, and what is about to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastvrrp import _core
+from fastvrrp.config import model
+from fastvrrp.net.programs import Objects
+from fastvrrp.vrrp import reload
+from fastvrrp.vrrp.compile import Compiled, Record
+from fastvrrp.vrrp.links import LinkSpec
+from fastvrrp.vrrp.slots import SlotTable
+
+
+class RefusedError(Exception):
+    """A configuration cannot be run; the text says why. Nothing was changed."""
+
+
+class Running(msgspec.Struct, eq=False, gc=False):
+    """An instance that is committed."""
+
+    ident: int
+    slot: int
+    instance: model.VrrpInstance
+    compiled: Compiled
+    tracking: tuple[int, int] = (0, 0)  # adjustment and fault bits the engine knows
+
+    @property
+    def name(self) -> str:
+        return self.instance.name
+
+    @property
+    def record(self) -> Record:
+        return self.compiled.record
+
+
+class Entry(msgspec.Struct, eq=False):
+    """An instance of a draft: what it continues, and what has to be committed (None: nothing)."""
+
+    running: Running
+    old: Running | None
+    block: _core.Instance | None = None
+
+
+class Draft(msgspec.Struct, eq=False):
+    """A compiled configuration that is not in effect yet."""
+
+    configuration: model.Configuration
+    plan: reload.Plan
+    static: Objects
+    virtual: frozenset[bytes]
+    slots: SlotTable[int]
+    links: SlotTable[str]
+    groups: SlotTable[str]
+    specs: dict[str, LinkSpec] = {}
+    sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
+    users: dict[str, set[str]] = {}  # names of instances by interface
+    entries: list[Entry] = []
