@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from fastvrrp.config.blocks import Entry
@@ -219,6 +218,8 @@ def _broadcast(
                 word=index,
             )
             return True
+        import ipaddress  # slow to load, and rarely needed
+
         network = ipaddress.ip_network(f"{fields['address']}/{fields['prefixlen']}", strict=False)
         chosen = network.broadcast_address if value == "+" else network.network_address
         fields["broadcast"] = str(chosen)

@@ -7,14 +7,14 @@ effect yet are read by the same code; only their values are dropped.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from fastvrrp.config.context import Context
 from fastvrrp.config.keywords import SECRET_BLOCKS, TOP, WORKS_WITHOUT, Block, Keyword, table
-from fastvrrp.config.node import Node
+from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.scripts import (
     account_reader,
     command_reader,
@@ -182,7 +182,7 @@ def read_block(
     context: Context,
     node: Node,
     path: str,
-    lines: dict[str, LineReader],
+    lines: Mapping[str, LineReader],
     *,
     effective: bool = True,
 ) -> Entries:
@@ -228,6 +228,8 @@ def read_block(
             value = reader(context, statement, keyword)
             if value is None:
                 continue
+            if type(value) is str:
+                value = fresh(value)
             if is_pure and diagnostics.count == said:
                 known[words] = word, value
         if word in entries:
@@ -245,7 +247,7 @@ def _nested(
     context: Context,
     statement: Node,
     keyword: Keyword,
-    lines: dict[str, LineReader],
+    lines: Mapping[str, LineReader],
     effective: bool,
 ) -> Any:
     kind, _, detail = keyword.type.partition(":")

@@ -7,7 +7,7 @@ import re
 from fastvrrp.config.diagnostics import Diagnostics
 from fastvrrp.config.keywords import SECRET_OPENERS, SECRET_WORDS
 from fastvrrp.config.model import Severity
-from fastvrrp.config.node import COLUMN_BITS, Node, VeiledNode, mark, place
+from fastvrrp.config.node import Node, VeiledNode, mark, place, unmark
 
 # Quoted word, unresolved ${reference}, escaped comment character, brace, lone quote, plain text.
 _TOKEN = re.compile(r'"[^"]*"|\$\{[^{}"]*\}|\\[#!]|[{}"]|[^\s"{}\\$]+|[\\$]')
@@ -35,16 +35,17 @@ class Builder:
             self.open(self.body[-1])
             return
         self.problem(file, at, via, "unexpected '{'", "a block begins with a keyword")
-        nameless = Node(("",), file, at >> COLUMN_BITS, "", [at], via)
+        nameless = Node(("",), file, unmark(at)[0], "", [at], via)
         self._open.append((self.body, nameless))
         self.body = []
 
-    def close(self, file: str, at: int, via: str = "") -> None:
+    def close(self, file: str, line: int, column: int, via: str = "") -> None:
         """The innermost block ends."""
-        if not self._open:
-            self.problem(file, at, via, "'}' without '{'", "remove it or add the missing '{'")
-            return
-        self.body, _ = self._open.pop()
+        if self._open:
+            self.body, _ = self._open.pop()
+        else:
+            at, hint = mark(line, column), "remove it or add the missing '{'"
+            self.problem(file, at, via, "'}' without '{'", hint)
 
     def finish(self) -> None:
         """The last file has ended."""
@@ -132,7 +133,7 @@ class _Line:
         self._is_joinable = False
         if brace == "}":
             self._is_veiled |= may_be_secret
-            builder.close(self._file, at, self._via)
+            builder.close(self._file, *unmark(at), self._via)
         elif node is not None:
             builder.open(node)
         else:

@@ -6,10 +6,13 @@ that whatever is made of it can be traced back to the file.
 
 from __future__ import annotations
 
-import random
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import random
 
 SUBSTITUTIONS_MAX = 1000  # per line; no real line needs more, a loop never ends
 LINE_BYTES_MAX = 1023
@@ -67,7 +70,13 @@ class Definitions:
         self.values: dict[str, str] = {"_INSTANCE": config_id, "_HASH": "#", "_BANG": "!"}
         self.templates: dict[str, tuple[Raw, ...]] = {}
         self.environ = environ
-        self.random = random.Random()  # not for secrets: a documented, seedable sequence
+
+    @functools.cached_property
+    def random(self) -> random.Random:
+        """Not for secrets: a documented, seedable sequence."""
+        import random  # slow to load, and rarely needed
+
+        return random.Random()
 
     def define(self, name: str, value: str) -> None:
         self.templates.pop(name, None)

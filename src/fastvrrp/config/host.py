@@ -7,7 +7,6 @@ can be checked as if on another machine.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 from collections.abc import Mapping
@@ -209,6 +208,8 @@ class SystemHost:
             return path
 
     def find(self, program: str) -> str | None:
+        import shutil  # slow to load, and most scripts are named by their path
+
         try:
             return shutil.which(program)
         except ValueError:

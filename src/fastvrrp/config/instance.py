@@ -6,17 +6,18 @@ priority, preemption, strict mode, addresses, authentication, trackers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from fastvrrp.config.addressing import addressing, family_settings, first_family
 from fastvrrp.config.authentication import authentication
-from fastvrrp.config.blocks import Entries, get
+from fastvrrp.config.blocks import Entries, LineReader, get, read_block
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
-from fastvrrp.config.node import Node
+from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.trackers import KINDS, Trackers
@@ -58,19 +59,13 @@ _BEHAVIOUR = frozenset(
 )
 
 
-class RawInstance:
-    """A vrrp_instance block as read, with the defaults that applied where it stands."""
+class RawInstance(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A vrrp_instance block, not read yet, with the defaults that apply where it stands."""
 
-    __slots__ = ("defaults", "entries", "name", "node", "order")
-
-    def __init__(
-        self, name: str, node: Node, entries: Entries, defaults: Defaults, order: int
-    ) -> None:
-        self.name = name
-        self.node = node
-        self.entries = entries
-        self.defaults = defaults
-        self.order = order
+    name: str
+    node: Node
+    defaults: Defaults
+    order: int
 
 
 _TRACKING = frozenset(KINDS)
@@ -96,8 +91,15 @@ _OWN = frozenset(
 class Instances:
     """Makes the instances of a configuration."""
 
-    def __init__(self, context: Context, trackers: Trackers, scripts: Scripts) -> None:
+    def __init__(
+        self,
+        context: Context,
+        lines: Mapping[str, LineReader],
+        trackers: Trackers,
+        scripts: Scripts,
+    ) -> None:
         self.context = context
+        self.lines = lines
         self.trackers = trackers
         self.scripts = scripts
         # What was written, and where it counts -> an instance of which only the own parts change.
@@ -110,7 +112,8 @@ class Instances:
         without sync_group_tracking_weight."""
         diagnostics = self.context.diagnostics
         errors = diagnostics.errors
-        builder = InstanceBuilder(raw, self.context)
+        entries = read_block(self.context, raw.node, "vrrp_instance", self.lines)
+        builder = InstanceBuilder(raw, entries, self.context)
         key = (
             builder.family,
             raw.defaults,
@@ -125,9 +128,9 @@ class Instances:
         else:
             builder.version, builder.priority = base.version, base.priority
         own = builder.own()
-        if not _TRACKING.isdisjoint(raw.entries):
+        if not _TRACKING.isdisjoint(entries):
             own.update(instance_tracking(builder, self.trackers, weights_allowed))
-        own["notify"] = build_notify(raw.entries, raw.defaults, self.scripts)
+        own["notify"] = build_notify(entries, raw.defaults, self.scripts)
         own["sync_group"] = sync_group
         if diagnostics.errors > errors or "virtual_router_id" not in own:
             return None
@@ -137,19 +140,19 @@ class Instances:
 class InstanceBuilder:
     """One instance being made."""
 
-    def __init__(self, raw: RawInstance, context: Context) -> None:
+    def __init__(self, raw: RawInstance, entries: Entries, context: Context) -> None:
         self.context = context
-        self.name = raw.name
+        self.name = fresh(raw.name)
         self.node = raw.node
-        self.entries = raw.entries
+        self.entries = entries
         self.defaults = raw.defaults
         self.order = raw.order
         self.fields: dict[str, Any] = {}
-        self.strict: bool = get(raw.entries, "strict_mode", raw.defaults.strict_mode)
+        self.strict: bool = get(entries, "strict_mode", raw.defaults.strict_mode)
         self.priority = PRIORITY_DEFAULT
         self.state = "BACKUP"
         self.version = 2
-        self.family, self.decided_by = first_family(raw.entries)
+        self.family, self.decided_by = first_family(entries)
 
     def warning(self, text: str, hint: str, keyword: str | None = None) -> None:
         """A warning about this instance, at a keyword of it if one is named."""

@@ -179,12 +179,12 @@ class _Loader:
             if reader is not None:
                 self.statics.setdefault(kind, []).extend(reader(self.context, node))
             return
-        entries = read_block(self.context, node, kind, _LINES, effective=keyword.effect == "done")
         if kind == "vrrp_instance":
-            if not self._is_new(self.instances, name, node):
-                return
-            self.instances[name] = RawInstance(name, node, entries, self.defaults, order)
-        elif kind == "vrrp_sync_group":
+            if self._is_new(self.instances, name, node):
+                self.instances[name] = RawInstance(name, node, self.defaults, order)
+            return
+        entries = read_block(self.context, node, kind, _LINES, effective=keyword.effect == "done")
+        if kind == "vrrp_sync_group":
             if not self._is_new(self.groups, name, node):
                 return
             self.groups[name] = RawGroup(name, node, entries, self.defaults, order)
@@ -236,7 +236,7 @@ class _Loader:
         for kind, name, order, node, entries in self.definitions:
             add[kind](name, order, node, entries)
         owners = assign_members(context, self.groups, self.instances)
-        make = Instances(context, trackers, scripts).build
+        make = Instances(context, _LINES, trackers, scripts).build
         instances = []
         for raw in self.instances.values():
             group = owners.get(raw.name)

@@ -22,9 +22,21 @@ def mark(line: int, column: int) -> int:
     return line << COLUMN_BITS | min(column, _COLUMN_MASK)
 
 
+def unmark(at: int) -> tuple[int, int]:
+    """Line and column of a mark."""
+    return at >> COLUMN_BITS, at & _COLUMN_MASK
+
+
 def place(file: str, at: int) -> Position:
-    """The position that a mark stands for."""
-    return Position(file=file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
+    """The position that a mark stands for. Its numbers are new objects, see `fresh`."""
+    line, column = unmark(at)
+    return Position(file=file, line=line, column=column)
+
+
+def fresh(text: str) -> str:
+    """A copy for the model. The tree of a large file has several megabytes, all of which can be
+    given back to the system, unless here and there something in it is still in use."""
+    return text.encode().decode()
 
 
 class Node(msgspec.Struct, eq=False, gc=False):
@@ -52,7 +64,7 @@ class Node(msgspec.Struct, eq=False, gc=False):
         start = self.text.find(self.words[0])
         for before, wanted in itertools.pairwise(self.words[: word + 1]):
             start = self.text.find(wanted, start + len(before))
-        return Position(file=self.file, line=self.line, column=start + 1)
+        return place(self.file, mark(self.line, start + 1))
 
     def tail(self) -> str:
         """The text behind the first word, for keywords that split it themselves."""

@@ -65,7 +65,7 @@ class Source:
         self._definitions = definitions
         self._config_id = config_id
         self._checks = Checks()
-        self._kinds: dict[str, tuple[int, Any]] = {}
+        self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._templates: list[str] = []  # being expanded now
         self._repeats = 1  # product of the ~SEQ and ~LST around the current line
         self._made = 0
@@ -118,43 +118,46 @@ class Source:
     def _lines(self, text: str, file: str) -> None:
         """The statements of one file."""
         self._directory(file)
-        builder, kinds = self._builder, self._kinds
+        builder, kinds, body = self._builder, self._kinds, self._builder.body
         numbered = enumerate(text.split("\n"), 1)
         for number, line in numbered:
-            kind, detail = kinds.get(line) or self._kind(line)
+            kind, detail, text = kinds.get(line) or self._kind(line)
             if kind == _STATEMENT:
-                builder.body.append(Node(detail, file, number, line))
-            elif kind == _CLOSE:
-                builder.close(file, mark(number, detail))
+                body.append(Node(detail, file, number, text))
+                continue
+            if kind == _CLOSE:
+                builder.close(file, number, detail)
             elif kind == _OPEN:
-                node = Node(detail, file, number, line)
-                builder.body.append(node)
+                node = Node(detail, file, number, text)
+                body.append(node)
                 builder.open(node)
             elif kind == _WHOLE:
                 self._statement(line, None, file, number, "")
             elif kind == _SPECIAL:
                 self._physical(line, numbered, file, number)
+            body = builder.body
 
-    def _kind(self, line: str) -> tuple[int, Any]:
-        """What a line is, and its words, or the column of its closing brace. Most lines of a large
-        file stand in it many times, and are looked at once."""
-        found: tuple[int, Any] = _SPECIAL, None
+    def _kind(self, line: str) -> tuple[int, Any, str]:
+        """What a line is; its words, or the column of its closing brace; and the line. Most lines
+        of a large file stand in it many times: they are looked at once, and kept once."""
+        kind: int = _SPECIAL
+        detail: Any = None
         first = _SPECIAL_CHARACTER.search(line)
         if first is None:
             words = tuple(line.split())
             if not words:
-                found = _BLANK, None
+                kind = _BLANK
             elif words[0] in _OURS or len(line) > _SHORT_MAX:
-                found = _WHOLE, None
+                kind = _WHOLE
             else:
-                found = _STATEMENT, words
+                kind, detail = _STATEMENT, words
         elif first[0] in "{}" and not line[first.end() :].strip():
             words = tuple(line[: first.start()].split())
             if first[0] == "}" and not words:
-                found = _CLOSE, first.end()
+                kind, detail = _CLOSE, first.end()
             elif first[0] == "{" and words and words[0] not in INCLUDES:
-                found = _OPEN, words
-        self._kinds[line] = found
+                kind, detail = _OPEN, words
+        found = self._kinds[line] = kind, detail, line
         return found
 
     def _directory(self, file: str) -> None:

@@ -64,30 +64,14 @@ def time_ns(text: str, unit_ns: int = NS_PER_S) -> int | None:
     return (value + NS_PER_US // 2) // NS_PER_US * NS_PER_US
 
 
-def family_of(text: str) -> int:
-    """4 or 6 for the text of an address, 0 for anything else."""
-    try:
-        socket.inet_pton(socket.AF_INET, text)
-    except (OSError, ValueError):
-        try:
-            socket.inet_pton(socket.AF_INET6, text)
-        except (OSError, ValueError):
-            return 0
-        return 6
-    return 4
-
-
 def canonical(text: str) -> tuple[str, int]:
     """The address in its usual spelling and its family, ("", 0) if it is none."""
-    try:
-        socket.inet_pton(socket.AF_INET, text)
-    except (OSError, ValueError):
+    for family, number in (4, socket.AF_INET), (6, socket.AF_INET6):
         try:
-            packed = socket.inet_pton(socket.AF_INET6, text)
+            return socket.inet_ntop(number, socket.inet_pton(number, text)), family
         except (OSError, ValueError):
-            return "", 0
-        return socket.inet_ntop(socket.AF_INET6, packed), 6
-    return text, 4
+            continue
+    return "", 0
 
 
 def is_multicast(address: str, family: int) -> bool:
