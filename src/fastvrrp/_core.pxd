@@ -257,7 +257,7 @@ ctypedef struct vr_t:           # run-time state of an instance
     u8 announce_mask
     u8 retries
     u8 plain_checksum           # last accepted v3 IPv4 advert had no pseudo-header
-    u8 pad
+    u8 adding                   # an up program, played again, is on its way
     u32 second_repeat           # of the burst that D_GARP announces
     u8 master_untold            # the master changed again while no event was due
     u8 pad2[3]

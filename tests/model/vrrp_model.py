@@ -198,6 +198,7 @@ class Instance:
             if self.may_answer(now, "zero"):
                 self.sent.append(self.priority)
                 self.timers["advert"] = now + config.interval
+                self.announce_again(now)
         elif (priority, address) > (self.priority, config.address):
             if config.higher_prio_send_advert:
                 self.sent.append(self.priority)
@@ -209,9 +210,13 @@ class Instance:
         elif self.may_answer(now, "lower"):
             if not config.lower_prio_no_advert:
                 self.sent.append(self.priority)
-            for member in self.router.members(self):
-                if member.state == MASTER:
-                    member.burst(now, member.config.lower_repeat, member.config.lower_delay)
+            self.announce_again(now)
+
+    def announce_again(self, now: int) -> None:
+        """Another router was believed to be master: every member of the group announces."""
+        for member in self.router.members(self):
+            if member.state == MASTER:
+                member.burst(now, member.config.lower_repeat, member.config.lower_delay)
 
 
 class Router:

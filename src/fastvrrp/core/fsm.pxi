@@ -146,6 +146,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
         v.preempt_until_ns = 0
         v.generation += 1
         v.vips = 1
+        v.adding = 0
         v.announce_mask = 0
         emit_tx(c, i, v.priority, now, out)             # the advert is the first frame (conformance 49)
         emit_play(c, i, P_UP, now, out)
@@ -375,6 +376,14 @@ cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
         set_due(c, i, D_GARP, now + g.lower_delay_ns)
 
 
+cdef inline void master_announce(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """Somebody else claimed to be master and is not: the hosts must hear it from every member."""
+    if c.cfg[i].group == NONE:
+        announce_lower(c, i, now, out)
+    else:
+        group_announce_lower(c, c.cfg[i].group, now, out)
+
+
 cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source, i64 now, out_t *out) noexcept nogil:
     """RFC 9568 6.4.3. Answers to inferior adverts are paced, so that they cannot be used to make
     this router send more than a few adverts per interval."""
@@ -389,6 +398,7 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
             v.zero_after_ns = now + g.advert_int_ns / 4
             emit_tx(c, i, v.priority, now, out)
             set_due(c, i, D_ADVERT, now + g.advert_int_ns)
+            master_announce(c, i, now, out)             # who says goodbye was master, and the hosts believed it
         return
     if a.priority > v.priority or (a.priority == v.priority and order > 0):
         if g.flags & F_HIGHER_PRIO_SEND_ADVERT:
@@ -410,10 +420,7 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     v.answer_after_ns = now + g.advert_int_ns / 4
     if not g.flags & F_LOWER_PRIO_NO_ADVERT:
         emit_tx(c, i, v.priority, now, out)             # the periodic timer goes on (conformance 68)
-    if g.group == NONE:
-        announce_lower(c, i, now, out)
-    else:
-        group_announce_lower(c, g.group, now, out)
+    master_announce(c, i, now, out)
     if now - v.since_ns >= g.advert_int_ns and now >= v.inferior_told_ns:
         v.inferior_told_ns = now + imax(g.advert_int_ns, TOLD_NS)
         e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
@@ -542,6 +549,7 @@ cdef void vr_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, u3
     if program != P_UP or v.state != S_MASTER or generation != v.generation:
         return
     v.vips = 2
+    v.adding = 0
     if not v.resumed:
         emit_announce(c, i, g.garp_repeat, v.announce_mask, now, out)
     if g.garp_delay_ns:

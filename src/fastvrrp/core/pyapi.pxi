@@ -402,16 +402,16 @@ cdef object status_of(core_t *c, u32 i):
     cdef stat_t s
     cdef cfg_t *g
     cdef int tries
-    if i >= c.cap_vr or not c.vr[i].used:
+    if i >= c.cap_vr or not fv_peek_u8(&c.vr[i].used):
         raise KeyError(f"slot {i} holds no instance")
     for tries in range(100):
-        memcpy(&v, &c.vr[i], sizeof(vr_t))
-        fv_fence()
-        memcpy(&again, &c.vr[i], sizeof(vr_t))
+        fv_peek(&v, &c.vr[i], sizeof(vr_t))
+        fv_peek(&again, &c.vr[i], sizeof(vr_t))
         if memcmp(&v, &again, sizeof(vr_t)) == 0:
             break
-    memcpy(&s, &c.stat[i], sizeof(stat_t))
-    g = c.cfg[i]
+    fv_peek(&s, &c.stat[i], sizeof(stat_t))
+    # no block is freed before this thread has taken it from the event ring
+    g = <cfg_t *> <uintptr_t> fv_peek_u64(<const u64 *> &c.cfg[i])
     base = FV_NS_PER_S if g.version == 2 else v.master_int_ns
     skew = (256 - v.priority) * base // 256
     return Status(

@@ -313,25 +313,27 @@ cdef class Engine:
 
     def group_state(self, u32 slot):
         in_range("group", slot, 0, self.e.core.cap_group - 1)
-        return self.e.core.group[slot].state
+        return fv_peek_u8(&self.e.core.group[slot].state)
 
     def link_up(self, u32 slot):
         in_range("link", slot, 0, self.e.core.cap_link - 1)
-        return bool(self.e.core.link[slot].up)
+        return bool(fv_peek_u8(&self.e.core.link[slot].up))
 
     def counters(self):
         cdef engine_t *e = self.e
-        result = {name: e.core.rx[k] for k, name in enumerate(RX_NAMES) if k}
+        result = {name: fv_peek_u64(&e.core.rx[k]) for k, name in enumerate(RX_NAMES) if k}
         result.update(
-            turns=e.turns, packets=e.packets, turns_late_1ms=e.late_turns, lateness_ns_max=e.late_max_ns,
-            send_errors=e.send_errors, events_lost=e.events.lost, announce_frames=e.announcer.frames,
-            announce_dropped=e.announcer.dropped, programs_played=e.applier.played,
-            programs_superseded=e.applier.skipped, illegal_transitions=e.core.illegal, actions_lost=e.out.lost)
+            turns=fv_peek_u64(&e.turns), packets=fv_peek_u64(&e.packets), turns_late_1ms=fv_peek_u64(&e.late_turns),
+            lateness_ns_max=fv_peek_u64(<const u64 *> &e.late_max_ns), send_errors=fv_peek_u64(&e.send_errors),
+            events_lost=fv_peek_u32(&e.events.lost), announce_frames=fv_peek_u64(&e.announcer.frames),
+            announce_dropped=fv_peek_u32(&e.announcer.dropped), programs_played=fv_peek_u64(&e.applier.played),
+            programs_superseded=fv_peek_u64(&e.applier.skipped),
+            illegal_transitions=fv_peek_u32(&e.core.illegal), actions_lost=fv_peek_u32(&e.out.lost))
         return result
 
     def lateness(self):
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) nanoseconds late."""
-        return [self.e.lateness[k] for k in range(LATENESS_BUCKETS)]
+        return [fv_peek_u64(&self.e.lateness[k]) for k in range(LATENESS_BUCKETS)]
 
 
 cdef int fill_accept(accept_t *a, bytes vrids, bint every_ttl) except -1:

@@ -80,6 +80,7 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
     cdef cfg_t *old = c.cfg[i]
     cdef i64 skew = skew_time(c, i)
     cdef bint programs = not blob_equal(g.up, old.up)
+    cdef bint owed
     c.cfg[i] = g
     v.adjust = g.adjust
     if v.state != S_BACKUP or g.version == 2 or not v.master_known:
@@ -97,10 +98,13 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
             set_due(c, i, D_EXTRA, imin(v.due[D_EXTRA], now + g.extra_ns))
         if (<const u32 *> g.change)[1]:
             emit_play(c, i, P_CHANGE, now, out)
+        # only what is new, unless a burst is under way or the kernel still owes what was asked for earlier: these
+        # records do not mark that as new, so it goes on with everything
+        owed = v.vips != 2 or v.adding or v.retries or v.due[D_GARP] != FV_NEVER
+        v.announce_mask = ANN_NEW if programs and not owed else 0
         if programs:
-            # a running burst goes on with everything; the old program's answer must not announce the new addresses
-            v.announce_mask = ANN_NEW if v.vips == 2 and v.due[D_GARP] == FV_NEVER else 0
-            v.generation += 1
+            v.adding = 1
+            v.generation += 1                           # the old program's answer must not announce the new addresses
             emit_play(c, i, P_UP, now, out)
     elif v.state == S_BACKUP and v.due[D_DOWN] != FV_NEVER:
         if g.advert_int_ns != old.advert_int_ns and (g.version == 2 or not v.master_known):
@@ -230,6 +234,7 @@ cdef void core_replay(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     """Something of this master's was taken from the kernel: put it back and announce it."""
     if i < c.cap_vr and c.vr[i].used and c.vr[i].state == S_MASTER:
         c.vr[i].announce_mask = 0
+        c.vr[i].adding = 1
         emit_play(c, i, P_UP, now, out)
 
 

@@ -17,8 +17,10 @@ from fastvrrp.sim.node import Actions, Node
 MS = 1_000_000
 ACTIONS_PER_INSTANCE = 18
 DEATH = 7  # intervals of silence after which every peer has taken over
-ADVERTS_PER_INTERVAL = 24  # periodic, answers, and what a change of state sends
+ADVERTS_PER_INTERVAL = 12  # periodic ones and answers, of a master that goes on
 COUNTERS_EVERY = 16  # sweeps
+OWNER = 255
+LINES_KEPT = 1000  # of the trace, before they go into its digest
 
 
 class Violation(AssertionError):
@@ -38,11 +40,19 @@ class Judge:
         self.nodes: list[Node] = []
         self.trace: list[str] = []
         self.keep_trace = keep_trace
-        self.digest = hashlib.blake2b(digest_size=16)
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._lines: list[str] = []
+        self.masters: dict[int, set[int]] = {}  # slot -> nodes
         self.rival_since: dict[tuple[int, int, int], int] = {}  # slot, node, node
-        self.master_since: dict[tuple[int, int], int] = {}  # node, slot
-        self.announced_since: dict[tuple[int, int], int] = {}
-        self.last_announcer: dict[int, Node] = {}
+        self.told: dict[tuple[int, int], set[bytes]] = {}  # node, slot -> announced as this master
+        # slot -> per port: who announced last there (a host that missed it knows that itself)
+        self.last_announcer: dict[int, dict[int, Node]] = {}
+        # slots in which one of two masters gave up, and the other one never heard of it
+        self.unheard: set[int] = set()
+        # node, slot that gave up in this very step -> whether the slot was among those before
+        self.leaving: dict[tuple[int, int], bool] = {}
+        self.reconfigured: dict[tuple[int, int], int] = {}  # node, slot -> when
+        self.joining: set[tuple[int, int]] = set()  # node, group: has members that are new to it
         self.sent: dict[tuple[int, int], list[int]] = {}  # times of adverts of the last interval
         self.counters: dict[tuple[int, int, int], dict[str, int]] = {}
         self.master_changes = 0
@@ -56,114 +66,166 @@ class Judge:
         raise Violation(rule, self.now, text)
 
     def note(self, text: str) -> None:
-        """One line of the trace: time, then what happened."""
-        line = f"{self.now / 1e9:14.6f}  {text}"
-        self.digest.update(line.encode())
+        """One line of the trace: time in nanoseconds, then what happened."""
+        line = f"{self.now} {text}\n"
+        self._lines.append(line)
         if self.keep_trace:
-            self.trace.append(line)
+            self.trace.append(f"{self.now / 1e9:14.6f}  {text}")
+        if len(self._lines) >= LINES_KEPT:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._digest.update("".join(self._lines).encode())
+        self._lines.clear()
+
+    def fingerprint(self) -> str:
+        """Of everything that happened, every byte sent included."""
+        self._flush()
+        return self._digest.hexdigest()
 
     # ---- after every step ----
 
     def stepped(self, node: Node, before: dict[int, int], actions: Actions) -> None:
         if len(actions) > ACTIONS_PER_INSTANCE * len(node.routers):
             self.fail("bounded", f"{len(actions)} actions in one step of router {node.index}")
+        changed = node.states is not before
+        self.leaving.clear()
         for entry in actions:
             if entry[0] == "tx":
                 self._sent(node, entry[1], entry[2], before)
             elif entry[0] == "event":
-                self._event(node, entry[1], before, actions)
+                self._event(node, entry[1], actions)
             elif entry[0] == "announce":
                 self._announces(node, entry[1], actions)
-        if before != node.states:
-            self._goodbyes(node, before, actions)
-            self._uniform(node)
+        if changed:
+            self._changed(node, before, actions)
 
     def _sent(self, node: Node, slot: int, priority: int, before: dict[int, int]) -> None:
-        self.note(f"r{node.index} s{slot} advert {priority}")
         if priority and MASTER not in (before[slot], node.states[slot]):
             self.fail("speaker", f"router {node.index} advertises {priority} as no master")
         if not priority and (before[slot] != MASTER or node.states[slot] in (BACKUP, MASTER)):
             self.fail("speaker", f"router {node.index} says goodbye without leaving")
-        interval = node.members[slot].advert_int_ns
-        times = self.sent.setdefault((node.index, slot), [])
+        if before[slot] != node.states[slot]:
+            return  # one or two for a change of state: the network cannot ask for these
+        times = self.sent.get((node.index, slot))
+        if times is None:
+            times = self.sent[node.index, slot] = []
         times.append(self.now)
-        while times[0] <= self.now - interval:
-            times.pop(0)
         if len(times) > ADVERTS_PER_INTERVAL:
-            self.fail("bounded", f"router {node.index}: {len(times)} adverts in an interval")
+            if times[0] > self.now - node.members[slot].advert_int_ns:
+                self.fail("bounded", f"router {node.index}: {len(times)} adverts in an interval")
+            times.pop(0)
 
     def _announces(self, node: Node, slot: int, actions: Actions) -> None:
         if node.states[slot] != MASTER:
             self.fail("silent", f"router {node.index} announces slot {slot} as no master")
-        member = node.members[slot]
-        group = node.routers[slot].group
+        if node.frozen_ns <= DEATH * node.members[slot].advert_int_ns:
+            return
         # who wins for one member of a group wins for all
-        allies = {s for s, r in enumerate(node.routers) if s == slot or r.group == group >= 0}
+        allies = node.allies[slot]
         speaks = any(a[0] == "tx" and a[1] in allies for a in actions)
-        silent = all(node.last_sent.get(s, 0) < node.awake_since for s in allies)
-        if silent and not speaks and node.frozen_ns > DEATH * member.advert_int_ns:
+        if not speaks and all(node.last_sent.get(s, 0) < node.awake_since for s in allies):
             # peers have long taken over, and nobody would correct what the hosts now believe
             self.fail("stale", f"router {node.index} announces slot {slot} before it has listened")
 
-    def _event(self, node: Node, event: Event, before: dict[int, int], actions: Actions) -> None:
+    def _event(self, node: Node, event: Event, actions: Actions) -> None:
         slot = event.slot
         self.note(f"r{node.index} s{slot} event {event.kind} {event.a} {event.b} {event.reason}")
         if event.kind == _core.EV_STATE:
             if event.b == MASTER:
                 self.master_changes += 1
-                self.master_since[node.index, slot] = self.now
-                self.announced_since.pop((node.index, slot), None)
-            elif event.a == MASTER:
-                self.master_since.pop((node.index, slot), None)
-        ended = event.kind == _core.EV_DUAL_MASTER and event.a == 0 and event.b == 1
-        if (
-            ended
-            and (node.index, slot) in self.announced_since
-            and not any(a[0] == "announce" and a[1] == slot for a in actions)
-        ):
-            self.fail("winner", f"router {node.index} won slot {slot} and does not announce")
+                self.told[node.index, slot] = set()
+        elif event.kind == _core.EV_DUAL_MASTER and event.a == 0 and event.b == 1:
+            announces = any(a[0] == "announce" and a[1] == slot for a in actions)
+            if self.told.get((node.index, slot)) and not announces:
+                self.fail("winner", f"router {node.index} won slot {slot} and does not announce")
 
-    def _goodbyes(self, node: Node, before: dict[int, int], actions: Actions) -> None:
-        for slot, old in before.items():
-            new = node.states[slot]
-            if old == MASTER and new in (INIT, FAULT):
-                zeros = [a for a in actions if a[0] == "tx" and a[1] == slot and a[2] == 0]
-                if not zeros:
-                    self.fail("goodbye", f"router {node.index} left slot {slot} without a word")
+    def _changed(self, node: Node, before: dict[int, int], actions: Actions) -> None:
+        groups = set()
+        for slot, new in node.states.items():
+            old = before.get(slot, INIT)
+            if old == new:
+                continue
+            groups.add(node.routers[slot].group)
+            if new == MASTER:
+                self.masters.setdefault(slot, set()).add(node.index)
+            elif old == MASTER:
+                self.masters[slot].discard(node.index)
+                if self.masters[slot]:
+                    self.leaving[node.index, slot] = slot in self.unheard
+                    self.unheard.add(slot)
+                if new in (INIT, FAULT) and node.core is not None:
+                    self._goodbye(node, slot, actions)
+        for group in sorted(groups - {-1}):
+            self._uniform(node, group)
 
-    def _uniform(self, node: Node) -> None:
-        states = [
-            state
-            for slot, state in node.states.items()
-            if node.routers[slot].group >= 0 and state != INIT
-        ]
-        if len(set(states)) > 1 or (MASTER in states and INIT in node.states.values()):
-            names = [_core.STATE_NAMES[s] for s in node.states.values()]
-            self.fail("uniform", f"the group of router {node.index} is {names}")
+    def _goodbye(self, node: Node, slot: int, actions: Actions) -> None:
+        if not any(a[0] == "tx" and a[1] == slot and a[2] == 0 for a in actions):
+            self.fail("goodbye", f"router {node.index} left slot {slot} without a word")
+
+    def _uniform(self, node: Node, group: int) -> None:
+        slots = [s for s, router in enumerate(node.routers) if router.group == group]
+        states = [node.states[slot] for slot in slots if slot not in node.absent]
+        running = {state for state in states if state != INIT}
+        split = len(running) > 1 or (MASTER in running and INIT in states)
+        key = (node.index, group)
+        if not split:
+            self.joining.discard(key)
+        elif key not in self.joining:
+            names = [_core.STATE_NAMES[state] for state in states]
+            self.fail("uniform", f"group {group} of router {node.index} is {names}")
+
+    def committed(self, node: Node, slots: list[int]) -> None:
+        """A configuration is about to be put into effect."""
+        for slot in slots:
+            self.reconfigured[node.index, slot] = self.now
+            self.sent.pop((node.index, slot), None)
+            if node.states.get(slot, INIT) == INIT:
+                # a new member of a running group has a detection time to listen first
+                self.joining.add((node.index, node.routers[slot].group))
 
     def ticked(self, node: Node) -> None:
         if node.core is not None and node.core.next_due_ns() <= node.local():
             self.fail("overdue", f"router {node.index} leaves a deadline in the past")
 
-    def received(self, node: Node, segment: int, frame: Frame, code: int) -> None:
-        """After a packet: priority 0 must leave a backup at most one skew from taking over."""
-        core = node.core
-        if code != 0 or frame.data[2] != 0 or core is None:
+    def received(
+        self, node: Node, segment: int, frame: Frame, code: int, actions: Actions
+    ) -> None:
+        """After a packet that was rejected, or of priority 0."""
+        if code:
+            if any(entry[0] != "event" or entry[1].kind != _core.EV_RX_ERROR for entry in actions):
+                self.fail("deaf", f"router {node.index} acts on a packet it rejects: {actions}")
             return
+        core = node.core
         family = 4 if len(frame.source) == 4 else 6
         for slot, router in enumerate(node.routers):
             fits = (router.segment, router.family, router.vrid) == (segment, family, frame.data[1])
-            if fits and router.group < 0 and node.states[slot] == BACKUP:
+            if fits and router.group < 0 and node.states[slot] == BACKUP and core is not None:
+                # priority 0 must leave a backup at most one skew from taking over
                 status = core.status(slot)
                 if status.next_due_ns - node.local() > status.skew_time_ns:
                     self.fail("skew", f"router {node.index} ignores priority 0 in slot {slot}")
 
-    def announced(self, node: Node, slot: int, address: bytes) -> None:
+    def transmitted(self, node: Node, slot: int, frame: Frame, lost: set[int]) -> None:
+        self.note(f"r{node.index} s{slot} advert {frame.data.hex()}")
+        if self.leaving.get((node.index, slot)) is False:
+            number = node.routers[slot].segment
+            others = [self.nodes[n] for n in self.masters[slot]]
+            heard = all(
+                n.running and n.links[number] and n.index not in lost for n in others
+            )
+            if heard and self.segments[number].weather.is_calm(self.now):
+                self.unheard.discard(slot)
+
+    def announced(self, node: Node, slot: int, address: bytes, lost: set[int]) -> None:
         self.note(f"r{node.index} s{slot} announce {address.hex()}")
         if address not in node.kernel.held.get(slot, ()) and not node.kernel.busy_with(slot):
             self.fail("unheld", f"router {node.index} announces {address.hex()} without holding it")
-        self.announced_since[node.index, slot] = self.now
-        self.last_announcer[slot] = node
+        self.told.setdefault((node.index, slot), set()).add(address)
+        ports = self.last_announcer.setdefault(slot, {})
+        for port in range(len(self.nodes)):
+            if port not in lost:
+                ports[port] = node
 
     # ---- periodically ----
 
@@ -172,20 +234,25 @@ class Judge:
         for node in self.nodes:
             if node.running and node.core is not None:
                 self._sweep_node(node)
-        for slot in range(len(self.nodes[0].routers)):
-            self._rivals(slot)
+        for slot, masters in self.masters.items():
+            if len(masters) > 1 or self.rival_since:
+                self._rivals(slot)
 
     def _sweep_node(self, node: Node) -> None:
         core = node.core
         assert core is not None
         if core.illegal_transitions():
             self.fail("illegal", f"router {node.index} tried a transition that does not exist")
+        held = node.kernel.held
         for slot, state in node.states.items():
-            self._addresses(node, slot, state)
             if state == MASTER:
                 self._beat(node, slot)
-            if self.sweeps % COUNTERS_EVERY == 0:
-                self._status(node, slot, state)
+                self._addresses(node, slot, state)
+            elif held.get(slot):
+                self._addresses(node, slot, state)
+        if self.sweeps % COUNTERS_EVERY == 0:
+            for slot in node.present:
+                self._status(node, slot, node.states[slot])
 
     def _addresses(self, node: Node, slot: int, state: int) -> None:
         kernel = node.kernel
@@ -194,18 +261,21 @@ class Judge:
         held = kernel.held.get(slot, set())
         wanted: set[bytes] = set()
         if state == MASTER:
-            wanted = set(node.routers[slot].addresses) - kernel.refused.get(slot, set())
+            wanted = set(node.addresses[slot]) - kernel.refused.get(slot, set())
             listening = self.now - node.awake_since < 2 * node.members[slot].advert_int_ns
-            if wanted and not listening and (node.index, slot) not in self.announced_since:
+            if not listening and not wanted <= self.told.get((node.index, slot), set()):
                 self.fail("announce", f"router {node.index} holds slot {slot} and told nobody")
         if held != wanted:
             name = _core.STATE_NAMES[state]
-            self.fail("addresses", f"router {node.index} is {name} and holds {len(held)} of slot")
+            text = f"router {node.index} is {name} in slot {slot}, holds {len(held)}"
+            self.fail("addresses", f"{text}, should hold {len(wanted)}")
 
     def _beat(self, node: Node, slot: int) -> None:
         """A running master is silent at most for its interval and one listening time."""
         interval = node.members[slot].advert_int_ns
-        since = max(node.last_sent.get(slot, 0), node.awake_since)
+        since = max(
+            node.last_sent.get(slot, 0), node.awake_since, self.reconfigured[node.index, slot]
+        )
         if self.now - since > interval + interval // 2 + MS:
             self.fail("beat", f"master {node.index} of slot {slot} has been silent too long")
 
@@ -216,29 +286,38 @@ class Judge:
             self.fail("events", f"router {node.index}: the events tell another state than status")
         key = (node.index, node.life, slot)
         last = self.counters.get(key, {})
-        for name, value in status.counters.items():
-            if value < last.get(name, 0):
-                self.fail("counters", f"router {node.index}: {name} went backwards")
-        self.counters[key] = status.counters
+        if status.counters != last:
+            for name, value in status.counters.items():
+                if value < last.get(name, 0) and not self._is_new(node, slot):
+                    self.fail("counters", f"router {node.index}: {name} went backwards")
+            self.counters[key] = status.counters
+
+    def _is_new(self, node: Node, slot: int) -> bool:
+        """Committed since the counters were last looked at: perhaps after a removal."""
+        interval = node.members[slot].advert_int_ns
+        return self.now - self.reconfigured[node.index, slot] <= COUNTERS_EVERY * interval
 
     def _rivals(self, slot: int) -> None:
         router = self.nodes[0].routers[slot]
         segment = self.segments[router.segment]
-        masters = [n for n in self.nodes if n.states.get(slot) == MASTER]
+        masters = [self.nodes[n] for n in sorted(self.masters[slot])]
         seen = set()
         for a, b in pairs(masters):
-            if not self._can_talk(segment, router.segment, a, b):
+            if not self._can_talk(segment, slot, a, b):
                 continue
             key = (slot, a.index, b.index)
             seen.add(key)
             since = max(self.rival_since.setdefault(key, self.now), a.awake_since, b.awake_since)
+            since = max(since, *(self.reconfigured[n.index, slot] for n in (a, b)))
             interval = max(n.members[slot].advert_int_ns for n in (a, b))
             if self.now - since > 2 * interval + 4 * segment.worst_delay_ns + MS:
                 self.fail("rivals", f"routers {a.index} and {b.index} are both master of {slot}")
         for key in [k for k in self.rival_since if k[0] == slot and k not in seen]:
             del self.rival_since[key]
 
-    def _can_talk(self, segment: Segment, number: int, a: Node, b: Node) -> bool:
+    def _can_talk(self, segment: Segment, slot: int, a: Node, b: Node) -> bool:
+        number = a.routers[slot].segment
+        same = a.members[slot].advert_int_ns == b.members[slot].advert_int_ns
         return (
             a.running
             and b.running
@@ -246,35 +325,56 @@ class Judge:
             and b.links[number]
             and segment.connected(a.index, b.index)
             and segment.weather.is_calm(self.now)
+            and (same or a.routers[slot].version == 3)  # version 2 rejects other intervals
         )
 
     # ---- when faults have stopped ----
 
-    def settled(self) -> None:
-        """Liveness: one master per virtual router, the right one, and hosts that know it."""
-        for slot, router in enumerate(self.nodes[0].routers):
-            masters = [n for n in self.nodes if n.states[slot] == MASTER]
-            if len(masters) != 1:
-                self.fail("one master", f"slot {slot} has masters {[n.index for n in masters]}")
-            master = masters[0]
-            self._right(slot, master)
-            refreshing = master.members[slot].refresh_ns > 0
-            if not refreshing and self.last_announcer.get(slot) is not master:
-                # somebody else was master for a while and yielded before this one heard of it:
-                # what higher_prio_send_advert and the refresh are for
-                continue
-            for number, host in enumerate(self.segments[router.segment].hosts):
-                for address in router.addresses:
-                    if address in host.missed and not refreshing:
-                        continue  # the only announcement there will be got lost
-                    if host.neighbours.get(address) != master.mac:
-                        self.fail("neighbours", f"host {number} looks for slot {slot} elsewhere")
-
-    def _right(self, slot: int, master: Node) -> None:
-        """No backup that preempts has a higher priority than the master."""
+    def settled(self, components: tuple[int, ...] = ()) -> None:
+        """Liveness: in every component one master per virtual router, the right one, and hosts
+        that know it."""
+        place = components or (0,) * len(self.nodes)
+        for component in sorted(set(place)):
+            ports = [port for port, where in enumerate(place) if where == component]
+            alive = [self.nodes[port] for port in ports if self.nodes[port].core is not None]
+            for slot in range(len(self.nodes[0].routers) if alive else 0):
+                self._settled_slot(slot, alive, ports)
         for node in self.nodes:
+            for group in sorted({router.group for router in node.routers} - {-1}):
+                self.joining.discard((node.index, group))
+                self._uniform(node, group)
+
+    def _settled_slot(self, slot: int, alive: list[Node], ports: list[int]) -> None:
+        masters = [n for n in alive if n.states[slot] == MASTER]
+        if len(masters) != 1:
+            self.fail("one master", f"slot {slot} has masters {[n.index for n in masters]}")
+        master = masters[0]
+        self._right(slot, master, alive)
+        if master.kernel.held.get(slot) != set(master.addresses[slot]):
+            self.fail("addresses", f"master {master.index} of slot {slot} lacks some of them")
+        segment = self.segments[master.routers[slot].segment]
+        for port in ports:
+            self._neighbours(slot, master, port, segment)
+
+    def _neighbours(self, slot: int, master: Node, port: int, segment: Segment) -> None:
+        """What host `port` believes. Nobody can help a host that an announcement never reached, nor
+        one that a short-lived master misled of whom the right one never heard; what a refresh is
+        for."""
+        host = segment.hosts[port]
+        if not master.members[slot].refresh_ns:
+            last = self.last_announcer.get(slot, {}).get(port)
+            if last is not master and slot in self.unheard:
+                return
+        for address in master.addresses[slot]:
+            missed = address in host.missed and not master.members[slot].refresh_ns
+            if not missed and host.neighbours.get(address) != master.mac:
+                self.fail("neighbours", f"host {port} looks for slot {slot} elsewhere")
+
+    def _right(self, slot: int, master: Node, alive: list[Node]) -> None:
+        """No backup that preempts has a higher priority than the master."""
+        for node in alive:
             member = node.members[slot]
-            if node is master or (member.nopreempt and member.priority != 255):
+            if node is master or (member.nopreempt and member.priority != OWNER):
                 continue
             if node.states[slot] != BACKUP:
                 name = _core.STATE_NAMES[node.states[slot]]

@@ -2,41 +2,45 @@
 
 Nothing here knows VRRP. Everything random comes from the one generator that is handed in, and
 ties in time are broken by the order of scheduling, so a run is a function of its seed.
-Times are integer nanoseconds.
+Times are integer nanoseconds. This is the hot path of a simulation: most of a life is deliveries.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+NOBODY = -1  # the port of a sender that is no router
 
 
 class Scheduler:
-    """One heap of (time, sequence, action). No threads, no wall clock."""
+    """One heap of (time, sequence, action, arguments). No threads, no wall clock."""
 
     def __init__(self) -> None:
         self.now = 0
-        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self.steps = 0
 
-    def at(self, when: int, action: Callable[[], None]) -> None:
+    def at(self, when: int, action: Callable[..., None], *arguments: Any) -> None:
         """Runs `action` at `when`, after everything already scheduled for that moment."""
         self._sequence += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._sequence, action))
+        when = max(when, self.now)
+        heapq.heappush(self._heap, (when, self._sequence, action, arguments))
 
     def run_until(self, end: int) -> None:
-        while self._heap and self._heap[0][0] <= end:
-            self.now, _, action = heapq.heappop(self._heap)
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.now, _, action, arguments = heapq.heappop(heap)
             self.steps += 1
-            action()
+            action(*arguments)
         self.now = end
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """What crosses a segment: a VRRP PDU with its network header's fields, or an Ethernet frame."""
 
     data: bytes
@@ -91,9 +95,10 @@ class Weather:
     corruption: float = 0.0
     reordering: bool = False  # a frame may overtake another of the same sender
     burst_until: int = 0  # everything is lost before
+    forgers: int = 0  # somebody sends packets in others' names
 
     def is_calm(self, now: int) -> bool:
-        return not self.loss and not self.corruption and now >= self.burst_until
+        return not (self.loss or self.corruption or self.forgers) and now >= self.burst_until
 
 
 @dataclass
@@ -122,44 +127,51 @@ class Segment:
         """Both ways, at this moment."""
         return (a, b) not in self.blocked and (b, a) not in self.blocked
 
-    def send(self, sender: int, frame: Frame, to: int | None = None) -> None:
-        """From port `sender` to all others, or to one (unicast)."""
+    def send(self, sender: int, frame: Frame, to: Collection[int] | None = None) -> set[int]:
+        """From port `sender` to all others, or to some. Returns the ports that will not get it."""
         self.frames += 1
-        for port in range(self.ports) if to is None else (to,):
-            if port != sender or frame.is_announcement:
-                self._send_to(sender, port, frame)
+        lost = set()
+        for port in range(self.ports) if to is None else to:
+            own = port == sender
+            if own and frame.source:
+                continue
+            if self._is_lost(sender, port, own):
+                lost.add(port)
+                if not frame.source:
+                    self.hosts[port].miss(frame.data, self.scheduler.now)
+            else:
+                self._deliver(sender, port, frame)
+        return lost
 
-    def _send_to(self, sender: int, port: int, frame: Frame) -> None:
-        weather, now = self.weather, self.scheduler.now
-        lost = (sender, port) in self.blocked
-        if port != sender:  # the host beside the sender is on the same switch
-            lost |= now < weather.burst_until
-            lost |= bool(weather.loss) and self.random.random() < weather.loss
-        if lost:
-            if frame.is_announcement:
-                self.hosts[port].miss(frame.data, now)
-            return
+    def _is_lost(self, sender: int, port: int, own: bool) -> bool:
+        if self.blocked and (sender, port) in self.blocked:
+            return True
+        weather = self.weather
+        if own:  # the host beside the sender is on the same switch
+            return False
+        if self.scheduler.now < weather.burst_until:
+            return True
+        return weather.loss > 0 and self.random.random() < weather.loss
+
+    def _deliver(self, sender: int, port: int, frame: Frame) -> None:
+        weather, scheduler = self.weather, self.scheduler
         copies = 1
         if weather.duplication and self.random.random() < weather.duplication:
             copies = 2
         for _ in range(copies):
-            self._deliver(sender, port, frame)
-
-    def _deliver(self, sender: int, port: int, frame: Frame) -> None:
-        weather = self.weather
-        arrival = self.scheduler.now + self.delay_ns
-        if self.jitter_ns:
-            arrival += self.random.randrange(self.jitter_ns)
-        if not weather.reordering:
-            arrival = max(arrival, self._last.get((sender, port), 0))
-        self._last[sender, port] = arrival
-        if frame.is_announcement:
-            host, sent_at = self.hosts[port], self.scheduler.now
-            self.scheduler.at(arrival, lambda: host.hear(frame.data, sent_at))
-            return
-        if weather.corruption and self.random.random() < weather.corruption:
-            frame = self._corrupt(frame)
-        self.scheduler.at(arrival, lambda: self.receive(port, frame))
+            arrival = scheduler.now + self.delay_ns
+            if self.jitter_ns:
+                arrival += int(self.random.random() * self.jitter_ns)
+                if not weather.reordering:
+                    arrival = max(arrival, self._last.get((sender, port), 0))
+                self._last[sender, port] = arrival
+            if not frame.source:
+                scheduler.at(arrival, self.hosts[port].hear, frame.data, scheduler.now)
+                continue
+            sent = frame
+            if weather.corruption and self.random.random() < weather.corruption:
+                sent = self._corrupt(frame)
+            scheduler.at(arrival, self.receive, port, sent)
 
     def _corrupt(self, frame: Frame) -> Frame:
         """One flipped bit, or a truncated packet."""
@@ -170,4 +182,4 @@ class Segment:
             broken = bytearray(frame.data)
             broken[bit // 8] ^= 1 << bit % 8
             data = bytes(broken)
-        return Frame(data, frame.source, frame.destination, frame.ttl)
+        return frame._replace(data=data)

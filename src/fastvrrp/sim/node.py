@@ -9,89 +9,34 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from fastvrrp import _core
 from fastvrrp._core import Core, Instance, build_announcement, pack_program
 from fastvrrp.sim.lan import Frame, Scheduler, Segment
+from fastvrrp.sim.machine import Clock, Kernel, Member, VirtualRouter, Work
 
 MULTICAST4 = bytes((224, 0, 0, 18))
 MULTICAST6 = bytes.fromhex("ff020000000000000000000000000012")
 ANNOUNCE_HEADER = 12  # of a build_announcement() record
 SOCKET_BUFFER = 256  # packets kept while the process does not read
-PPM = 1_000_000
 
 Actions = list[Any]  # of _core.Action: told apart by their first word
-
-
-@dataclass(frozen=True)
-class VirtualRouter:
-    """What all routers of one virtual router agree on."""
-
-    vrid: int
-    family: int
-    version: int
-    segment: int
-    addresses: tuple[bytes, ...]
-    group: int = -1
-
-
-@dataclass(frozen=True)
-class Member:
-    """One router's configuration of one virtual router. Times in nanoseconds."""
-
-    priority: int
-    advert_int_ns: int
-    nopreempt: bool = False
-    preempt_delay_ns: int = 0
-    want_master: bool = False
-    down_timer_adverts: int = 3
-    garp_delay_ns: int = 0
-    refresh_ns: int = 0
-    hold_ns: int = 0  # start-up delay
-    flags: int = 0
-    timer_expired_backup: int = 0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A router's CLOCK_MONOTONIC: offset and rate error against the simulation's time."""
-
-    offset_ns: int = 0
-    ppm: int = 0
-
-    def local(self, when: int) -> int:
-        return self.offset_ns + when + when * self.ppm // PPM
-
-    def when(self, local: int) -> int:
-        """The earliest simulation time at which the clock shows `local` or more."""
-        guess = max(0, (local - self.offset_ns) * PPM // (PPM + self.ppm) - 2)
-        while self.local(guess) < local:
-            guess += 1
-        return guess
-
-
-class Kernel:
-    """Addresses of a machine, and the applier that changes them after a delay, in order."""
-
-    def __init__(self) -> None:
-        self.held: dict[int, set[bytes]] = {}  # slot -> addresses
-        self.refused: dict[int, set[bytes]] = {}  # what the latest up program could not add
-        self.pending: deque[tuple[int, int, int]] = deque()  # slot, program, generation
-        self.failure_rate = 0.0
-
-    def busy_with(self, slot: int) -> bool:
-        return any(entry[0] == slot for entry in self.pending)
+Command = Callable[[Core, int], Actions]
 
 
 class Observer(Protocol):
-    """Who judges: called after every step of a node."""
+    """Who judges: called after every step of a node in which something happened."""
 
     def stepped(self, node: Node, before: dict[int, int], actions: Actions) -> None: ...
     def ticked(self, node: Node) -> None: ...
-    def received(self, node: Node, segment: int, frame: Frame, code: int) -> None: ...
-    def announced(self, node: Node, slot: int, address: bytes) -> None: ...
+    def received(
+        self, node: Node, segment: int, frame: Frame, code: int, actions: Actions
+    ) -> None: ...
+    def transmitted(self, node: Node, slot: int, frame: Frame, lost: set[int]) -> None: ...
+    def announced(self, node: Node, slot: int, address: bytes, lost: set[int]) -> None: ...
+    def committed(self, node: Node, slots: list[int]) -> None: ...
 
 
 class Node:
@@ -125,6 +70,12 @@ class Node:
         self.observer = observer
         self.applier_ns = applier_ns
         self.make_core = make_core
+        self.addresses = [router.addresses for router in routers]
+        self.absent: set[int] = set()  # slots that the configuration does not have just now
+        self._fresh: dict[int, set[bytes]] = {}  # slot -> addresses that its latest block added
+        self._dropped: dict[int, tuple[bytes, ...]] = {}  # and those that it has no more
+        self._last_words: dict[int, bytes] = {}  # of instances that are being removed
+        self.allies = [self._allies(slot) for slot in range(len(routers))]
         self.kernel = Kernel()
         self.core: Core | None = None
         self.states: dict[int, int] = {}
@@ -140,18 +91,28 @@ class Node:
         self.frozen_ns = 0  # length of the latest freeze
         self._deferred: list[Callable[[], None]] = []
 
+    def _allies(self, slot: int) -> list[int]:
+        """The members of the slot's group, itself included."""
+        group = self.routers[slot].group
+        if group < 0:
+            return [slot]
+        return [k for k, router in enumerate(self.routers) if router.group == group]
+
     # ---- life ----
 
     @property
     def running(self) -> bool:
         return self.core is not None and self.scheduler.now >= self.paused_until
 
+    @property
+    def present(self) -> list[int]:
+        """The slots that are configured."""
+        return [slot for slot in range(len(self.routers)) if slot not in self.absent]
+
     def start(self) -> None:
         """A fresh process on a clean machine."""
         self.life += 1
-        self.kernel.held.clear()
-        self.kernel.pending.clear()
-        self.kernel.refused.clear()
+        self.kernel.clear()
         self.inbox.clear()
         self._deferred.clear()
         self.states = dict.fromkeys(range(len(self.routers)), _core.INIT)
@@ -161,16 +122,23 @@ class Node:
         self.core = self.make_core(
             instances=len(self.routers),
             links=len(self.segments),
-            groups=1,
+            groups=1 + max(0, *(router.group for router in self.routers)),
             now_ns=self.local(),
         )
         for link, up in enumerate(self.links):
             self.core.link(link, ifindex=link + 2, up=up, now_ns=self.local())
-        made = [self.instance(slot, starting=True) for slot in range(len(self.routers))]
+        self.observer.committed(self, self.present)
+        made = [self.instance(slot, starting=True) for slot in self.present]
         self.step(lambda core, now: core.commit(made, now_ns=now))
 
-    def instance(self, slot: int, *, starting: bool = False) -> Instance:
-        router, member = self.routers[slot], self.members[slot]
+    def instance(
+        self, slot: int, *, starting: bool = False, before: tuple[bytes, ...] | None = None
+    ) -> Instance:
+        """The block to commit. `before`: the addresses of the block it replaces."""
+        router, member, addresses = self.routers[slot], self.members[slot], self.addresses[slot]
+        old = addresses if before is None else before
+        self._fresh[slot] = set(addresses) - set(old)
+        self._dropped[slot] = tuple(a for a in old if a not in addresses)
         flags = member.flags
         flags |= _core.F_NOPREEMPT if member.nopreempt else 0
         flags |= _core.F_WANT_MASTER if member.want_master else 0
@@ -189,41 +157,46 @@ class Node:
             hold_until_ns=self.local() + member.hold_ns if starting else 0,
             source=self.sources[router.segment][router.family],
             destination=MULTICAST4 if router.family == 4 else MULTICAST6,
-            addresses=list(router.addresses),
+            addresses=list(addresses),
             garp_master_delay_ns=member.garp_delay_ns,
             garp_master_refresh_ns=member.refresh_ns,
             garp_lower_prio_delay_ns=member.garp_delay_ns,
             timer_expired_backup=member.timer_expired_backup,
-            announce=b"".join(self.announcement(router, k) for k in range(len(router.addresses))),
-            up=pack_program([(netlink_request(k), 0) for k in range(len(router.addresses))]),
+            announce=b"".join(
+                self.announcement(slot, k, new=address not in old)
+                for k, address in enumerate(addresses)
+            ),
+            up=pack_program([(netlink_request(address), 0) for address in addresses]),
+            change=pack_program([(netlink_request(a), 0) for a in self._dropped[slot]]),
         )
 
-    def announcement(self, router: VirtualRouter, index: int) -> bytes:
+    def announcement(self, slot: int, index: int, *, new: bool = False) -> bytes:
+        router = self.routers[slot]
         return build_announcement(
             family=router.family,
-            address=router.addresses[index],
+            address=self.addresses[slot][index],
             ifindex=router.segment + 2,
             mac=self.mac,
             request=index,
+            new=new,
         )
 
     def crash(self) -> None:
         """Power off: no goodbye, nothing kept."""
         self.life += 1
         self.core = None
-        self.kernel.held.clear()
-        self.kernel.pending.clear()
+        self.kernel.clear()
         self.inbox.clear()
         self._deferred.clear()
         self.paused_until = 0
-        self.states = dict.fromkeys(self.states, _core.INIT)
+        before, self.states = self.states, dict.fromkeys(self.states, _core.INIT)
+        self.observer.stepped(self, before, [])
 
     def stop(self) -> None:
         """Orderly, in one turn: priority 0 for every master; the addresses go with the process."""
 
         def stop_all(core: Core, now: int) -> Actions:
-            slots = range(len(self.routers))
-            return [action for slot in slots for action in core.stop(slot, now_ns=now)]
+            return [action for slot in self.present for action in core.stop(slot, now_ns=now)]
 
         self.step(stop_all)
         self.crash()
@@ -236,8 +209,7 @@ class Node:
             self._frozen_at = self.scheduler.now
         self.paused_until = max(self.paused_until, until)
         self._deaf = deaf
-        life = self.life
-        self.scheduler.at(self.paused_until, lambda: self._resume(life))
+        self.scheduler.at(self.paused_until, self._resume, self.life)
 
     def _resume(self, life: int) -> None:
         if life != self.life or self.core is None or not self.running:
@@ -259,39 +231,40 @@ class Node:
     def receive(self, segment: int, frame: Frame) -> None:
         if self.core is None or not self.links[segment]:
             return
-        if not self.running:
+        if self.scheduler.now < self.paused_until:
             if not self._deaf and len(self.inbox) < SOCKET_BUFFER:
                 self.inbox.append((segment, frame))
             return
         self._packet(segment, frame)
-        self.tick()
+        if self.core.next_due_ns() <= self.local():
+            self.tick()
 
     def _packet(self, segment: int, frame: Frame) -> None:
-        codes = []
+        core = self.core
+        assert core is not None
+        code, actions = core.packet(
+            frame.data,
+            link=segment,
+            source=frame.source,
+            destination=frame.destination,
+            ttl=frame.ttl,
+            now_ns=self.local(),
+        )
+        if actions:
+            self._carry_out(core, actions)
+        else:
+            self._schedule(core)
+        if code or not frame.data[2]:
+            self.observer.received(self, segment, frame, code, actions)
 
-        def feed(core: Core, now: int) -> Actions:
-            code, actions = core.packet(
-                frame.data,
-                link=segment,
-                source=frame.source,
-                destination=frame.destination,
-                ttl=frame.ttl,
-                now_ns=now,
-            )
-            codes.append(code)
-            return actions
-
-        self.step(feed)
-        self.observer.received(self, segment, frame, codes[0])
-
-    def control(self, action: Callable[[Core, int], Actions]) -> None:
+    def control(self, command: Command) -> None:
         """A command of the control plane; waits while the machine is frozen."""
         if self.core is None:
             return
         if self.running:
-            self.step(action)
+            self.step(command)
         else:
-            self._deferred.append(lambda: self.step(action))
+            self._deferred.append(lambda: self.step(command))
 
     def set_link(self, segment: int, up: bool) -> None:
         self.links[segment] = up
@@ -302,12 +275,38 @@ class Node:
         )
 
     def reload(self, slots: list[int], **change: Any) -> None:
-        """New values for some instances, committed at once."""
+        """New values for some instances (of Member, or `addresses`), committed at once. What the
+        configuration does not have comes with it."""
+
+        def commit(core: Core, now: int) -> Actions:
+            return core.commit(self._reconfigured(slots, change), now_ns=now)
+
+        self.control(commit)
+
+    def _reconfigured(self, slots: list[int], change: dict[str, Any]) -> list[Instance]:
+        values = dict(change)
+        addresses = values.pop("addresses", None)
+        made = []
         for slot in slots:
-            self.members[slot] = replace(self.members[slot], **change)
-        self.control(
-            lambda core, now: core.commit([self.instance(slot) for slot in slots], now_ns=now)
-        )
+            self.members[slot] = replace(self.members[slot], **values)
+            before = None if slot in self.absent else self.addresses[slot]
+            if addresses is not None:
+                self.addresses[slot] = addresses
+            self.absent.discard(slot)
+            made.append(self.instance(slot, before=before))
+        self.observer.committed(self, slots)
+        return made
+
+    def remove(self, slots: list[int]) -> None:
+        """A configuration without these instances."""
+
+        def commit(core: Core, now: int) -> Actions:
+            gone = [slot for slot in slots if slot not in self.absent]
+            self._last_words = {slot: core.advert_bytes(slot, 0) for slot in gone}
+            self.absent.update(gone)
+            return core.commit([], remove=gone, now_ns=now)
+
+        self.control(commit)
 
     def lose_address(self, slot: int) -> None:
         """Somebody deletes an address; the monitor sees it and asks for it again."""
@@ -318,25 +317,30 @@ class Node:
 
     # ---- one step and its outputs ----
 
-    def step(self, action: Callable[[Core, int], Actions]) -> None:
-        """One call of the core; its actions are carried out in the order of the engine."""
+    def step(self, command: Command) -> None:
+        """One call of the core."""
         core = self.core
-        if core is None:
-            return
-        before = dict(self.states)
-        actions = action(core, self.local())
-        for entry in actions:
-            if entry[0] == "event" and entry[1].kind == _core.EV_STATE:
-                self.states[entry[1].slot] = entry[1].b
-        self.observer.stepped(self, before, actions)
-        for entry in actions:
-            if entry[0] == "tx":
-                self._transmit(core, entry[1], entry[2])
-        for entry in actions:
-            if entry[0] == "announce":
-                self._announce(entry[1], entry[2])
-            elif entry[0] == "play":
-                self._play(entry[1], entry[2], entry[3])
+        if core is not None:
+            self._carry_out(core, command(core, self.local()))
+
+    def _carry_out(self, core: Core, actions: Actions) -> None:
+        """Everything the core decided, in the order of the engine: adverts first."""
+        before = self.states
+        if actions:
+            for entry in actions:
+                if entry[0] == "event" and entry[1].kind == _core.EV_STATE:
+                    if before is self.states:
+                        self.states = dict(before)
+                    self.states[entry[1].slot] = entry[1].b
+            self.observer.stepped(self, before, actions)
+            for entry in actions:
+                if entry[0] == "tx":
+                    self._transmit(core, entry[1], entry[2])
+            for entry in actions:
+                if entry[0] == "announce":
+                    self._announce(entry[1], entry[2], only_new=entry[3])
+                elif entry[0] == "play":
+                    self._play(entry[1], entry[2], entry[3])
         self._schedule(core)
 
     def tick(self) -> None:
@@ -348,19 +352,18 @@ class Node:
         due = core.next_due_ns()
         if due == _core.NEVER:
             return
-        when = max(self.clock.when(due), self.scheduler.now)
-        if self._wake and self.scheduler.now < self._wake <= when:
+        now = self.scheduler.now
+        if self._wake > now and self.clock.local(self._wake) <= due:
             return  # an earlier wake-up is on its way and will look again
+        when = max(self.clock.when(due), now)
         self._wake = when
-        life = self.life
+        self.scheduler.at(when, self._woken, self.life, when)
 
-        def wake() -> None:
-            if self._wake == when:
-                self._wake = 0
-            if life == self.life and self.running:
-                self.tick()
-
-        self.scheduler.at(when, wake)
+    def _woken(self, life: int, when: int) -> None:
+        if self._wake == when:
+            self._wake = 0
+        if life == self.life and self.running:
+            self.tick()
 
     def _transmit(self, core: Core, slot: int, priority: int) -> None:
         router = self.routers[slot]
@@ -368,63 +371,58 @@ class Node:
         if not self.links[router.segment]:
             return  # ENETDOWN
         frame = Frame(
-            core.advert_bytes(slot, priority),
+            self._last_words[slot] if slot in self.absent else core.advert_bytes(slot, priority),
             self.sources[router.segment][router.family],
             MULTICAST4 if router.family == 4 else MULTICAST6,
         )
-        self.segments[router.segment].send(self.index, frame)
+        lost = self.segments[router.segment].send(self.index, frame)
+        self.observer.transmitted(self, slot, frame, lost)
 
-    def _announce(self, slot: int, repeat: int) -> None:
+    def _announce(self, slot: int, repeat: int, *, only_new: bool) -> None:
         router = self.routers[slot]
-        refused = self.kernel.refused.get(slot, set())
-        for index, address in enumerate(router.addresses):
+        segment = self.segments[router.segment]
+        refused = self.kernel.refused.get(slot, ())
+        for index, address in enumerate(self.addresses[slot]):
             if address in refused:
                 continue  # the engine skips records whose request failed
-            self.observer.announced(self, slot, address)
+            if only_new and address not in self._fresh[slot]:
+                continue
+            lost = set(range(segment.ports))
             if self.links[router.segment]:
-                data = self.announcement(router, index)[ANNOUNCE_HEADER:]
+                frame = Frame(self.announcement(slot, index)[ANNOUNCE_HEADER:])
                 for _ in range(repeat):
-                    self.segments[router.segment].send(self.index, Frame(data))
+                    lost &= segment.send(self.index, frame)
+            self.observer.announced(self, slot, address, lost)
 
     # ---- applier ----
 
     def _play(self, slot: int, program: int, generation: int) -> None:
-        self.kernel.pending.append((slot, program, generation))
+        if program == _core.P_CHANGE:
+            addresses = self._dropped[slot]
+        else:
+            addresses = self.addresses[slot]
+            self.kernel.wanted[slot] = generation
+        self.kernel.pending.append(Work(slot, program, generation, addresses))
         if len(self.kernel.pending) == 1:
             self._apply_later()
 
     def _apply_later(self) -> None:
-        life = self.life
         delay = self.random.randint(*self.applier_ns)
+        self.scheduler.at(self.scheduler.now + delay, self._apply, self.life)
 
-        def apply() -> None:
-            if life != self.life:
-                return
-            if not self.running:  # the applier is a thread of the frozen machine
-                self._deferred.append(apply)
-                return
-            self._apply()
-
-        self.scheduler.at(self.scheduler.now + delay, apply)
-
-    def _apply(self) -> None:
+    def _apply(self, life: int) -> None:
+        if life != self.life:
+            return
+        if not self.running:  # the applier is a thread of the frozen machine
+            self._deferred.append(lambda: self._apply(life))
+            return
         kernel = self.kernel
-        slot, program, generation = kernel.pending.popleft()
-        failed = 0
-        if program == _core.P_DOWN:
-            kernel.held.pop(slot, None)
-            kernel.refused.pop(slot, None)
-        elif program == _core.P_UP:
-            held = kernel.held.setdefault(slot, set())
-            refused = kernel.refused[slot] = set()
-            for address in self.routers[slot].addresses:
-                if address not in held and self.random.random() < kernel.failure_rate:
-                    refused.add(address)
-                else:
-                    held.add(address)
-            failed = len(refused)
+        slot, program, generation, addresses = kernel.pending.popleft()
         if kernel.pending:
             self._apply_later()
+        if program != _core.P_CHANGE and generation != kernel.wanted[slot]:
+            return  # superseded: not played, no result
+        failed = self._touch(slot, program, addresses)
         self.step(
             lambda core, now: core.played(
                 slot,
@@ -436,7 +434,24 @@ class Node:
             )
         )
 
+    def _touch(self, slot: int, program: int, addresses: tuple[bytes, ...]) -> int:
+        """Adds or removes; returns how many requests the kernel refused."""
+        kernel = self.kernel
+        held = kernel.held.setdefault(slot, set())
+        if program != _core.P_UP:
+            held.difference_update(addresses)
+            if program == _core.P_DOWN:
+                kernel.refused.pop(slot, None)
+            return 0
+        refused = kernel.refused[slot] = set()
+        for address in addresses:
+            if address not in held and self.random.random() < kernel.failure_rate:
+                refused.add(address)
+            else:
+                held.add(address)
+        return len(refused)
 
-def netlink_request(number: int) -> bytes:
-    """A well-formed netlink message that no kernel will see."""
-    return (20).to_bytes(4, "little") + bytes(12) + number.to_bytes(4, "little")
+
+def netlink_request(address: bytes) -> bytes:
+    """A well-formed netlink message that no kernel will see; other addresses, other bytes."""
+    return (16 + len(address)).to_bytes(4, "little") + bytes(12) + address
