@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fastvrrp import _core
 
+NOWHERE = socket.inet_aton("192.0.2.99")
 GROUP = socket.inet_aton("224.0.0.18")
 RTM_NEWADDR, RTM_DELADDR = 20, 21  # linux/rtnetlink.h
 REQUEST_ACK, CREATE_REPLACE = 0x5, 0x500  # linux/netlink.h
@@ -37,6 +38,9 @@ def instance(slot: int, what: dict, ifindex: int, mac: bytes) -> _core.Instance:
     vip = socket.inet_aton(what["vip"])
     vip = (int.from_bytes(vip, "big") + slot).to_bytes(4, "big")
     target = what.get("vip_ifindex", ifindex)
+    # requests that change nothing and take time; slot 1 has them and waits for its moment
+    noise = [(address_request(RTM_DELADDR, 0, NOWHERE, ifindex), _core.OK_GONE)]
+    noise *= what.get("busy", 0) if slot == 1 else 0
     return _core.Instance(
         slot=slot,
         vrid=what["vrid"] + slot,
@@ -44,6 +48,7 @@ def instance(slot: int, what: dict, ifindex: int, mac: bytes) -> _core.Instance:
         version=3,
         priority=what["priority"],
         advert_int_ns=what["advert_int_ms"] * 1_000_000,
+        flags=what.get("flags", 0),
         link=0,
         source=socket.inet_aton(what["source"]),
         destination=GROUP,
@@ -51,9 +56,10 @@ def instance(slot: int, what: dict, ifindex: int, mac: bytes) -> _core.Instance:
         garp_master_repeat=what.get("repeat", 5),
         garp_master_delay_ns=0,
         up=_core.pack_program(
-            [(address_request(RTM_NEWADDR, CREATE_REPLACE, vip, target), _core.OK_EXIST)]
+            [*noise, (address_request(RTM_NEWADDR, CREATE_REPLACE, vip, target), _core.OK_EXIST)]
         ),
         down=_core.pack_program([(address_request(RTM_DELADDR, 0, vip, ifindex), _core.OK_GONE)]),
+        fault=_core.FAULT_SCRIPT if noise else 0,
         announce=_core.build_announcement(family=4, address=vip, ifindex=ifindex, mac=mac),
     )
 
@@ -79,10 +85,10 @@ def main() -> None:
     )
     count = what.get("count", 1)
 
-    def make(slots: range) -> list[_core.Instance]:
-        return [instance(k, what, ifindex, mac) for k in slots]
+    def make(vip: str = what["vip"]) -> list[_core.Instance]:
+        return [instance(k, what | {"vip": vip}, ifindex, mac) for k in range(count)]
 
-    engine.commit(make(range(count)), epoch=1)
+    engine.commit(make(), epoch=1)
     poll = select.poll()
     poll.register(engine.fileno(), select.POLLIN)
     poll.register(sys.stdin, select.POLLIN)
@@ -101,14 +107,21 @@ def main() -> None:
                 if command == "stop":
                     stop(engine)
                     return
-                obey(engine, command, argument, lambda: make(range(count)))
+                obey(engine, command, argument, make)
 
 
 def obey(
-    engine: _core.Engine, command: str, argument: str, make: Callable[[], list[_core.Instance]]
+    engine: _core.Engine, command: str, argument: str, make: Callable[..., list[_core.Instance]]
 ) -> None:
     if command == "hog":
         hog(float(argument))
+    elif command == "swap":
+        # out of MASTER and back with another address, while the applier is busy with slot 1
+        changed = make(argument)[:1]
+        engine.fault(1, clear=_core.FAULT_SCRIPT)
+        engine.fault(0, set=_core.FAULT_SCRIPT)
+        engine.commit(changed, epoch=2)
+        engine.fault(0, clear=_core.FAULT_SCRIPT)
     elif command == "replay":
         engine.replay(int(argument))
     elif command == "recommit":

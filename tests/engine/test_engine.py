@@ -194,6 +194,25 @@ def test_reconfiguration_returns_its_memory(network: Network) -> None:
         worker.close()
 
 
+def test_addresses_of_an_older_configuration_go_although_a_newer_one_is_up(
+    network: Network,
+) -> None:
+    """Programs that a newer one makes needless are skipped; the removal of addresses that the newer
+    configuration does not know is not needless."""
+    node = network["r1"]
+    worker = start(
+        network, count=2, busy=60_000, priority=255, flags=_core.F_WANT_MASTER, vip="10.0.0.100"
+    )
+    try:
+        wait_for(lambda: "10.0.0.100" in node.addresses(), 5, "address")
+        worker.say("swap 10.0.0.200")
+        wait_for(lambda: len(worker.states()) == 5, 5, "MASTER again")
+        wait_for(lambda: "10.0.0.200" in node.addresses(), 20, "the new address")
+        assert "10.0.0.100" not in node.addresses()
+    finally:
+        worker.close()
+
+
 def test_a_refused_address_is_never_announced_and_tried_again(network: Network) -> None:
     """Never announce an address not held (RFC 9568 8.1.2): no GARP, EV_PLAYED, retry."""
     node = network["r1"]

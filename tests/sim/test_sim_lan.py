@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastvrrp._core import build_announcement
 from fastvrrp.sim.lan import Frame, Scheduler, Segment
-from fastvrrp.sim.node import Clock
+from fastvrrp.sim.machine import Clock
 
 MAC = bytes((2, 0, 0, 0, 0, 9))
 VIP = bytes((192, 0, 2, 1))
@@ -51,7 +51,7 @@ def test_everybody_else_hears_after_the_delay() -> None:
 
 def test_unicast_reaches_one() -> None:
     net = Net()
-    net.segment.send(0, Frame(b"x", b"s", b"d"), to=2)
+    net.segment.send(0, Frame(b"x", b"s", b"d"), to=(2,))
     assert net.run() == [(100, 2, b"x")]
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from fastvrrp import _core
 from fastvrrp.sim import faults
-from fastvrrp.sim.node import Clock, Member, VirtualRouter
-from fastvrrp.sim.swarm import Options, Simulation
+from fastvrrp.sim.machine import Clock, Member, VirtualRouter
+from fastvrrp.sim.options import Options
+from fastvrrp.sim.swarm import Simulation
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -172,7 +173,7 @@ def test_heal_leaves_nothing_behind() -> None:
     simulation = scene(100, 200)
     after(simulation, 8 * SECOND)
     for begin in faults.KINDS.values():
-        begin(simulation.world)
+        begin(simulation.world, 5 * SECOND)
     after(simulation, 20 * SECOND)
     faults.heal(simulation.world)
     after(simulation, 30 * SECOND)

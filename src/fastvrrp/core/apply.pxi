@@ -1,7 +1,7 @@
 # The applier: a thread that plays netlink programs (addresses, routes, rules), because the kernel's
 # RTNL lock can block and an advert must not wait for it. Work comes in one ring, results go back in
 # another. Of the programs queued for an instance only the newest is played: an older generation is
-# skipped. Programs that wait together go to the kernel together. Retired configuration travels behind
+# skipped, but for a down program whose addresses a later configuration does not know. Programs that wait together go to the kernel together. Retired configuration travels behind
 # everything that may still play it, then back to Python.
 
 cdef enum:
@@ -41,6 +41,7 @@ ctypedef struct applier_t:
     int fd                      # rtnetlink
     u32 seq
     u32 *wanted                 # newest generation per slot, written by the engine
+    u32 *kept                   # down programs up to this generation are of an older configuration: played
     u8 *buffer
     u8 *answer
     u32 n                       # requests gathered, of several programs
@@ -62,9 +63,10 @@ cdef int applier_init(applier_t *p, u32 slots) noexcept nogil:
     p.work.fd = -1
     p.done.fd = -1
     p.wanted = <u32 *> calloc(slots, 4)
+    p.kept = <u32 *> calloc(slots, 4)
     p.buffer = <u8 *> malloc(CHUNK_BYTES)
     p.answer = <u8 *> malloc(CHUNK_BYTES)
-    if p.wanted == NULL or p.buffer == NULL or p.answer == NULL:
+    if p.wanted == NULL or p.kept == NULL or p.buffer == NULL or p.answer == NULL:
         return -1
     if ring_init(&p.work, sizeof(work_t), PLAY_RING) or ring_init(&p.done, sizeof(result_t), PLAY_RING):
         return -1
@@ -84,9 +86,11 @@ cdef void applier_free(applier_t *p) noexcept nogil:
         close(p.fd)
     p.fd = -1
     free(p.wanted)
+    free(p.kept)
     free(p.buffer)
     free(p.answer)
     p.wanted = NULL
+    p.kept = NULL
     p.buffer = NULL
     p.answer = NULL
 
@@ -97,6 +101,13 @@ cdef inline bint tolerated(i32 error, u32 classes) noexcept nogil:
     if error == ENOENT or error == ESRCH or error == EADDRNOTAVAIL or error == ENODEV:
         return classes & OK_GONE != 0
     return False
+
+
+cdef inline bint superseded(applier_t *p, const work_t *w) noexcept nogil:
+    """A newer program of the same configuration makes this one needless. Generations wrap."""
+    if w.program == P_CHANGE or fv_load_u32(&p.wanted[w.slot]) == w.generation:
+        return False
+    return w.program != P_DOWN or <i32> (fv_load_u32(&p.kept[w.slot]) - w.generation) < 0
 
 
 cdef void note_failure(result_t *r, u32 index, i32 error) noexcept nogil:
@@ -246,9 +257,9 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
             r.slot = w.slot
             r.generation = w.generation
             r.program = w.program
-            if w.program != P_CHANGE and fv_load_u32(&p.wanted[w.slot]) != w.generation:
+            if superseded(p, &w):
                 p.skipped += 1
-                r.error = -1                            # superseded: not a result
+                r.error = -1                            # not a result
             else:
                 gather_program(p, w.blob, p.n_results - 1)
                 p.played += 1

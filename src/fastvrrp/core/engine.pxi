@@ -456,7 +456,13 @@ cdef void results_drain(engine_t *e, i64 now) noexcept nogil:
 cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
     cdef u32 k
     cdef cfg_t *g
+    if e.out.n:
+        engine_flush(e, now)                            # what was decided before is played as configured before
     core_commit(&e.core, m.items, m.n, m.remove, m.n_remove, now, &e.out)
+    for k in range(m.n):
+        g = m.items[k].displaced
+        if g != NULL and not blob_equal(g.down, m.items[k].down):
+            fv_store_u32(&e.applier.kept[m.items[k].slot], e.core.vr[m.items[k].slot].generation)
     engine_flush(e, now)                                # actions name slots: play them before a slot changes again
     for k in range(m.n):
         g = m.items[k].displaced

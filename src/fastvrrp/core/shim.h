@@ -13,6 +13,8 @@
 static inline uint32_t fv_load_u32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void fv_store_u32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline uint32_t fv_swap_u32(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL); }
+static inline uint64_t fv_load_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void fv_store_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 /* A look at what another thread may be writing: status and counters, whose writer must not pay for
  * being watched. Whole aligned words, in order; the caller looks twice when they belong together. Not
  * for the thread sanitizer, which knows no such readers: it would want every counter to be atomic. */

@@ -6,6 +6,8 @@ cdef extern from "shim.h" nogil:
     u32 fv_load_u32(const u32 *p)
     void fv_store_u32(u32 *p, u32 v)
     u32 fv_swap_u32(u32 *p, u32 v)
+    u64 fv_load_u64(const u64 *p)
+    void fv_store_u64(u64 *p, u64 v)
     void fv_peek(void *to, const void *source, size_t n)
     u64 fv_peek_u64(const u64 *p)
     u32 fv_peek_u32(const u32 *p)

@@ -188,9 +188,7 @@ class Judge:
         if node.core is not None and node.core.next_due_ns() <= node.local():
             self.fail("overdue", f"router {node.index} leaves a deadline in the past")
 
-    def received(
-        self, node: Node, segment: int, frame: Frame, code: int, actions: Actions
-    ) -> None:
+    def received(self, node: Node, segment: int, frame: Frame, code: int, actions: Actions) -> None:
         """After a packet that was rejected, or of priority 0."""
         if code:
             if any(entry[0] != "event" or entry[1].kind != _core.EV_RX_ERROR for entry in actions):
@@ -211,9 +209,7 @@ class Judge:
         if self.leaving.get((node.index, slot)) is False:
             number = node.routers[slot].segment
             others = [self.nodes[n] for n in self.masters[slot]]
-            heard = all(
-                n.running and n.links[number] and n.index not in lost for n in others
-            )
+            heard = all(n.running and n.links[number] and n.index not in lost for n in others)
             if heard and self.segments[number].weather.is_calm(self.now):
                 self.unheard.discard(slot)
 

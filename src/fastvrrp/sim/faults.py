@@ -18,7 +18,6 @@ from fastvrrp.sim.lan import Scheduler, Segment, Weather
 from fastvrrp.sim.machine import VirtualRouter
 from fastvrrp.sim.node import Actions, Node
 
-
 OWNER = 255
 
 
@@ -279,8 +278,15 @@ def same_again(world: World, node: Node) -> None:
     node.reload(node.present)
 
 
-RELOADS = (new_priority, new_priority, new_interval, new_addresses, new_timers, comes_or_goes,
-           same_again)
+RELOADS = (
+    new_priority,
+    new_priority,
+    new_interval,
+    new_addresses,
+    new_timers,
+    comes_or_goes,
+    same_again,
+)
 
 
 def tracker_storm(world: World, length: int) -> Undo:

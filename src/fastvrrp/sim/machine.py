@@ -1,10 +1,12 @@
-"""What a simulated router is configured with, and what it runs on: a clock and a kernel's addresses."""
+"""What a simulated router is configured with and runs on: a clock, and a kernel with addresses."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from fastvrrp._core import P_CHANGE, P_DOWN
 
 PPM = 1_000_000
 
@@ -73,7 +75,14 @@ class Kernel:
         self.refused: dict[int, set[bytes]] = {}  # what the latest up program could not add
         self.pending: deque[Work] = deque()
         self.wanted: dict[int, int] = {}  # slot -> newest generation; older programs are skipped
+        self.kept: dict[int, int] = {}  # slot -> down programs up to here belong to older blocks
         self.failure_rate = 0.0
+
+    def superseded(self, work: Work) -> bool:
+        """As in the applier: only the newest is played, but a down program of another block is."""
+        if work.program == P_CHANGE or work.generation == self.wanted[work.slot]:
+            return False
+        return work.program != P_DOWN or work.generation > self.kept.get(work.slot, -1)
 
     def clear(self) -> None:
         """The machine is as after a boot."""
@@ -81,6 +90,7 @@ class Kernel:
         self.refused.clear()
         self.pending.clear()
         self.wanted.clear()
+        self.kept.clear()
 
     def busy_with(self, slot: int) -> bool:
         return any(work.slot == slot for work in self.pending)

@@ -291,6 +291,8 @@ class Node:
             self.members[slot] = replace(self.members[slot], **values)
             before = None if slot in self.absent else self.addresses[slot]
             if addresses is not None:
+                if addresses != self.addresses[slot]:
+                    self.kernel.kept[slot] = self.kernel.wanted.get(slot, -1)
                 self.addresses[slot] = addresses
             self.absent.discard(slot)
             made.append(self.instance(slot, before=before))
@@ -417,11 +419,12 @@ class Node:
             self._deferred.append(lambda: self._apply(life))
             return
         kernel = self.kernel
-        slot, program, generation, addresses = kernel.pending.popleft()
+        work = kernel.pending.popleft()
+        slot, program, generation, addresses = work
         if kernel.pending:
             self._apply_later()
-        if program != _core.P_CHANGE and generation != kernel.wanted[slot]:
-            return  # superseded: not played, no result
+        if kernel.superseded(work):
+            return  # not played, no result
         failed = self._touch(slot, program, addresses)
         self.step(
             lambda core, now: core.played(

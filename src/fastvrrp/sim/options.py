@@ -68,7 +68,9 @@ class Options:
         announcements = max(m.garp_delay_ns + 2 * m.refresh_ns for m in flat)
         retries = RETRY_NS if "netlink" in kinds else 0
         applier = 2 * len(self.virtual_routers) * self.applier_ns[1]
-        return waits + 3 * detection + announcements + max(ANSWER_NS, self.unit_ns) + retries + applier
+        return (
+            waits + 3 * detection + announcements + max(ANSWER_NS, self.unit_ns) + retries + applier
+        )
 
 
 def draw_options(seed: int) -> Options:
@@ -175,9 +177,7 @@ def addresses(slot: int, family: int, numbers: range | list[int]) -> tuple[bytes
     return tuple(prefix + bytes((slot, n)) for n in numbers)
 
 
-def draw_intervals(
-    rng: random.Random, virtual: tuple[VirtualRouter, ...], base: int
-) -> list[int]:
+def draw_intervals(rng: random.Random, virtual: tuple[VirtualRouter, ...], base: int) -> list[int]:
     """Per slot; members of a group share theirs, so that they have one right master in one time."""
     factor = [1] * len(virtual)
     if rng.random() < 0.2 and base <= 10 * SECOND:
