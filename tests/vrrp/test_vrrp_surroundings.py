@@ -99,12 +99,76 @@ def test_a_firewall_that_stays_keeps_the_journal(it: Scene) -> None:
     asyncio.run(body())
 
 
-def test_a_journal_that_cannot_be_written_refuses_the_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_journal_that_cannot_be_written_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    it = Scene(tmp_path / "missing", monkeypatch)
-    with pytest.raises(SurroundingsError, match="journal cannot be written"):
-        asyncio.run(it.surroundings.prepare(NOTHING, configuration(instance())))
+    """A full or read-only disk is no reason not to run. What was wanted last is written."""
+    monkeypatch.setattr(surroundings, "JOURNAL_RETRY_S", 0.02)
+    it = Scene(tmp_path / "later", monkeypatch)
+    old = configuration(instance())
+    new = configuration(instance(virtual_ipaddress=(vip("10.0.1.200/24"),)))
+
+    async def body() -> None:
+        await it.surroundings.prepare(NOTHING, old)
+        it.surroundings.settle(old)
+        await it.surroundings.prepare(old, new)
+        await asyncio.sleep(0.1)
+        assert it.journal.read() is None
+        (tmp_path / "later").mkdir()
+        async with asyncio.timeout(3):
+            while it.journal.read() is None:  # noqa: ASYNC110  a file, not an event
+                await asyncio.sleep(0.01)
+        assert it.addresses() == ["10.0.1.100", "10.0.1.200"]
+        it.surroundings.settle(new)
+        assert it.addresses() == ["10.0.1.200"]
+        await it.surroundings.undo(complete=True)
+
+    asyncio.run(body())
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2, "once, however often it is tried"
+    assert f"{it.journal.path} cannot be written: No such file or directory" in told[0]
+    assert told[1] == "the journal is written again"
+
+
+def test_nothing_is_written_after_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "JOURNAL_RETRY_S", 0.02)
+    it = Scene(tmp_path / "later", monkeypatch)
+
+    async def body() -> None:
+        await it.surroundings.prepare(NOTHING, configuration(instance()))
+        await it.surroundings.undo(complete=True)
+        (tmp_path / "later").mkdir()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(body())
+    assert it.journal.read() is None
+
+
+def test_what_an_earlier_clean_up_could_not_remove_stays_listed(it: Scene) -> None:
+    """The kernel may have refused, or nft was not there: it is for the next clean-up."""
+    left = Contents(nft_tables=("elsewhere",))
+    it.journal.write(left)
+    new = configuration(instance())
+
+    async def body() -> None:
+        await it.surroundings.prepare(NOTHING, new)
+        it.surroundings.settle(new)
+        contents = it.journal.read()
+        assert contents is not None
+        assert contents.nft_tables == ("elsewhere",)
+        assert it.addresses() == ["10.0.1.100"]
+        await it.surroundings.undo(complete=True)
+        assert it.journal.read() == left
+
+    asyncio.run(body())
+
+
+def test_a_damaged_journal_is_replaced(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    it.journal.path.write_text("garbage")
+    it.journal.path.chmod(0o600)
+    asyncio.run(it.surroundings.prepare(NOTHING, configuration(instance())))
+    assert it.addresses() == ["10.0.1.100"]
+    assert "the old journal is replaced" in caplog.text
 
 
 @pytest.mark.parametrize(

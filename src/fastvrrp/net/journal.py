@@ -68,6 +68,10 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[sysctl.Setting, ...] = ()
     nft_tables: tuple[str, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether it lists anything."""
+        return self != Contents()
+
     def __or__(self, other: Contents) -> Contents:
         """Both together: what may be there while a reload replaces one by the other."""
         return Contents(

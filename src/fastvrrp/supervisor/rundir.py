@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -88,8 +89,9 @@ def acquire(path: Path, *, create: bool = True, patience_s: float = ORDERLY_STOP
         raise RunDirError(f"cannot use run directory {path}: {exc.strerror}") from exc
     try:
         _lock(lock, path, patience_s)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the number only makes messages better
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except OSError as exc:
         os.close(lock)
         raise RunDirError(f"cannot lock run directory {path}: {exc.strerror}") from exc

@@ -1,7 +1,9 @@
 """What has to be right around the instances: the journal, the firewall, kernel settings.
 
 The order is always: list in the journal, then change; undo, then shorten the journal. So a crash
-at any instant leaves nothing that the next start does not know of.
+at any instant leaves nothing that the next start does not know of. A journal that cannot be
+written (a full or read-only file system) keeps nobody from running: a router without a complete
+clean-up after a crash is better than no router. It is said loudly, and tried again until it works.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from collections.abc import Callable, Sequence
 from fastvrrp.config import model
 from fastvrrp.net import sysctl
 from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, table_name
-from fastvrrp.net.journal import Contents, Journal, contents_of
+from fastvrrp.net.journal import Contents, Journal, JournalError, contents_of
 from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.observed import Observed
+from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.compile import virtual_addresses
 
 log = logging.getLogger(__name__)
 
 NFT_TIMEOUT_S = 10.0
+JOURNAL_RETRY_S = 10.0
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -77,7 +81,10 @@ class Surroundings:
         self._is_native = is_native
         self._firewall = Firewall(run_nft)
         self._settings: tuple[sysctl.Setting, ...] = ()
-        self._written = Contents()
+        self._limit = RateLimit(log, burst=1)
+        self._left: Contents | None = None  # what the clean-up at the start could not remove
+        self._wanted = self._written = Contents()
+        self._retry: asyncio.TimerHandle | None = None
 
     async def prepare(self, old: model.Configuration, new: model.Configuration) -> None:
         """Make everything ready for a change from `old` to `new`, whatever comes of it.
@@ -92,8 +99,6 @@ class Surroundings:
             await self._firewall.apply(new)
         except FirewallError as exc:
             raise SurroundingsError(str(exc)) from exc
-        except OSError as exc:
-            raise SurroundingsError(f"the journal cannot be written: {exc.strerror}") from exc
         self._apply(settings)
 
     async def restore(self, old: model.Configuration) -> None:
@@ -116,10 +121,7 @@ class Surroundings:
         wanted = self._promotions(configuration)
         settings = sysctl.plan_promotions(wanted, self._settings)
         self._restore([setting for setting in self._settings if setting not in settings])
-        try:
-            self._write(self._contents(configuration, settings))
-        except OSError as exc:
-            log.error("the journal cannot be written: %s", exc.strerror)
+        self._write(self._contents(configuration, settings))
         self._apply(settings)
 
     def _promotions(self, configuration: model.Configuration) -> set[str]:
@@ -153,9 +155,43 @@ class Surroundings:
         )
 
     def _write(self, contents: Contents) -> None:
-        if contents != self._written:
-            self._journal.write(contents)
-            self._written = contents
+        if self._left is None:
+            self._left = self._leftovers()
+        self._wanted = self._left | contents
+        self._write_wanted()
+
+    def _leftovers(self) -> Contents:
+        """A journal that is still there lists what the clean-up before us failed to remove: it
+        must not be forgotten."""
+        try:
+            return self._journal.read() or Contents()
+        except JournalError as exc:
+            log.warning("the old journal is replaced: %s", exc)
+            return Contents()
+
+    def _write_wanted(self) -> None:
+        late, self._retry = self._retry, None
+        if late is not None:
+            late.cancel()
+        try:
+            if self._wanted != self._written:
+                self._journal.write(self._wanted)
+                self._written = self._wanted
+        except OSError as exc:
+            self._limit.log(
+                "journal",
+                logging.ERROR,
+                "the journal %s cannot be written: %s. Until it can, a crash may leave addresses,"
+                " routes or rules behind that nobody removes; trying again every %g s",
+                self._journal.path,
+                exc.strerror,
+                JOURNAL_RETRY_S,
+            )
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(JOURNAL_RETRY_S, self._write_wanted)
+        else:
+            if late is not None:
+                log.warning("the journal is written again")
 
     async def undo(self, *, complete: bool) -> None:
         """Firewall and settings as they were found. With `complete` nothing of ours is left in
@@ -167,8 +203,15 @@ class Surroundings:
             complete = False
         self._restore(self._settings)
         self._settings = ()
-        if complete:
-            try:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if not complete:
+            return
+        try:
+            if self._left:
+                self._journal.write(self._left)
+            else:
                 self._journal.remove()
-            except OSError as exc:
-                log.error("cannot remove %s: %s", self._journal.path, os.strerror(exc.errno or 0))
+        except OSError as exc:
+            log.error("cannot remove %s: %s", self._journal.path, os.strerror(exc.errno or 0))
