@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from fastvrrp.track import procfs
+
 log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
@@ -79,7 +81,7 @@ class Orphans:
             self._seen.clear()
             return []
         owned = self._owned()
-        zombies = {pid for pid in _children() if pid not in owned and _is_zombie(pid)}
+        zombies = {pid for pid in procfs.children() if pid not in owned and _is_zombie(pid)}
         now = self._clock()
         self._seen = {pid: self._seen.get(pid, now) for pid in zombies}
         collected = []
@@ -103,21 +105,6 @@ def _any_zombie() -> bool:
         return False
 
 
-def _children() -> list[int]:
-    """Our children, adopted ones included (proc(5), /proc/PID/task/TID/children)."""
-    pids: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            pids.extend(int(word) for word in (task / "children").read_text().split())
-        except FileNotFoundError:
-            continue  # a thread that just ended, or a kernel without CONFIG_PROC_CHILDREN
-    return pids
-
-
 def _is_zombie(pid: int) -> bool:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    # The name is in parentheses and may itself contain some.
-    return text.rpartition(")")[2].split()[:1] == ["Z"]
+    process = procfs.look(pid)
+    return process is not None and process.zombie

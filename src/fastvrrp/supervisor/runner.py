@@ -5,12 +5,12 @@ supplementary groups, a session of their own, a fixed environment, /dev/null for
 standard streams, nothing else open, umask 022, working directory /. `RunnerService` serves an
 Executor to a `track.runner.RunnerClient` in another process.
 
-A program that outlives its deadline gets SIGTERM (its whole process group), SIGKILL two seconds
-later, and SIGKILL again until it is gone. Its exit status is collected only after the last
-signal, so that a process group number is never signalled after the kernel may have reused it.
-Ends are noticed through pidfds and collected by process id, never with waitpid(-1): the
-supervisor's other children, and orphans it adopted, stay theirs. `Executor.pids` names the
-processes owned here, for whoever collects the orphans.
+A program that outlives its deadline gets SIGTERM (its whole process group and what left it, see
+kin.py), SIGKILL two seconds later, and SIGKILL again until all of it is gone. Its exit status is
+collected only after the last signal, so that a process group number is never signalled after the
+kernel may have reused it. Ends are noticed through pidfds and collected by process id, never
+with waitpid(-1): the supervisor's other children, and orphans it adopted, stay theirs.
+`Executor.pids` names the processes owned here, for whoever collects the orphans.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fastvrrp.config import model
+from fastvrrp.supervisor.kin import Kin
 from fastvrrp.supervisor.readable import legacy_path, readable
 from fastvrrp.track.runner import resolve
 from fastvrrp.track.runner_wire import (
@@ -53,6 +54,8 @@ SHELL = "/bin/sh"
 UMASK = 0o022
 TERM_GRACE_S = 2.0  # from SIGTERM to SIGKILL, and from the first SIGKILL to the second
 KILL_REPEAT_S = 10.0  # between further SIGKILLs
+KIN_LOOKS = 20  # after SIGKILL, for what was started meanwhile
+KIN_LOOK_S = 0.01
 LAUNCH_THREADS = 8  # starting a program waits for its exec, which a dead file server can hold up
 
 
@@ -283,18 +286,31 @@ class Executor:
         return result
 
     async def _kill(self, program: _Program) -> None:
-        """The kill ladder, until the leader is gone; leftovers of its group die with it."""
+        """The kill ladder, until the leader is gone; what is left of it then dies at once."""
         gone = program.gone
+        kin = Kin(program.pid, lambda: self.pids)
+        kin.signal(signal.SIGTERM)
         program.signal_group(signal.SIGTERM)
         await asyncio.wait({gone}, timeout=self._term_grace_s)
-        program.signal_group(signal.SIGKILL)
+        await self._kill_all(program, kin)
         pause_s = self._term_grace_s
         while not gone.done():
             await asyncio.wait({gone}, timeout=pause_s)
-            program.signal_group(signal.SIGKILL)
+            await self._kill_all(program, kin)
             if not gone.done():
                 log.warning("process %d does not die; is it stuck in the kernel?", program.pid)
             pause_s = self._kill_repeat_s
+
+    async def _kill_all(self, program: _Program, kin: Kin) -> None:
+        """SIGKILL until a later look finds nothing: one may have been started meanwhile."""
+        for look in range(KIN_LOOKS):
+            reached = kin.signal(signal.SIGKILL)
+            program.signal_group(signal.SIGKILL)
+            if reached:
+                await asyncio.sleep(KIN_LOOK_S)
+            elif look > 0:
+                return
+        log.warning("processes that %d started do not die", program.pid)
 
     def _collect(self, program: _Program) -> Result:
         code = program.popen.wait()

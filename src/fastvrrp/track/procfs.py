@@ -1,4 +1,4 @@
-"""Reading processes from /proc (proc(5)), as little as a tracker needs."""
+"""Reading processes from /proc (proc(5)), as little as trackers and the script runner need."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ class Process(NamedTuple):
     """One look at a process. `start` tells it from a later one with the same pid."""
 
     pid: int
+    parent: int
+    group: int  # process group
+    session: int
     start: int  # clock ticks since boot
     comm: str  # at most 15 bytes
     zombie: bool
@@ -33,7 +36,23 @@ def look(pid: int) -> Process | None:
     if len(fields) < 20:
         return None
     comm = head.partition(b"(")[2].decode(errors="surrogateescape")
-    return Process(pid, int(fields[19]), comm, fields[0] in (b"Z", b"X", b"x"))
+    parent, group, session = map(int, fields[1:4])
+    zombie = fields[0] in (b"Z", b"X", b"x")
+    return Process(pid, parent, group, session, int(fields[19]), comm, zombie)
+
+
+def children(pid: int | None = None) -> list[int]:
+    """The children of a process, by default ours, adopted ones included.
+
+    (/proc/PID/task/TID/children.) Empty when the process is gone or the kernel was built without
+    CONFIG_PROC_CHILDREN; not all of them while some are just ending.
+    """
+    threads = f"{PROC}/{'self' if pid is None else pid}/task"
+    try:
+        numbers = os.listdir(threads)  # noqa: PTH208 - names are all that is wanted
+    except OSError:
+        return []
+    return [int(word) for tid in numbers for word in _read(f"{threads}/{tid}/children").split()]
 
 
 def argv(pid: int) -> tuple[str, ...]:
