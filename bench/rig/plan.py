@@ -33,7 +33,10 @@ def floors() -> list[Case]:
 
 
 def steady() -> list[Case]:
-    """Few instances cost so little that a window of seconds would not show it."""
+    """Few instances cost so little that a window of seconds would not show it.
+
+    keepalived 2.2.7 has not become master of 32768 after 220 s, so it is left out there.
+    """
     return [
         Steady(instances=1, interval_s=1.0, cpu_window_s=60.0, contenders=RAW),
         Steady(instances=16, interval_s=1.0, cpu_window_s=10.0, contenders=RAW),
@@ -42,7 +45,7 @@ def steady() -> list[Case]:
         Steady(instances=255, interval_s=0.1, contenders=EVERY_SOCKET),
         Steady(instances=1024, interval_s=0.1, contenders=RAW),
         Steady(instances=4096, interval_s=0.1, contenders=EVERY_SOCKET),
-        Steady(instances=32768, interval_s=1.0, contenders=RAW, rounds=1),
+        Steady(instances=32768, interval_s=1.0, contenders=("fastvrrp",)),
     ]
 
 
