@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import core, native, parsing, programs, wheel, wire
+from . import core, events, native, parsing, programs, wheel, wire
 from .workload import Maker, Workload
 
 MAKERS: list[Maker] = [
     *wire.MAKERS,
     *wheel.MAKERS,
+    *events.MAKERS,
     *core.MAKERS,
     *native.MAKERS,
     *programs.MAKERS,

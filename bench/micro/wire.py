@@ -11,22 +11,24 @@ from .workload import Maker, Workload
 
 SOURCE = bytes((10, 0, 0, 1))
 GROUP = bytes((224, 0, 0, 18))
-VERSION, VRID, PRIORITY, INTERVAL_CS = 3, 7, 200, 10
+VRID, PRIORITY, INTERVAL_CS = 7, 200, 10
 
 
 def virtual_addresses(count: int) -> list[bytes]:
     return [bytes((192, 0, 2, n + 1)) for n in range(count)]
 
 
-def encode(addresses: list[bytes]) -> bytes:
+def encode(
+    addresses: list[bytes],
+    vrid: int = VRID,
+    priority: int = PRIORITY,
+    interval_cs: int = INTERVAL_CS,
+    source: bytes = SOURCE,
+) -> bytes:
+    """A PDU of version 3 to the multicast group."""
+    advert = {"vrid": vrid, "priority": priority, "interval_cs": interval_cs}
     return _core.encode_advert(
-        version=VERSION,
-        vrid=VRID,
-        priority=PRIORITY,
-        interval_cs=INTERVAL_CS,
-        addresses=addresses,
-        source=SOURCE,
-        destination=GROUP,
+        version=3, **advert, addresses=addresses, source=source, destination=GROUP
     )
 
 
