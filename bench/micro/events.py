@@ -25,7 +25,6 @@ from .wire import GROUP
 from .workload import Maker, Workload
 
 WEIGHT = -30
-FAULT_BIT = 1 << 8
 Check = Callable[[Router], None]
 
 
@@ -112,7 +111,7 @@ def failed(count: int) -> Workload:
     def run(router: Router) -> tuple[Router, list[Any]]:
         actions: list[Any] = []
         for slot in range(count):
-            actions += router.core.fault(slot, set=FAULT_BIT, now_ns=router.now)
+            actions += router.core.fault(slot, set=_core.FAULT_SCRIPT, now_ns=router.now)
         return router, actions
 
     def check(result: tuple[Router, list[Any]]) -> None:
