@@ -90,6 +90,9 @@ VALID = {
     "version 3": one("version 3", "advert_int 0.25"),
     "IPv6": one("version 3", vips="fe80::1/64\n2001:db8::1/64"),
     "unicast": one("unicast_src_ip 10.0.0.5", "unicast_peer {", "10.0.0.6", "}"),
+    "prefix length of a source": one(
+        "unicast_src_ip 10.0.0.5/24", "unicast_peer {", "10.0.0.6/24", "}"
+    ),
     "addresses": one(
         vips="10.0.0.1/24 brd + label lan0:1 scope global\n10.0.0.2 dev lan0\n"
         "10.0.0.3/24 brd 10.0.0.255 noprefixroute preferred_lft 0 no_track"
@@ -150,6 +153,11 @@ MENDED = {
     "interval": one("advert_int 0.5"),
     "state": one("state FOO"),
     "long password": one("authentication {", "auth_type PASS", "auth_pass 123456789", "}"),
+    "empty password": one("authentication {", "auth_type PASS", 'auth_pass ""', "}"),
+    "TTL without peers": one("unicast_ttl 5"),
+    "impossible TTL": one("unicast_peer {", "10.0.0.6 min_ttl 9 max_ttl 5", "}"),
+    "nobody gets mail": "global_defs {\n notification_email {\n }\n}\n" + one(),
+    "no pace": "global_defs {\n vrrp_garp_interval 0\n}\n" + one(),
     "no password": one("authentication {", "auth_type PASS", "}"),
     "password of version 3": one(
         "version 3", "authentication {", "auth_type PASS", "auth_pass x", "}"
@@ -201,6 +209,8 @@ REFUSED = {
     + "vrrp_sync_group H {\n group {\n V\n W\n }\n}\n",
     "bad route": one("virtual_routes {", "10.0.0.0/8 via fe80::1 dev lan0", "}"),
     "bad rule": one("virtual_rules {", "from 10.0.0.0/8", "}"),
+    "rule to table 0": one("virtual_rules {", "from 10.0.0.0/8 table 0 preference 5", "}"),
+    "two interfaces of an address": one(vips="10.0.0.1/24 dev lan0 dev lan1"),
     "bad sequence": one("~SEQ(A,1,0,3) priority 1"),
     "unclosed quote": one('notify "/bin/true'),
     "peer of another family": one("unicast_peer {", "fe80::1", "}"),

@@ -165,7 +165,6 @@ def test_plain_settings(read: Reader) -> None:
         "mcast_src_ip 10.0.0.9",
         "track_src_ip",
         "mcast_dst_ip 224.0.0.99",
-        "unicast_ttl 64",
         "kernel_rx_buf_size 5000",
         "skip_check_adv_addr",
         "check_unicast_src",
@@ -182,7 +181,7 @@ def test_plain_settings(read: Reader) -> None:
     assert found.promote_secondaries
     assert (found.source, found.track_src_ip) == ("10.0.0.9", True)
     assert found.mcast_dst_ip == "224.0.0.99"
-    assert (found.unicast_ttl, found.kernel_rx_buf_size) == (64, 5000)
+    assert found.kernel_rx_buf_size == 5000
     assert found.skip_check_adv_addr
     assert found.check_unicast_src
     assert found.v3_checksum_as_v2
@@ -245,13 +244,15 @@ def test_globals_below_an_instance_do_not_reach_it(read: Reader) -> None:
 def test_unicast(read: Reader) -> None:
     found = read.one(
         "unicast_src_ip 10.0.0.5",
+        "unicast_ttl 64",
         "unicast_peer {",
         "10.0.0.6",
         "10.0.0.7 min_ttl 64 max_ttl 65",
         "10.0.0.6",
         "}",
     )
-    assert found.source == "10.0.0.5"
+    assert (found.source, found.unicast_ttl) == ("10.0.0.5", 64)
+    assert read.one("unicast_ttl 64").unicast_ttl == 255
     assert found.unicast_peers == (
         UnicastPeer(address="10.0.0.6"),
         UnicastPeer(address="10.0.0.7", min_ttl=64, max_ttl=65),
@@ -281,6 +282,13 @@ def test_unicast_without_interface_needs_a_source(read: Reader) -> None:
         ),
         (["unicast_peer {", "fe80::1", "}"], "the peer fe80::1 is not an IPv4 address"),
         (["unicast_peer {", "foo", "}"], "'foo' is not the address of a peer"),
+        (
+            ["unicast_peer {", "10.0.0.6 min_ttl 9 max_ttl 5", "}"],
+            "no advert of 10.0.0.6 is accepted: min_ttl is more than max_ttl",
+        ),
+        (["unicast_ttl 5"], "V: unicast_ttl needs peers, ignored"),
+        (["unicast_peer {", "10.0.0.6/24", "}"], "'10.0.0.6/24' is taken as 10.0.0.6"),
+        (["mcast_src_ip 10.0.0.9/24"], "'10.0.0.9/24' is taken as 10.0.0.9"),
         (["mcast_src_ip fe80::1"], "mcast_src_ip fe80::1 is not an IPv4 address"),
         (["mcast_src_ip foo"], "mcast_src_ip is not an address: 'foo'"),
         (["mcast_dst_ip 10.0.0.1"], "is not an IPv4 multicast address, using 224.0.0.18"),
@@ -375,6 +383,7 @@ def test_address_warnings(read: Reader, entry: str, message: str) -> None:
         ("10.0.0.9 track_group g", "unknown option 'track_group'"),
         ("10.0.0.9 10.0.0.8", "unknown option '10.0.0.8'"),
         ("10.0.0.9 dev a/b", "cannot be the name of an interface"),
+        ("10.0.0.9 dev eth0 dev eth1", "dev is given twice"),
     ],
 )
 def test_address_errors(read: Reader, entry: str, message: str) -> None:
@@ -467,6 +476,7 @@ def test_authentication(read: Reader) -> None:
     ("block", "message"),
     [
         ("auth_type PASS", "auth_type PASS without a password is ignored"),
+        ('auth_type PASS\nauth_pass ""', "auth_type PASS without a password is ignored"),
         ("auth_pass canary", "a password without auth_type is ignored"),
         ("auth_type AH\nauth_pass canary", "auth_type AH has no effect yet"),
         ("auth_type FOO\nauth_pass canary", "auth_type cannot be what is written"),

@@ -316,6 +316,7 @@ def test_a_rule_without_preference_gets_one_later(read: Reader) -> None:
         ("type foo priority 3", "a rule cannot be of type 'foo'"),
         ("nat priority 3", "a rule cannot be of type 'nat'"),
         ("table 5 nop", "a rule has one action"),
+        ("from 10.0.0.0/8 table 0", "8:23: error: a rule cannot lead to table 0"),
         ("from 10.0.0.0/8 pref 10", "unknown option 'pref'"),
         ("from 10.0.0.0/8 table 5 track_group g", "track_group is for static_rules only"),
         ("from 10.0.0.0/8 table", "8:17: error: table needs a value"),
@@ -344,6 +345,12 @@ def test_static_objects(read: Reader) -> None:
     assert (first.via, first.no_track) == ("10.5.0.9", False)
     assert second.track_group == "g"
     assert loaded.configuration.static_rules[0].table == 5
+    nowhere = read(
+        "static_ipaddress {\n 10.5.0.1/24\n}\nglobal_defs {\n default_interface lan7\n}\n"
+    )
+    assert [t.split(";")[0] for t in texts(nowhere)] == [
+        "2:2: warning: interface 'lan7' does not exist now"
+    ]
     assert [t.split(": ", 2)[2] for t in texts(loaded)] == [
         "track_group has no effect yet; the rest of the configuration works without it"
     ] * 2

@@ -153,6 +153,9 @@ def _valued(context: Context, node: Node, option: str, index: int, fields: dict[
     if option == "dev":
         if not interface_name(context, node, value, word=index):
             return False
+        if "dev" in fields:
+            context.error(node, "dev is given twice", "keep one of them", word=index - 1)
+            return False
         context.check_interface(node, value, word=index)
         fields["dev"] = value
     elif option == "label":

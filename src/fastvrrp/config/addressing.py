@@ -10,7 +10,7 @@ from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.model import OWNER, UnicastPeer, VirtualAddress
 from fastvrrp.config.node import Node
-from fastvrrp.config.values import canonical, integer, is_multicast
+from fastvrrp.config.values import bare_address, integer, is_multicast
 
 if TYPE_CHECKING:
     from fastvrrp.config.instance import InstanceBuilder
@@ -23,7 +23,7 @@ _OVERHEAD = {4: 20 + 8 + 24, 6: 40 + 8 + 24}
 _ADDRESS_BYTES = {4: 4, 6: 16}
 TTL_MAX = 255
 _SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip"))
-_UNICAST = _SOURCES | {"unicast_peer"}
+_UNICAST = _SOURCES | {"unicast_peer", "unicast_ttl"}
 
 
 def read_peers(context: Context, node: Node) -> list[Entry]:
@@ -31,7 +31,7 @@ def read_peers(context: Context, node: Node) -> list[Entry]:
     entries: list[Entry] = []
     seen: set[str] = set()
     for line in node.body or ():
-        address, family = canonical(line.words[0])
+        address, family = bare_address(context, line, word=0)
         if not family:
             context.error(
                 line,
@@ -58,6 +58,12 @@ def read_peers(context: Context, node: Node) -> list[Entry]:
                 break
             limits[option] = value
             index += 2
+        if limits["min_ttl"] > limits["max_ttl"]:
+            context.warning(
+                line,
+                f"no advert of {address} is accepted: min_ttl is more than max_ttl",
+                "write min_ttl up to max_ttl",
+            )
         entries.append(Entry((UnicastPeer(address=address, **limits), family), line))
     return entries
 
@@ -158,8 +164,6 @@ def family_settings(builder: InstanceBuilder) -> dict[str, Any]:
         "mcast_dst_ip": _destination(builder),
         "check_unicast_src": builder.defaults.check_unicast_src or "check_unicast_src" in entries,
     }
-    if "unicast_ttl" in entries:
-        fields["unicast_ttl"] = entries["unicast_ttl"].value
     if "native_ipv6" in entries:
         builder.warning("native_ipv6 is an old keyword", "remove it", "native_ipv6")
     return fields
@@ -202,6 +206,11 @@ def _unicast(builder: InstanceBuilder, fields: dict[str, Any]) -> None:
     fields["unicast_peers"] = peers = _peers(builder)
     if any(peer.min_ttl > 0 or peer.max_ttl < TTL_MAX for peer in peers):
         fields["check_unicast_src"] = True
+    if "unicast_ttl" in entries:
+        if peers:
+            fields["unicast_ttl"] = entries["unicast_ttl"].value
+        else:
+            builder.warning("unicast_ttl needs peers, ignored", "add unicast_peer", "unicast_ttl")
     if peers and builder.strict:
         builder.warning(
             "strict mode knows no unicast, newer keepalived refuses it",

@@ -17,7 +17,7 @@ def authentication(builder: InstanceBuilder) -> dict[str, Any]:
     """The fields of the instance; none where authentication does not apply."""
     block = builder.entries["authentication"].value
     kind, password = get(block, "auth_type"), get(block, "auth_pass")
-    if kind is None and password is None:
+    if kind is None and not password:
         return {}
     if builder.version == 3:
         builder.warning("VRRPv3 has no authentication, ignored", "remove it", "authentication")
@@ -37,7 +37,7 @@ def authentication(builder: InstanceBuilder) -> dict[str, Any]:
             "authentication",
         )
         return {}
-    if password is None:
+    if not password:
         builder.warning(
             "auth_type PASS without a password is ignored", "add auth_pass", "authentication"
         )

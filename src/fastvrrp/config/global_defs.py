@@ -79,7 +79,11 @@ def _mail(context: Context, entries: Entries) -> Mail:
     server = entries.get("smtp_server")
     host, port = server.value if server is not None else (None, 25)
     recipients = tuple(e.value for e in listed(entries, "notification_email"))
-    if recipients and server is None:
+    if "notification_email" in entries and not recipients:
+        context.warning(
+            entries["notification_email"].node, "nobody gets mail", "name at least one address"
+        )
+    elif recipients and server is None:
         context.warning(
             entries["notification_email"].node,
             "no mail is sent without smtp_server",

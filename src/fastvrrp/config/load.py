@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fastvrrp.config.addresses import read_addresses, read_static_addresses
 from fastvrrp.config.addressing import read_peers
 from fastvrrp.config.blocks import (
@@ -271,11 +273,11 @@ class _Loader:
 
     def _static_addresses(self, default: str) -> tuple[VirtualAddress, ...]:
         """Without dev they are put on default_interface."""
-        import msgspec
-
-        return tuple(
-            entry.value
-            if entry.value.dev is not None
-            else msgspec.structs.replace(entry.value, dev=default)
-            for entry in self.statics.get("static_ipaddress", ())
-        )
+        addresses = []
+        for entry in self.statics.get("static_ipaddress", ()):
+            address = entry.value
+            if address.dev is None:
+                self.context.check_interface(entry.node, default, word=0)
+                address = msgspec.structs.replace(address, dev=default)
+            addresses.append(address)
+        return tuple(addresses)

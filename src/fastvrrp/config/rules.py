@@ -147,12 +147,12 @@ class _Rule:
 
     def _table(self, row: Keyword) -> None:
         self._action("lookup")
-        self._put(
-            "table",
-            lookups.named(
-                self.context, self.node, self.index, "rt_tables", "routing table", lookups.U32_MAX
-            ),
+        number = lookups.named(
+            self.context, self.node, self.index, "rt_tables", "routing table", lookups.U32_MAX
         )
+        if number == 0:  # RT_TABLE_UNSPEC, linux/rtnetlink.h: the kernel would choose one
+            self._error("a rule cannot lead to table 0", "write the table of the routes")
+        self._put("table", number)
 
     def _int(self, row: Keyword) -> None:
         value = lookups.in_range(self.context, self.node, row, self.index)

@@ -74,6 +74,20 @@ def canonical(text: str) -> tuple[str, int]:
     return "", 0
 
 
+def bare_address(context: Context, node: Node, *, word: int = 1) -> tuple[str, int]:
+    """`canonical` of a word; keepalived overlooks a prefix length, so that is a warning only."""
+    head, slash, _ = node.words[word].partition("/")
+    address, family = canonical(head)
+    if family and slash:
+        context.warning(
+            node,
+            f"{shown(node.words[word])} is taken as {address}: a prefix length means nothing here",
+            f"write {address}",
+            word=word,
+        )
+    return address, family
+
+
 def is_multicast(address: str, family: int) -> bool:
     if family == 4:
         return 224 <= int(address.split(".", 1)[0]) < 240
@@ -270,7 +284,7 @@ def _address(context: Context, node: Node, keyword: Keyword) -> tuple[str, int] 
     text = _text(context, node, keyword)
     if text is None:
         return None
-    address, family = canonical(text)
+    address, family = bare_address(context, node)
     if not family:
         context.error(
             node,
@@ -324,7 +338,11 @@ def _interface(context: Context, node: Node, keyword: Keyword) -> str | None:
 
 
 def _path(context: Context, node: Node, keyword: Keyword) -> str | None:
-    return _text(context, node, keyword) or None
+    text = _text(context, node, keyword)
+    if text == "":
+        context.missing(node, keyword)
+        return None
+    return text
 
 
 def _weight(context: Context, node: Node, keyword: Keyword) -> tuple[int, bool] | None:
