@@ -67,7 +67,7 @@ def test_a_link_is_no_run_directory(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     with pytest.raises(RunDirError, match="is a symbolic link: name the directory it points to"):
         acquire(tmp_path / "link")
-    acquire(tmp_path / "real").release()
+    acquire(tmp_path / "real").close()
 
 
 @pytest.fixture

@@ -131,6 +131,7 @@ def test_reloads_take_turns() -> None:
         supervisor._loop = loop
         supervisor._reloading = asyncio.Lock()
         supervisor._reload_next = None
+        supervisor._tasks = set()
         rng = random.Random(7)
         clock = 0
         running = 0

@@ -40,8 +40,8 @@ def behaviour() -> str:
 
 
 class Fake:
-    def __init__(self, arguments: Arguments, plan: str) -> None:
-        self.plan = plan
+    def __init__(self, arguments: Arguments) -> None:
+        self.plan = ""
         self.configuration = model.Configuration()
         self.runner = RunnerClient(arguments.scripts)
         self.engine = pulse.Page(arguments.pulse)
@@ -55,6 +55,8 @@ class Fake:
             await asyncio.sleep(0.05)
 
     async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+        if not self.plan:
+            self.plan = behaviour()  # born now: before, it may turn out not to be needed
         names = [instance.name for instance in configuration.vrrp_instances]
         note("configure", epoch, *names)
         reload = bool(self.configuration.vrrp_instances)
@@ -112,7 +114,7 @@ class Fake:
 
 
 async def main(arguments: Arguments) -> None:
-    fake = Fake(arguments, behaviour())
+    fake = Fake(arguments)
     await fake.link.closed()
     note("end")
 

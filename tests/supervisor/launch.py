@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from fastvrrp.supervisor import main as supervisor
-from fastvrrp.supervisor import process
-from fastvrrp.supervisor.child import Settings
+from fastvrrp.supervisor import process, start
+from fastvrrp.supervisor.spawn import Settings
 
 supervisor.ORPHAN_SWEEP_S = 0.1
 process.Orphans.__init__.__kwdefaults__["grace_s"] = 0.3
@@ -15,8 +15,8 @@ FAKE = Path(__file__).with_name("fake_child.py")
 
 run_dir = Path(sys.argv[2])
 raise SystemExit(
-    supervisor.run(
-        supervisor.Options(
+    start.run(
+        start.Options(
             file=Path(sys.argv[1]),
             run_dir=run_dir,
             log_level="debug",

@@ -54,7 +54,7 @@ vrrp_instance V2 {
 """
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
     """Poll until `condition()` is true; returns its value."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -86,7 +86,7 @@ class Daemon:
         self.name = f"fastvrrp-test-{uuid.uuid4()}"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind("\0" + self.name)
-        self.notify.settimeout(10)
+        self.notify.settimeout(30)
         self.watchdog_us = watchdog_us
         self.settings = settings or {}
         self.process: subprocess.Popen[bytes]
@@ -135,7 +135,7 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=30)
 
     def logged(self, text: str) -> bool:
         return text in self.stderr.read_text()

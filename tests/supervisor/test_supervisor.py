@@ -38,7 +38,7 @@ def test_sigint_stops_too(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.ready()
         daemon.signal(signal.SIGINT)
-        assert daemon.process.wait(timeout=10) == 0
+        assert daemon.process.wait(timeout=30) == 0
         assert daemon.child_said("stop")
 
 
@@ -46,7 +46,7 @@ def test_errors_start_nothing(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     daemon.configure(PLAIN.replace("virtual_router_id 1", "virtual_router_id 1000"))
     with daemon:
-        assert daemon.process.wait(timeout=10) == 1
+        assert daemon.process.wait(timeout=30) == 1
         assert daemon.logged(f"{daemon.file}:")
         assert not daemon.lives()
 
@@ -55,7 +55,7 @@ def test_missing_file(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     daemon.file.unlink()
     with daemon:
-        assert daemon.process.wait(timeout=10) == 1
+        assert daemon.process.wait(timeout=30) == 1
         assert daemon.logged(str(daemon.file))
 
 
@@ -63,7 +63,7 @@ def test_second_daemon_is_refused(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.ready()
         with Daemon(tmp_path) as second:
-            assert second.process.wait(timeout=10) == 1
+            assert second.process.wait(timeout=30) == 1
             assert second.logged(f"already running in {daemon.run_dir} (process")
         assert daemon.process.poll() is None
         assert daemon.request("version")["schema"] == 1
@@ -161,13 +161,13 @@ def test_child_that_will_not_stop(tmp_path: Path) -> None:
 def test_missing_permission_is_final(tmp_path: Path) -> None:
     with Daemon(tmp_path, "permission") as daemon:
         assert daemon.notified_with("ERRNO")["ERRNO"] == "1"
-        assert daemon.process.wait(timeout=10) == 4
+        assert daemon.process.wait(timeout=30) == 4
         assert len(daemon.lives()) == 1
 
 
 def test_configuration_the_child_refuses(tmp_path: Path) -> None:
     with Daemon(tmp_path, "refuse") as daemon:
-        assert daemon.process.wait(timeout=10) == 2
+        assert daemon.process.wait(timeout=30) == 2
         assert daemon.logged("it does not please me")
         assert len(daemon.lives()) == 1
 
@@ -392,7 +392,7 @@ def test_as_process_1(tmp_path: Path) -> None:
         assert daemon.request("counters") == {"script": "exited with status 0"}
         wait_for(lambda: daemon.logged("collected orphan"), "orphan reaped")
         os.kill(pid, signal.SIGTERM)
-        assert daemon.process.wait(timeout=10) == 0
+        assert daemon.process.wait(timeout=30) == 0
         assert daemon.child_said("end")
 
 

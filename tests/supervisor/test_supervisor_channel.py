@@ -16,6 +16,7 @@ import uvloop
 from fastvrrp.config import model
 from fastvrrp.supervisor import channel, messages
 from fastvrrp.supervisor.channel import Channel, ProtocolError
+from fastvrrp.supervisor.spawn import pair
 
 loops = pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 
@@ -40,7 +41,7 @@ class End:
 
 
 def ends() -> tuple[End, End]:
-    ours, theirs = channel.pair()
+    ours, theirs = pair()
     return End(ours), End(theirs)
 
 
@@ -132,7 +133,7 @@ def test_every_message_survives_the_codec() -> None:
 )
 def test_malformed_packets_break_the_channel(packet: bytes) -> None:
     async def main() -> None:
-        ours, theirs = channel.pair()
+        ours, theirs = pair()
         end = End(theirs)
         ours.send(packet)
         await end.until(lambda end: end.closed)

@@ -206,8 +206,8 @@ def test_run_directory_is_private_and_exclusive(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o750
     with pytest.raises(RunDirError, match=f"already running in {path} .process {os.getpid()}"):
         acquire(path)
-    first.release()
-    acquire(path).release()
+    first.close()
+    acquire(path).close()
 
 
 def test_run_directory_that_others_can_write(tmp_path: Path) -> None:
@@ -239,11 +239,11 @@ def test_a_lock_left_to_a_child_is_waited_for(tmp_path: Path) -> None:
     child = subprocess.Popen(["sleep", "0.3"], pass_fds=(run_dir.lock,))
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
     (tmp_path / "lock").write_text(dead.stdout)  # the holder is gone, its child is not
-    run_dir.release()
+    run_dir.close()
     before = time.monotonic()
     with pytest.raises(RunDirError, match="a child of it still uses"):
         acquire(tmp_path, patience_s=0.05)
-    acquire(tmp_path).release()
+    acquire(tmp_path).close()
     assert 0.1 < time.monotonic() - before < 3
     child.wait()
 
@@ -257,7 +257,7 @@ def test_files_are_replaced_not_followed(tmp_path: Path) -> None:
     assert precious.read_text() == "precious"
     assert (run_dir.path / "dump").read_bytes() == b"new"
     assert stat.S_IMODE((run_dir.path / "dump").stat().st_mode) & 0o137 == 0
-    run_dir.release()
+    run_dir.close()
 
 
 # ---------------------------------------------------------------------- orphans

@@ -13,7 +13,8 @@ import pytest
 from track_helpers import MakeScript, Run, S, alive, command, until
 
 from fastvrrp.config import model
-from fastvrrp.supervisor.commands import allows, configured_commands
+from fastvrrp.supervisor.commands import allowed_commands, allows
+from fastvrrp.supervisor.reader import commands_of
 from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.track.runner import Outcome, RunnerClient
 
@@ -169,7 +170,7 @@ def test_only_configured_commands(run: Run, tmp_path: Path) -> None:
             ),
         ),
     )
-    commands = configured_commands(config)
+    commands = allowed_commands(commands_of(config), config.global_defs.script_account)
     assert len(commands) == 3
 
     async def scene() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING
 
 from fastvrrp.cli.common import add_run_dir, fail, subparser
@@ -43,7 +44,5 @@ def run(args: argparse.Namespace) -> int:
         run_dir = acquire(args.run_dir, create=False)
     except RunDirError as exc:
         return fail(str(exc))
-    try:
+    with contextlib.closing(run_dir):
         return 0 if clean_journal(run_dir.journal) else 1
-    finally:
-        run_dir.release()

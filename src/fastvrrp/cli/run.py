@@ -90,12 +90,11 @@ def run(args: argparse.Namespace) -> int:
             "--only ipvs: there is nothing to run: virtual servers have no effect yet in this "
             "version; leave --only out, or say --only vrrp"
         )
-    from fastvrrp.supervisor.main import Options
-    from fastvrrp.supervisor.main import run as supervise
+    from fastvrrp.supervisor import start
 
     file: Path = args.file or default_file()
-    return supervise(
-        Options(
+    return start.run(
+        start.Options(
             file=file.absolute(),
             run_dir=args.run_dir,
             log_level=args.log_level,

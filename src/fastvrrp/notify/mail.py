@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import logging
 import os
 import pwd
 import queue
-import smtplib
 import socket
 import threading
 from collections.abc import Sequence
-from email.mime.text import MIMEText
+from typing import TYPE_CHECKING
 
 from fastvrrp.config import model
+
+# The standard library's mail modules are loaded for the first message only: without any they are a
+# tenth of what starting the process takes.
+if TYPE_CHECKING:
+    import smtplib
+    from email.mime.text import MIMEText
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,9 @@ def compose(
     mail: model.Mail, router_id: str, kind: str, name: str, state: str, priority: int
 ) -> MIMEText:
     """The message of one transition, dated now."""
+    import email.utils
+    from email.mime.text import MIMEText
+
     lines = [f"VRRP {kind.lower()}: {name}", f"State: {state}"]
     if kind == "Instance":
         lines.append(f"Priority: {priority}")
@@ -142,6 +149,8 @@ class Mailer:
             return
 
     def _deliver(self, message: MIMEText) -> None:
+        import smtplib
+
         for delay_s in (*self._retry_delays_s, None):
             try:
                 self._dialogue(message)
@@ -161,6 +170,9 @@ class Mailer:
         log.error("alert mail %r was not delivered: %s", message["Subject"], problem)
 
     def _dialogue(self, message: MIMEText) -> None:
+        import email.utils
+        import smtplib
+
         mail = self.mail
         sender = email.utils.parseaddr(str(message["From"]))[1]
         recipients = [email.utils.parseaddr(address)[1] for address in mail.notification_email]

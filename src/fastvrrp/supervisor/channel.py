@@ -48,14 +48,6 @@ class ProtocolError(Exception):
     """The other end sent something that is not a message."""
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends: non-blocking, close-on-exec. Raises OSError when out of descriptors."""
-    ours, theirs = socket.socketpair(
-        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    )
-    return ours, theirs
-
-
 def sealed_memfd(name: str, data: bytes) -> int:
     """A memfd holding `data` that nobody can change any more. The caller closes it.
 
@@ -84,6 +76,11 @@ def read_memfd(fd: int) -> bytes:
         raise ProtocolError("descriptor is not a memfd") from exc
     if seals & _SEALS != _SEALS:
         raise ProtocolError("memfd is not sealed")
+    return read_all(fd)
+
+
+def read_all(fd: int) -> bytes:
+    """The whole content of a file that nobody writes to any more. Raises ProtocolError."""
     size = os.fstat(fd).st_size
     if size > MESSAGE_LIMIT:
         raise ProtocolError(f"memfd of {size} bytes is larger than {MESSAGE_LIMIT}")
@@ -184,9 +181,13 @@ class Channel:
         if len(fds) >= FDS_LIMIT:
             raise ValueError(f"at most {FDS_LIMIT - 1} descriptors in a message")
         packet, memfd = pack(message)
-        copies = [os.dup(fd) for fd in fds]
-        if memfd is not None:
-            copies.append(memfd)
+        copies = [] if memfd is None else [memfd]
+        try:
+            for position, fd in enumerate(fds):
+                copies.insert(position, os.dup(fd))
+        except OSError:
+            close_fds(copies)
+            raise
         self._queue.append((packet, copies))
         if not self._writing:
             self._flush()

@@ -6,32 +6,18 @@ A `Child` is never reused; `keeper.Keeper` decides what follows its end.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
-from fastvrrp.config import model
 from fastvrrp.control.protocol import INTERNAL, UNAVAILABLE, ControlError
 from fastvrrp.supervisor import channel, messages, pulse
+from fastvrrp.supervisor.spawn import Settings, Spawned
 
 log = logging.getLogger(__name__)
-
-VRRP_ARGV = (sys.executable, "-P", "-m", "fastvrrp.vrrp")
-"""-P keeps the working directory out of the module path: we are root."""
-
-
-FDS = ("channel", "scripts", "pulse")
-"""Options of a child whose values are descriptors (`link.adopt`)."""
 
 
 class ScriptService(Protocol):
@@ -40,29 +26,12 @@ class ScriptService(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How children are run. Times in seconds; the defaults are the product's."""
-
-    run_dir: Path
-    argv: Sequence[str] = VRRP_ARGV
-    keep_fds: Sequence[int] = ()  # further descriptors the child inherits
-    log_level: str = "info"
-    log_format: str = "text"
-    look_s: float = 10.0  # between two looks at whether it lives
-    hang_limit_s: float = 10.0  # an engine or event loop that stood still for longer is ended
-    configure_timeout_s: float = 120.0
-    call_timeout_s: float = 5.0
-    stable_s: float = 60.0  # a child that ran longer than this is restarted at once
-    backoff_s: Sequence[float] = field(default=(0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0))
-
-
 class ChildGone(Exception):
     """The child ended before it answered."""
 
 
 class Child:
-    """A running child. Create it with `spawn`, inside the running loop's thread.
+    """A running child, and all that `spawn` made for it but the socket for its scripts.
 
     `on_message` gets Ready, States, Event, Stopping and Stopped; the rest is answered here.
     `exited` resolves to the return code (negative: the signal that killed it) once the process
@@ -71,96 +40,43 @@ class Child:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
-        pidfd: int,
-        sock: Any,
-        page: pulse.Page,
+        spawned: Spawned,
         settings: Settings,
         on_message: Callable[[messages.AnyMessage], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._process = process
+        self._process = spawned.process
         self._settings = settings
         self._on_message = on_message
         self._ids = itertools.count(1)
         self._calls: dict[int, asyncio.Future[messages.Reply]] = {}
         self._configures: dict[int, asyncio.Future[messages.Configured]] = {}
         self._killed_for = ""
-        self.pid = process.pid
+        self.pid = spawned.process.pid
         self.started = self._loop.time()
         self.ready = False
         self.stopped = False  # it said that it undid everything
         self.states: dict[str, messages.InstanceState] = {}
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._configured = False
-        self._page = page
+        self._page = spawned.page
         self._watch = pulse.Watch(settings.hang_limit_s)
         self._look_handle: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
-        self._pidfd = pidfd
+        self._pidfd = spawned.pidfd
         self._loop.add_reader(self._pidfd, self._collect)
-        self._channel = channel.Channel(sock, self._received, self._broken)
-
-    @classmethod
-    def spawn(
-        cls,
-        settings: Settings,
-        on_message: Callable[[messages.AnyMessage], None],
-        serve_scripts: Callable[[Any], ScriptService],
-    ) -> tuple[Child, ScriptService]:
-        """Start a process and the service of its scripts. Raises OSError."""
-        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
-            sock, channel_end = channel.pair()
-            ours.callback(sock.close)
-            theirs.callback(channel_end.close)
-            scripts, scripts_end = channel.pair()
-            ours.callback(scripts.close)
-            theirs.callback(scripts_end.close)
-            page_fd = pulse.create()
-            theirs.callback(os.close, page_fd)
-            page = pulse.Page(page_fd)
-            ours.callback(page.close)
-            fds = (channel_end.fileno(), scripts_end.fileno(), page_fd)
-            argv = [
-                *settings.argv,
-                *(f"--{name}={fd}" for name, fd in zip(FDS, fds, strict=True)),
-                f"--parent={os.getpid()}",
-                f"--run-dir={settings.run_dir}",
-                f"--log-level={settings.log_level}",
-                f"--log-format={settings.log_format}",
-            ]
-            # A group of its own: Ctrl-C in a terminal is for the supervisor, who stops in order.
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                pass_fds=(*fds, *settings.keep_fds),
-                process_group=0,
-                cwd="/",
-            )
-            try:
-                pidfd = os.pidfd_open(process.pid)
-            except OSError:
-                process.kill()
-                process.wait()
-                raise
-            ours.pop_all()
-        child = cls(process, pidfd, sock, page, settings, on_message)
-        try:
-            return child, serve_scripts(scripts)
-        except BaseException:
-            child.kill("its scripts cannot be run")
-            raise
+        self._channel = channel.Channel(spawned.channel, self._received, self._broken)
 
     # ---------------------------------------------------------------- requests
 
-    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
-        """Hand over a configuration; returns what changed, for people.
+    async def configure(self, data: bytes, epoch: int) -> Sequence[str]:
+        """Hand over a configuration (`Held.data`); returns what changed, for people.
 
         Raises ChildGone, or ValueError with the child's words when it refused.
         """
         answer: asyncio.Future[messages.Configured] = self._loop.create_future()
         self._configures[epoch] = answer
-        fd = channel.sealed_memfd("fastvrrp-configuration", msgspec.msgpack.encode(configuration))
+        fd = channel.sealed_memfd("fastvrrp-configuration", data)
         try:
             self._channel.send(messages.Configure(epoch), [fd])
         finally:

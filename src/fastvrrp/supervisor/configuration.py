@@ -1,4 +1,7 @@
-"""The configuration the daemon runs on: reading it, refusing it, remembering what came of it."""
+"""The configuration the daemon runs on: having it read, refusing it, remembering what came of it.
+
+A process of its own reads it (`reader`); here it stays what that process made of it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fastvrrp.config import model
+from fastvrrp.supervisor.channel import ProtocolError, read_all
+from fastvrrp.supervisor.process import describe_code
+from fastvrrp.supervisor.reader import Held, Outcome
+from fastvrrp.supervisor.spawn import Reading, start_reading
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +50,32 @@ def message_record(message: model.Message) -> dict[str, Any]:
     }
 
 
+class ReadError(Exception):
+    """The process that reads the configuration failed; the text says how."""
+
+
 class Source:
-    """A file and what was read from it. `read` never raises for what the file says."""
+    """A file and what was read from it. What the file says is never an exception."""
 
     def __init__(self, path: Path, config_id: str | None) -> None:
         self.path = path
         self.config_id = config_id
-        self.configuration = model.Configuration()
+        self.held = Held.of(model.Configuration())
         self.epoch = 0
         self.loaded: str | None = None
         self.last_reload: dict[str, Any] | None = None
 
-    def read(self) -> model.Loaded:
-        """Parse and check, logging every message. Blocks."""
-        loaded = self._load()
-        _log(loaded)
-        return loaded
+    async def read(self, reading: Reading | None = None) -> Outcome:
+        """Parse and check, logging every message. `reading`: it has been started already.
 
-    async def read_again(self) -> model.Loaded:
-        """`read` for a reload, in a thread: scripts' deadlines go on meanwhile.
+        Raises ReadError, OSError.
+        """
+        outcome = await self._read(reading)
+        _log(outcome)
+        return outcome
+
+    async def read_again(self) -> Outcome:
+        """`read` for a reload. Raises ReadError, OSError.
 
         Editors and tools empty a file before they write it. So files that have just been written
         to are given a moment, and are read again if that happened while they were read; and a
@@ -71,37 +87,50 @@ class Source:
             if _written_since(files, time.time_ns() - SETTLE_NS):
                 await asyncio.sleep(SETTLE_NS / model.NS_PER_S)
             began_ns = time.time_ns()
-            loaded = await asyncio.to_thread(self._load)
-            files = _files(self.path, loaded)
+            outcome = await self._read()
+            files = _files(self.path, outcome)
             if not _written_since(files, began_ns - SETTLE_NS) or time.monotonic() > limit:
                 break
-        if loaded.configuration is not None and _is_blank(self.path):
+        if outcome.held is not None and _is_blank(self.path):
             message = model.Message(
                 position=model.Position(file=str(self.path), line=1),
                 severity=model.Severity.ERROR,
                 text="the file is empty: nothing would be left running",
                 hint="write `global_defs { }` if that is meant",
             )
-            loaded = model.Loaded(configuration=None, messages=(message,))
-        _log(loaded)
-        return loaded
+            outcome = Outcome(messages=(message,), held=None)
+        _log(outcome)
+        return outcome
 
-    def _load(self) -> model.Loaded:
-        from fastvrrp.config.load import load
+    async def _read(self, reading: Reading | None = None) -> Outcome:
+        if reading is None:
+            reading = start_reading(self.path, self.config_id)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        loop.add_reader(reading.pidfd, ended.set_result, None)
+        try:
+            await ended
+            code = reading.process.wait()
+            if code != 0:
+                raise ReadError(f"its reader ended: {describe_code(code)}")
+            return msgspec.msgpack.decode(read_all(reading.out), type=Outcome)
+        except (msgspec.MsgspecError, ProtocolError) as exc:
+            raise ReadError(f"its reader left nothing readable: {exc}") from exc
+        finally:
+            loop.remove_reader(reading.pidfd)
+            reading.close()
 
-        return load(self.path, config_id=self.config_id)
-
-    def accept(self, configuration: model.Configuration) -> None:
+    def accept(self, held: Held) -> None:
         """This is in effect now."""
-        self.configuration = configuration
+        self.held = held
         self.epoch += 1
         self.loaded = wall_clock()
 
-    def obstacle(self, configuration: model.Configuration) -> str:
-        """Why a reload cannot lead to `configuration`, or ""."""
+    def obstacle(self, held: Held) -> str:
+        """Why a reload cannot lead to `held`, or ""."""
         for name in _FIXED:
-            old = getattr(self.configuration.global_defs, name)
-            new = getattr(configuration.global_defs, name)
+            old = getattr(self.held.global_defs, name)
+            new = getattr(held.global_defs, name)
             if old != new:
                 return (
                     f"{name} cannot change from {old or 'unset'} to {new or 'unset'} "
@@ -137,22 +166,22 @@ class Source:
         """The `daemon.configuration` object of docs/control-socket.md."""
         return {
             "file": str(self.path),
-            "files": list(self.configuration.source_files),
+            "files": list(self.held.source_files),
             "loaded": self.loaded,
             "epoch": self.epoch,
         }
 
 
-def _log(loaded: model.Loaded) -> None:
-    for message in loaded.messages:
+def _log(outcome: Outcome) -> None:
+    for message in outcome.messages:
         is_error = message.severity is model.Severity.ERROR
         log.log(logging.ERROR if is_error else logging.WARNING, "%s", message)
 
 
-def _files(path: Path, loaded: model.Loaded) -> set[str]:
+def _files(path: Path, outcome: Outcome) -> set[str]:
     """What was read, as far as that is known after errors."""
-    files = {str(path), *(message.position.file for message in loaded.messages)}
-    return files if loaded.configuration is None else files | {*loaded.configuration.source_files}
+    files = {str(path), *(message.position.file for message in outcome.messages)}
+    return files if outcome.held is None else files | {*outcome.held.source_files}
 
 
 def _written_since(files: Iterable[str], since_ns: int) -> bool:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.supervisor.reader import Held
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +29,33 @@ _NS_PER_CENTISECOND = 10_000_000
 _INTERVAL_LIMIT_CS = 4095  # 12 bits, RFC 9568 5.2.7
 
 
-async def clean_up(
-    configuration: model.Configuration, states: Sequence[InstanceState], journal: Path
-) -> None:
+async def clean_up(configuration: Held, states: Sequence[InstanceState], journal: Path) -> None:
     """Priority 0 for the masters among `states`, then everything in the journal removed.
 
     Never raises for what the network or the kernel says: each failure is logged and the rest done.
     """
     masters = {state.name: state for state in states if state.state == "MASTER"}
-    sent = 0
-    for instance in configuration.vrrp_instances:
-        state = masters.get(instance.name)
-        if state is not None and resign(instance, state.source):
-            sent += 1
     if masters:
+        sent = resign_all(configuration.decode().vrrp_instances, masters)
         log.warning("sent priority 0 for %d of %d masters", sent, len(masters))
-    await asyncio.to_thread(clean_journal, journal)
+    await clean_leftovers(journal)
+
+
+def resign_all(
+    instances: Sequence[model.VrrpInstance], masters: Mapping[str, InstanceState]
+) -> int:
+    """Priority 0 for those of `instances` whose names are in `masters`; returns for how many."""
+    return sum(
+        resign(instance, masters[instance.name].source)
+        for instance in instances
+        if instance.name in masters
+    )
+
+
+async def clean_leftovers(journal: Path) -> None:
+    """`clean_journal` in a thread; without a journal not even its code is loaded."""
+    if os.path.lexists(journal):  # noqa: ASYNC240 (the run directory is in memory)
+        await asyncio.to_thread(clean_journal, journal)
 
 
 def clean_journal(journal: Path) -> bool:

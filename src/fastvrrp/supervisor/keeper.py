@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastvrrp.config import model
 from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.supervisor import messages
-from fastvrrp.supervisor.child import Child, ChildGone, ScriptService, Settings
+from fastvrrp.supervisor.child import Child, ChildGone, ScriptService
 from fastvrrp.supervisor.process import describe_code
+from fastvrrp.supervisor.reader import Held
+from fastvrrp.supervisor.spawn import Settings, Spawned, spawn
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Hooks:
     """What the keeper needs from its surroundings."""
 
     serve_scripts: Callable[[Any], ScriptService]
-    clean: Callable[[model.Configuration, Sequence[messages.InstanceState]], Awaitable[None]]
+    clean: Callable[[Held, Sequence[messages.InstanceState]], Awaitable[None]]
     """The janitor: after a child that ended without undoing its work."""
     on_event: Callable[[dict[str, Any]], None]
     on_change: Callable[[], None]
@@ -48,24 +49,22 @@ class Hooks:
     """Going on makes no sense: exit code and reason."""
 
 
-def is_needed(configuration: model.Configuration) -> bool:
-    """Whether a configuration contains work for the VRRP process."""
-    return bool(
-        configuration.vrrp_instances
-        or configuration.static_addresses
-        or configuration.static_routes
-        or configuration.static_rules
-    )
-
-
 class Keeper:
     """The VRRP process over all its lives."""
 
     def __init__(
-        self, settings: Settings, hooks: Hooks, configuration: model.Configuration, epoch: int
+        self,
+        settings: Settings,
+        hooks: Hooks,
+        configuration: Held,
+        epoch: int,
+        *,
+        spare: Callable[[], Spawned | None] = lambda: None,
     ) -> None:
+        """`spare` gives a process that was started before it was needed, if there is one."""
         self._settings = settings
         self._hooks = hooks
+        self._spare = spare
         self._configuration = configuration
         self._epoch = epoch
         self._proven = False  # the configuration has run
@@ -75,7 +74,7 @@ class Keeper:
         self._stopping = False
         self._next_start: float | None = None  # loop time
         self._task: asyncio.Task[None] | None = None
-        self.state = State.STARTING if is_needed(configuration) else State.DISABLED
+        self.state = State.STARTING if configuration.needed else State.DISABLED
         self.restarts = 0
         self.last_exit: str | None = None
 
@@ -100,7 +99,7 @@ class Keeper:
         if self._task is not None:
             await asyncio.wait({self._task})
 
-    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+    async def configure(self, configuration: Held, epoch: int) -> Sequence[str]:
         """Change to `configuration`; returns what changed. Raises Refused: the old one stays."""
         child = self._child
         if child is None:
@@ -108,7 +107,7 @@ class Keeper:
             self._wake.set()
             return ("the VRRP process is not running; it starts with this configuration",)
         try:
-            changes = await child.configure(configuration, epoch)
+            changes = await child.configure(configuration.data, epoch)
         except ValueError as exc:
             raise Refused(str(exc)) from exc
         except ChildGone as exc:
@@ -176,7 +175,7 @@ class Keeper:
     async def _keep(self) -> None:
         failures = 0
         while not self._stopping:
-            if not is_needed(self._configuration):
+            if not self._configuration.needed:
                 self._change(State.DISABLED)
                 await self._sleep(None)
                 continue
@@ -199,13 +198,14 @@ class Keeper:
         began = loop.time()
         self._change(State.STARTING)
         try:
-            child, scripts = Child.spawn(self._settings, self._received, self._hooks.serve_scripts)
+            spawned = self._spare() or spawn(self._settings)
         except OSError as exc:
             self.last_exit = f"could not be started: {exc}"
             log.error("cannot start the VRRP process: %s", exc)
             return loop.time() - began
-        log.info("Starting VRRP child process, pid=%d", child.pid)
-        self._child = child
+        log.info("Starting VRRP child process, pid=%d", spawned.process.pid)
+        child = self._child = Child(spawned, self._settings, self._received)
+        scripts = self._hooks.serve_scripts(spawned.scripts)
         if self._subscribed:
             child.send(messages.Subscribe(True))
         setup = loop.create_task(self._first_configuration(child))
@@ -214,12 +214,13 @@ class Keeper:
             await setup
         finally:
             self._child = None
+        ran = self._configuration  # what is accepted from here on is for the next one
         await scripts.close()
         self.last_exit = child.killed_for or describe_code(code)
         orderly = child.stopped and code == 0
         if not orderly:
             log.error("the VRRP process %d ended: %s", child.pid, self.last_exit)
-            await self._hooks.clean(self._configuration, tuple(child.states.values()))
+            await self._hooks.clean(ran, tuple(child.states.values()))
         elif not self._stopping:
             log.warning("the VRRP process %d stopped without being told to", child.pid)
         if code == EXIT_PERMISSION and not self._stopping:
@@ -230,7 +231,7 @@ class Keeper:
     async def _first_configuration(self, child: Child) -> None:
         epoch = self._epoch
         try:
-            await child.configure(self._configuration, epoch)
+            await child.configure(self._configuration.data, epoch)
         except ChildGone:
             return  # its end is reported by _one_life
         except ValueError as exc:
@@ -244,8 +245,7 @@ class Keeper:
         self._proven = True
 
     async def _sleep(self, delay: float | None) -> bool:
-        """Wait; returns True when woken early by a configuration or a stop."""
-        self._wake.clear()
+        """Wait; returns True when a configuration or a stop ends it, or came already."""
         if delay is not None:
             self._next_start = asyncio.get_running_loop().time() + delay
         try:
@@ -254,6 +254,7 @@ class Keeper:
             return False
         finally:
             self._next_start = None
+            self._wake.clear()
         return True
 
     def _received(self, message: messages.AnyMessage) -> None:

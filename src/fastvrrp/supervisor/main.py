@@ -1,7 +1,7 @@
-"""The supervisor: from the command line's options to the exit code.
+"""The supervisor: from the first configuration to the exit code (`start` comes before it).
 
-Order of a start: signals, run directory and its lock, configuration, network namespace, leftovers
-of a crash, startup_script, the VRRP process, READY. Order of a stop: STOPPING, the VRRP process
+Order of a start: signals, configuration, network namespace, leftovers of a crash, startup_script,
+the VRRP process's configuration, READY. Order of a stop: STOPPING, the VRRP process
 (priority 0, addresses), shutdown_script, socket. It stays simple on purpose: everything
 else may crash, this may not.
 """
@@ -14,10 +14,8 @@ import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,16 +24,21 @@ from fastvrrp.config import model
 from fastvrrp.control.protocol import SCHEMA, UNAVAILABLE, ControlError
 from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
-from fastvrrp.supervisor import janitor, logs, process
-from fastvrrp.supervisor.child import Settings
-from fastvrrp.supervisor.commands import allows, configured_commands
-from fastvrrp.supervisor.configuration import Source, wall_clock
-from fastvrrp.supervisor.keeper import EXIT_PERMISSION, Hooks, Keeper, Refused, State, is_needed
-from fastvrrp.supervisor.rundir import DEFAULT, RunDir, RunDirError, acquire
+from fastvrrp.supervisor import janitor, process
+from fastvrrp.supervisor.commands import Allowed, allowed_commands, allows
+from fastvrrp.supervisor.configuration import ReadError, Source, wall_clock
+from fastvrrp.supervisor.keeper import EXIT_PERMISSION, Hooks, Keeper, Refused, State
+from fastvrrp.supervisor.reader import Held
+from fastvrrp.supervisor.rundir import RunDir
 from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.supervisor.sdnotify import Notifier
+from fastvrrp.supervisor.signals import Signals
+from fastvrrp.supervisor.spawn import Settings
+from fastvrrp.supervisor.start import Early, Options
 from fastvrrp.track.runner import resolve
 from fastvrrp.words import counted
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -52,101 +55,37 @@ DUMPS: dict[int, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `fastvrrp run` was asked for."""
-
-    file: Path
-    run_dir: Path = DEFAULT
-    log_level: str = "info"
-    log_format: str = "text"
-    config_id: str | None = None
-    child: Settings | None = None  # tests run another program, with other times
+def supervise(
+    options: Options, settings: Settings, run_dir: RunDir, notifier: Notifier, early: Early
+) -> int:
+    """The supervisor's part of `start.run`; returns the exit code."""
+    with asyncio.Runner() as runner:
+        return runner.run(_supervise(options, settings, run_dir, notifier, early))
 
 
-def run(options: Options) -> int:
-    """Run until stopped; returns the exit code.
-
-    0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start;
-    2 when the VRRP process refuses the configuration; 4 when it lacks a permission.
-    """
-    logs.setup(level=options.log_level, form=options.log_format, process="supervisor")
-    process.set_name("fastvrrp")
-    os.umask(0o027)  # nothing that any of our processes writes is for everybody
-    notifier = Notifier(os.environ)
-    try:
-        with asyncio.Runner() as runner:
-            return runner.run(_run(options, notifier))
-    finally:
-        notifier.close()
-
-
-async def _run(options: Options, notifier: Notifier) -> int:
-    # Before anything else: process 1 of a container ignores signals it has no handler for.
-    signals = Signals()
-    try:
-        run_dir = acquire(options.run_dir)
-    except RunDirError as exc:
-        log.error("%s", exc)
-        return 1
-    try:
-        return await Supervisor(options, run_dir, notifier, signals).run()
-    finally:
-        run_dir.release()
-
-
-class Signals:
-    """Collects signals from the start on; `connect` names who gets them, late ones first."""
-
-    def __init__(self) -> None:
-        self._stop = asyncio.Event()
-        self._waiting: list[int] = []
-        self._supervisor: Supervisor | None = None
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        for other in (signal.SIGHUP, *DUMPS):
-            loop.add_signal_handler(other, self._arrived, other)
-        loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
-
-    def _child_ended(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.on_child_end()
-
-    def connect(self, supervisor: Supervisor) -> None:
-        # keepalived ignores a reload or dump until it is initialised; so do we with dumps, but
-        # a reload asked for while starting would be lost for good.
-        self._supervisor = supervisor
-        if signal.SIGHUP in self._waiting:
-            supervisor.on_signal(signal.SIGHUP)
-        self._waiting.clear()
-
-    def _arrived(self, number: int) -> None:
-        if self._supervisor is None:
-            self._waiting.append(number)
-        else:
-            self._supervisor.on_signal(number)
-
-    @property
-    def stopped(self) -> bool:
-        return self._stop.is_set()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    async def wait_stop(self) -> None:
-        await self._stop.wait()
+async def _supervise(
+    options: Options, settings: Settings, run_dir: RunDir, notifier: Notifier, early: Early
+) -> int:
+    signals = Signals(tuple(DUMPS))
+    return await Supervisor(options, settings, run_dir, notifier, early, signals).run()
 
 
 class Supervisor:
     """One run of the daemon inside its run directory."""
 
     def __init__(
-        self, options: Options, run_dir: RunDir, notifier: Notifier, signals: Signals
+        self,
+        options: Options,
+        settings: Settings,
+        run_dir: RunDir,
+        notifier: Notifier,
+        early: Early,
+        signals: Signals,
     ) -> None:
-        self._options = options
+        self._settings = settings
         self._run_dir = run_dir
         self._notifier = notifier
+        self._early = early
         self._signals = signals
         self._loop = asyncio.get_running_loop()
         self._source = Source(options.file, options.config_id)
@@ -154,7 +93,7 @@ class Supervisor:
         self._started = self._loop.time()
         self._exit_code = 0
         self._ready = False
-        self._allowed: Sequence[frozenset[Any]] = ()
+        self._allowed: Sequence[Allowed] = ()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reloading = asyncio.Lock()
         self._reload_next: asyncio.Task[dict[str, Any]] | None = None  # waits for its turn
@@ -170,24 +109,22 @@ class Supervisor:
 
     async def run(self) -> int:
         """The whole life; returns the exit code."""
-        # Not in a thread: a thread started before the change of namespace would stay behind.
-        loaded = self._source.read()
-        if loaded.configuration is None:
-            errors = counted(len(loaded.errors), "error")
-            log.error("%s: %s: not started", self._source.path, errors)
+        held = await self._unless_stopped(self._first_configuration())
+        if held is None:
+            return self._exit_code
+        # No thread before this: it would stay behind in the old namespace.
+        if not self._prepare(held):
             return 1
-        if not self._prepare(loaded.configuration):
-            return 1
-        self._source.accept(loaded.configuration)
-        self._allow(loaded.configuration)
+        self._source.accept(held)
+        self._allow(held)
         self._executor = Executor()
-        defs = loaded.configuration.global_defs
+        defs = held.global_defs
         try:
-            await asyncio.to_thread(janitor.clean_journal, self._run_dir.journal)
+            await janitor.clean_leftovers(self._run_dir.journal)
             await self._script("startup_script", defs.startup_script, defs.startup_script_timeout_s)
             if not self._signals.stopped:
                 await self._serve()
-            defs = self._source.configuration.global_defs
+            defs = self._source.held.global_defs
             await self._script(
                 "shutdown_script", defs.shutdown_script, defs.shutdown_script_timeout_s
             )
@@ -196,13 +133,39 @@ class Supervisor:
         log.info("Stopped")
         return self._exit_code
 
-    def _prepare(self, configuration: model.Configuration) -> bool:
+    async def _first_configuration(self) -> Held | None:
+        try:
+            outcome = await self._source.read(self._early.take_reading())
+        except (OSError, ReadError) as exc:
+            log.error("%s cannot be read: %s", self._source.path, exc)
+            self._exit_code = 1
+            return None
+        if outcome.held is None:
+            errors = counted(outcome.errors, "error")
+            log.error("%s: %s: not started", self._source.path, errors)
+            self._exit_code = 1
+        return outcome.held
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Its result; None, and it is cancelled, when a stop comes first."""
+        task = self._loop.create_task(work)
+        stop = self._loop.create_task(self._signals.wait_stop())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait({task})
+        return None
+
+    def _prepare(self, held: Held) -> bool:
         try:
             process.become_subreaper()
         except OSError as exc:
             log.warning("orphans of scripts will not be seen: %s", exc)
-        name = configuration.global_defs.net_namespace
+        name = held.global_defs.net_namespace
         if name is not None:
+            self._early.discard_child()  # it was born outside
             try:
                 enter(name)
             except NamespaceError as exc:
@@ -215,22 +178,17 @@ class Supervisor:
             serve_scripts=lambda sock: RunnerService(
                 sock, self._executor, allowed=self._is_allowed
             ),
-            clean=lambda configuration, states: janitor.clean_up(
-                configuration, states, self._run_dir.journal
-            ),
+            clean=lambda held, states: janitor.clean_up(held, states, self._run_dir.journal),
             on_event=self._publish,
             on_change=self._changed,
             on_fatal=self._fatal,
         )
-        settings = self._options.child or Settings(
-            run_dir=self._run_dir.path,
-            log_level=self._options.log_level,
-            log_format=self._options.log_format,
+        held = self._source.held
+        if not held.needed:
+            self._early.discard_child()
+        self._keeper = Keeper(
+            self._settings, hooks, held, self._source.epoch, spare=self._early.take_child
         )
-        # The child holds the lock too: after a kill -9 of this process nobody may start anew
-        # while the old child is still undoing its work.
-        settings = replace(settings, keep_fds=(self._run_dir.lock,))
-        self._keeper = Keeper(settings, hooks, self._source.configuration, self._source.epoch)
         self._server = ControlServer(
             self._run_dir.control,
             {
@@ -247,14 +205,15 @@ class Supervisor:
             log.error("cannot create the control socket: %s", exc)
             self._exit_code = 1
             return
-        if not is_needed(self._source.configuration):
+        if not held.needed:
             log.warning("%s configures nothing that could be run yet", self._source.path)
         self._keeper.start()
         self._changed()
         self._signals.connect(self)
         self.on_child_end()  # adopted before anybody listened
         # One timer for everything that needs one: an idle daemon hardly ever wakes up.
-        self._tick(min(settings.look_s, self._notifier.watchdog_s or settings.look_s))
+        look_s = self._settings.look_s
+        self._tick(min(look_s, self._notifier.watchdog_s or look_s))
         await self._signals.wait_stop()
         log.info("Stopping")
         self._notifier.stopping("stopping")
@@ -265,13 +224,13 @@ class Supervisor:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._keeper.stop(self._source.configuration.global_defs.child_wait_time_s)
+        await self._keeper.stop(self._source.held.global_defs.child_wait_time_s)
         await self._server.stop()
 
     async def _script(self, what: str, command: model.Command | None, timeout_s: int) -> None:
         if command is None:
             return
-        account = self._source.configuration.global_defs.script_account
+        account = self._source.held.global_defs.script_account
         run = self._loop.create_task(
             self._executor.run(resolve(command, account), timeout_ns=timeout_s * model.NS_PER_S)
         )
@@ -341,16 +300,19 @@ class Supervisor:
         pid = self._keeper.pid
         return set(self._executor.pids) | ({pid} if pid is not None else set())
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that does not outlive the stop."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _changed(self) -> None:
         if not self._ready and self._keeper.state in (State.RUNNING, State.DISABLED):
             self._ready = True
             self._notifier.ready(self._status_line())
             log.info("Ready: %s", self._status_line())
+            process.settle_memory()
         elif self._notifier.active and self._status is None and not self._signals.stopped:
             self._status = self._loop.call_later(STATUS_S, self._tell_status)
 
@@ -368,13 +330,13 @@ class Supervisor:
         if state is not State.RUNNING:
             return f"VRRP process {state.value}"
         states = Counter(item.state for item in self._keeper.instance_states())
-        total = len(self._source.configuration.vrrp_instances)
         parts = ", ".join(f"{n} {name}" for name, n in sorted(states.items()))
-        return counted(total, "instance") + (f": {parts}" if parts else "")
+        return counted(self._source.held.instances, "instance") + (f": {parts}" if parts else "")
 
-    def _allow(self, configuration: model.Configuration) -> None:
+    def _allow(self, held: Held) -> None:
         # The last configuration's commands too: what it removed may still have to be notified.
-        self._allowed = (*self._allowed[-1:], configured_commands(configuration))
+        commands = allowed_commands(held.commands, held.global_defs.script_account)
+        self._allowed = (*self._allowed[-1:], commands)
 
     def _is_allowed(self, command: model.Command) -> bool:
         return any(allows(commands, command) for commands in self._allowed)
@@ -387,7 +349,7 @@ class Supervisor:
         At most one runs and one waits: whoever asks during a reload shares the next one.
         """
         if self._reload_next is None:
-            self._reload_next = self._loop.create_task(self._reload_in_turn())
+            self._reload_next = self._spawn(self._reload_in_turn())
         return await asyncio.shield(self._reload_next)
 
     async def _reload_in_turn(self) -> dict[str, Any]:
@@ -413,28 +375,26 @@ class Supervisor:
 
     async def _change_configuration(self) -> dict[str, Any]:
         try:
-            loaded = await self._source.read_again()
-        except Exception:
-            # The parser is large and reads whatever somebody wrote: a fault in it must neither
-            # end the routers that run nor leave the asker without an answer.
-            log.exception("reading %s failed", self._source.path)
-            return self._source.report(ok=False, messages=(), error="internal error, see the log")
-        if loaded.configuration is None:
-            error = f"{counted(len(loaded.errors), 'error')} in the configuration"
-            return self._source.report(ok=False, messages=loaded.messages, error=error)
-        configuration = loaded.configuration
-        obstacle = self._source.obstacle(configuration)
+            outcome = await self._source.read_again()
+        except (OSError, ReadError) as exc:
+            log.error("%s cannot be read: %s", self._source.path, exc)
+            return self._source.report(ok=False, messages=(), error=f"it cannot be read: {exc}")
+        held, messages = outcome.held, outcome.messages
+        if held is None:
+            error = f"{counted(outcome.errors, 'error')} in the configuration"
+            return self._source.report(ok=False, messages=messages, error=error)
+        obstacle = self._source.obstacle(held)
         if obstacle:
-            return self._source.report(ok=False, messages=loaded.messages, error=obstacle)
+            return self._source.report(ok=False, messages=messages, error=obstacle)
         before = self._allowed
-        self._allow(configuration)
+        self._allow(held)
         try:
-            changes = await self._keeper.configure(configuration, self._source.epoch + 1)
+            changes = await self._keeper.configure(held, self._source.epoch + 1)
         except Refused as exc:
             self._allowed = before
-            return self._source.report(ok=False, messages=loaded.messages, error=str(exc))
-        self._source.accept(configuration)
-        return self._source.report(ok=True, messages=loaded.messages, changes=changes)
+            return self._source.report(ok=False, messages=messages, error=str(exc))
+        self._source.accept(held)
+        return self._source.report(ok=True, messages=messages, changes=changes)
 
     # ---------------------------------------------------------------- control requests
 

@@ -1,9 +1,10 @@
-"""What the supervisor asks of the kernel as a process: sub-reaper, orphans, end codes."""
+"""A process and the system it runs on: name, memory, sub-reaper, orphans, end codes."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -39,6 +40,17 @@ def become_subreaper() -> None:
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def settle_memory() -> None:
+    """What was just built stays for long: the collector need not look at it any more, and what
+    building it took goes back to the system (malloc_trim(3); not every C library has it)."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def describe_code(code: int) -> str:

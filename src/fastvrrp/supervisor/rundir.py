@@ -9,8 +9,6 @@ import stat
 import time
 from pathlib import Path
 
-from fastvrrp.control.protocol import SOCKET_NAME
-
 DEFAULT = Path("/run/fastvrrp")
 MODE = 0o750
 
@@ -25,7 +23,7 @@ class RunDirError(Exception):
 
 
 class RunDir:
-    """An open, locked run directory. Use `acquire`; `release` when done.
+    """An open, locked run directory. Use `acquire`; `close` when done.
 
     Attributes: `path`; `lock`, the descriptor whoever shares the directory has to keep open;
     `control` (socket); `journal` (kernel objects to undo after a crash).
@@ -37,6 +35,8 @@ class RunDir:
 
     @property
     def control(self) -> Path:
+        from fastvrrp.control.protocol import SOCKET_NAME  # not while starting: it is not small
+
         return self.path / SOCKET_NAME
 
     @property
@@ -56,7 +56,7 @@ class RunDir:
             temporary.unlink(missing_ok=True)  # a full disk need not keep what is of no use
             raise
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let the next daemon in. The lock file stays: removing it would race with its opening."""
         if self.lock >= 0:
             os.close(self.lock)

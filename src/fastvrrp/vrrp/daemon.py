@@ -10,7 +10,6 @@ import asyncio
 import gc
 import logging
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.net.journal import Journal
 from fastvrrp.net.programs import assign_preferences
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
+from fastvrrp.supervisor.process import settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps
@@ -150,7 +150,7 @@ class Daemon:
         await parts.upkeep.run()
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
-        _settle_memory()
+        settle_memory()
         self._arm_chores()
         self._link.ready()
         return draft.plan.changes
@@ -193,7 +193,7 @@ class Daemon:
         parts.upkeep.schedule(SETTLE_S)
         self._arm_chores()
         self._view.update(parts.trackers.status())
-        _settle_memory()
+        settle_memory()
         return draft.plan.changes
 
     def _tell_names(self, parts: Parts, draft: Draft) -> None:
@@ -271,15 +271,6 @@ class Daemon:
                 if not await self._parts.end(JOIN_LIMIT_S):
                     self._exit_code = EXIT_FAILED
             self._runner.close()
-
-
-def _settle_memory() -> None:
-    """What was just built stays for long: the collector need not look at it any more."""
-    began = time.monotonic()
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-    log.debug("collected garbage in %.0f ms", 1e3 * (time.monotonic() - began))
 
 
 def _log_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,0 +1,59 @@
+"""The signals of the supervisor, collected from its first moment on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Receiver(Protocol):
+    """Who gets the signals that do not stop us."""
+
+    def on_signal(self, number: int) -> None: ...
+    def on_child_end(self) -> None: ...
+
+
+class Signals:
+    """Collects signals from the start on; `connect` names who gets them, late ones first."""
+
+    def __init__(self, others: Sequence[int]) -> None:
+        """`others`: signals for `Receiver.on_signal` besides SIGHUP."""
+        self._stop = asyncio.Event()
+        self._waiting: list[int] = []
+        self._receiver: Receiver | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        for other in (signal.SIGHUP, *others):
+            loop.add_signal_handler(other, self._arrived, other)
+        loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+
+    def connect(self, receiver: Receiver) -> None:
+        # keepalived ignores a reload or dump until it is initialised; so do we with dumps, but
+        # a reload asked for while starting would be lost for good.
+        self._receiver = receiver
+        if signal.SIGHUP in self._waiting:
+            receiver.on_signal(signal.SIGHUP)
+        self._waiting.clear()
+
+    def _child_ended(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_child_end()
+
+    def _arrived(self, number: int) -> None:
+        if self._receiver is not None:
+            self._receiver.on_signal(number)
+        elif number not in self._waiting:
+            self._waiting.append(number)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def wait_stop(self) -> None:
+        await self._stop.wait()

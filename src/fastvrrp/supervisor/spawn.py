@@ -1,0 +1,149 @@
+"""Starting the daemon's processes, before anything else is imported that takes its time.
+
+Only the standard library is used here: `start` runs this while the rest of the supervisor is not
+loaded yet, so that its processes import what they need on the other processors meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fastvrrp.supervisor import pulse
+
+VRRP_ARGV = (sys.executable, "-P", "-m", "fastvrrp.vrrp")
+"""-P keeps the working directory out of the module path: we are root."""
+READER_ARGV = (sys.executable, "-P", "-m", "fastvrrp.supervisor.reader")
+
+FDS = ("channel", "scripts", "pulse")
+"""Options of a child whose values are descriptors (`link.adopt`)."""
+
+
+class Settings(NamedTuple):
+    """How children are run. Times in seconds; the defaults are the product's."""
+
+    run_dir: Path
+    argv: Sequence[str] = VRRP_ARGV
+    keep_fds: Sequence[int] = ()  # further descriptors the child inherits
+    log_level: str = "info"
+    log_format: str = "text"
+    look_s: float = 10.0  # between two looks at whether it lives
+    hang_limit_s: float = 10.0  # an engine or event loop that stood still for longer is ended
+    configure_timeout_s: float = 120.0
+    call_timeout_s: float = 5.0
+    stable_s: float = 60.0  # a child that ran longer than this is restarted at once
+    backoff_s: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends: non-blocking, close-on-exec. Raises OSError when out of descriptors."""
+    ours, theirs = socket.socketpair(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    )
+    return ours, theirs
+
+
+class Spawned(NamedTuple):
+    """A child process that waits for its first configuration, and our ends of what it holds."""
+
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    channel: socket.socket
+    scripts: socket.socket
+    page: pulse.Page
+
+    def discard(self) -> None:
+        """It is not needed. It has done nothing yet, so that nothing has to be undone."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.pidfd)
+        self.channel.close()
+        self.scripts.close()
+        self.page.close()
+
+
+def spawn(settings: Settings) -> Spawned:
+    """Start a child. Raises OSError."""
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        channel, channel_end = pair()
+        ours.callback(channel.close)
+        theirs.callback(channel_end.close)
+        scripts, scripts_end = pair()
+        ours.callback(scripts.close)
+        theirs.callback(scripts_end.close)
+        page_fd = pulse.create()
+        theirs.callback(os.close, page_fd)
+        page = pulse.Page(page_fd)
+        ours.callback(page.close)
+        fds = (channel_end.fileno(), scripts_end.fileno(), page_fd)
+        argv = [
+            *settings.argv,
+            *(f"--{name}={fd}" for name, fd in zip(FDS, fds, strict=True)),
+            f"--parent={os.getpid()}",
+            f"--run-dir={settings.run_dir}",
+            f"--log-level={settings.log_level}",
+            f"--log-format={settings.log_format}",
+        ]
+        # A group of its own: Ctrl-C in a terminal is for the supervisor, who stops in order.
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(*fds, *settings.keep_fds),
+            process_group=0,
+            cwd="/",
+        )
+        pidfd = _watched(process)
+        ours.pop_all()
+    return Spawned(process, pidfd, channel, scripts, page)
+
+
+class Reading(NamedTuple):
+    """A process that reads a configuration (`reader`); `out` will hold what came of it."""
+
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    out: int
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.pidfd)
+        os.close(self.out)
+
+
+def start_reading(file: Path, config_id: str | None) -> Reading:
+    """Have a process of its own read a file. Raises OSError.
+
+    What the parser needs is gone with that process, and no fault of it can harm this one.
+    """
+    out = os.memfd_create("fastvrrp-configuration", os.MFD_CLOEXEC)
+    try:
+        which = () if config_id is None else (f"--config-id={config_id}",)
+        process = subprocess.Popen(
+            [*READER_ARGV, f"--out={out}", *which, "--", os.fspath(file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(out,),
+            process_group=0,
+        )
+        return Reading(process, _watched(process), out)
+    except OSError:
+        os.close(out)
+        raise
+
+
+def _watched(process: subprocess.Popen[bytes]) -> int:
+    """A pidfd. Raises OSError, and the process is gone then."""
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise

@@ -1,0 +1,230 @@
+"""How the daemon begins: early processes, the reader of the configuration, and what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from supervised import CONFIGURATION, Daemon, wait_for
+
+from fastvrrp.config.load import load
+from fastvrrp.supervisor import spawn
+from fastvrrp.supervisor.configuration import ReadError, Source
+from fastvrrp.supervisor.reader import Held, commands_of
+
+PLAIN = CONFIGURATION.format(extra="")
+
+
+def processes(run_dir: Path) -> list[int]:
+    """Everything that has to do with a run directory or with the files beside it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if os.fsencode(run_dir.parent) in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a list of numbers)
+
+
+def test_the_first_steps_load_nothing_large() -> None:
+    """Its processes are on their way before the supervisor imports its event loop."""
+    program = (
+        "import sys\n"
+        "import fastvrrp.supervisor.start\n"
+        "print(sorted({'asyncio', 'msgspec', 'fastvrrp._core'} & set(sys.modules)))\n"
+        "import fastvrrp.supervisor.main\n"
+        "print(sorted({'fastvrrp.config.load', 'fastvrrp.net.janitor'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n[]\n"
+    program = "import sys, fastvrrp.supervisor.reader; print('asyncio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+# ---------------------------------------------------------------------- what is left
+
+
+@pytest.mark.parametrize(
+    "text", [PLAIN.replace("virtual_router_id 1", "virtual_router_id 1000"), "nonsense {\n"]
+)
+def test_errors_leave_no_process(tmp_path: Path, text: str) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.configure(text)
+    with daemon:
+        assert daemon.process.wait(timeout=30) == 1
+        assert processes(daemon.run_dir) == []
+        assert not daemon.logged("Traceback")
+        assert not daemon.logged("the VRRP process"), "nobody needs to hear of it"
+
+
+def test_a_second_daemon_leaves_no_process(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.ready()
+        before = sorted(processes(daemon.run_dir))
+        with Daemon(tmp_path) as second:
+            assert second.process.wait(timeout=30) == 1
+        assert sorted(processes(daemon.run_dir)) == before
+
+
+def test_nothing_to_run_leaves_no_process(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.configure("global_defs {\n    router_id R\n}\n")
+    with daemon:
+        daemon.ready()
+        assert processes(daemon.run_dir) == [daemon.process.pid]
+        assert daemon.stop() == 0
+
+
+def test_a_stop_while_the_configuration_is_read(tmp_path: Path) -> None:
+    """Reading may take for ever, from a file system that does not answer."""
+    daemon = Daemon(tmp_path)
+    daemon.file.unlink()
+    os.mkfifo(daemon.file)
+    with daemon:
+        wait_for(lambda: len(processes(daemon.run_dir)) == 3, "reader and VRRP process")
+        assert daemon.stop() == 0
+        assert processes(daemon.run_dir) == []
+        assert not daemon.logged("Traceback")
+
+
+def test_a_stop_at_any_moment_of_the_start(tmp_path: Path) -> None:
+    for delay_ms in range(0, 900, 90):
+        with Daemon(tmp_path) as daemon:
+            try:
+                daemon.process.wait(delay_ms / 1000)
+            except subprocess.TimeoutExpired:
+                daemon.signal(signal.SIGTERM)
+            # Before its first own instruction nothing but the kernel's default applies.
+            assert daemon.process.wait(timeout=30) in (0, -signal.SIGTERM)
+            wait_for(lambda daemon=daemon: processes(daemon.run_dir) == [], "nothing left")
+            assert not daemon.logged("the VRRP process")
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    name = f"sup-inside-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+@pytest.mark.netns
+def test_the_process_is_in_the_configured_namespace(tmp_path: Path, namespace: str) -> None:
+    """It is started before anybody has read the name."""
+    daemon = Daemon(tmp_path)
+    daemon.configure(f"net_namespace {namespace}\n{PLAIN}")
+    with daemon:
+        daemon.ready()
+        inside = Path(f"/run/netns/{namespace}").stat().st_ino
+        ((_, pid),) = daemon.lives()
+        for process in (daemon.process.pid, pid):
+            assert Path(f"/proc/{process}/ns/net").stat().st_ino == inside
+        assert sorted(processes(daemon.run_dir)) == sorted((daemon.process.pid, pid))
+        assert daemon.stop() == 0
+
+
+# ---------------------------------------------------------------------- the reader
+
+
+def read(path: Path) -> object:
+    return asyncio.run(Source(path, None).read())
+
+
+def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "a.conf"
+    file.write_text(
+        PLAIN.replace("chk weight 1\n    }", "chk weight 1\n    }\n    notify /bin/true")
+    )
+    loaded = load(file)
+    before = descriptors()
+    outcome = asyncio.run(Source(file, None).read())
+    assert descriptors() == before
+    assert outcome.messages == loaded.messages
+    assert outcome.held is not None
+    assert loaded.configuration is not None
+    assert outcome.held.decode() == loaded.configuration
+    assert outcome.held == Held.of(loaded.configuration)
+    assert (outcome.held.instances, outcome.held.needed) == (1, True)
+    assert {command.argv for command in outcome.held.commands} == {("/bin/true",)}
+    assert outcome.held.source_files == (str(file),)
+
+
+def test_a_command_is_held_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.conf"
+    instances = (
+        f"vrrp_instance V{n} {{\n    virtual_router_id {n}\n    interface eth0\n"
+        f"    virtual_ipaddress {{\n        192.0.2.{n}\n    }}\n    notify /bin/true\n}}\n"
+        for n in range(1, 101)
+    )
+    file.write_text("".join(instances))
+    configuration = load(file).configuration
+    assert configuration is not None
+    assert len(commands_of(configuration)) == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import os; os._exit(3)", "exit status 3"),
+        ("import os; os.kill(os.getpid(), 11)", "killed by SIGSEGV"),
+        ("", "nothing readable"),
+        ("import os, sys; os.write(int(sys.argv[1][6:]), b'nonsense')", "nothing readable"),
+    ],
+)
+def test_a_reader_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
+) -> None:
+    monkeypatch.setattr(spawn, "READER_ARGV", (sys.executable, "-c", program))
+    before = descriptors()
+    with pytest.raises(ReadError, match=words):
+        read(tmp_path / "any.conf")
+    assert descriptors() == before
+
+
+def test_a_reading_that_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import time; time.sleep(1000)"
+    monkeypatch.setattr(spawn, "READER_ARGV", (sys.executable, "-c", program))
+
+    async def main() -> None:
+        reading = spawn.start_reading(tmp_path / "any.conf", None)
+        task = asyncio.create_task(Source(tmp_path / "any.conf", None).read(reading))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert reading.process.returncode == -signal.SIGKILL
+
+    before = descriptors()
+    asyncio.run(main())
+    assert descriptors() == before
+
+
+# ---------------------------------------------------------------------- the child
+
+
+def test_a_program_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    before = descriptors()
+    with pytest.raises(FileNotFoundError):
+        spawn.spawn(spawn.Settings(run_dir=tmp_path, argv=(str(tmp_path / "absent"),)))
+    assert descriptors() == before
+
+
+def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
+    before = descriptors()
+    child = spawn.spawn(spawn.Settings(run_dir=tmp_path, argv=("/bin/sleep", "1000")))
+    child.discard()
+    assert child.process.returncode is not None
+    assert descriptors() == before
