@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from track_helpers import Run, until
 
 from fastvrrp.config import model
 from fastvrrp.track import file as file_module
-from fastvrrp.track.file import FileWatcher, initialise, parse, read_value
+from fastvrrp.track.file import FileWatcher, ValueOutOfRange, initialise, parse, read_value
 
 
 @pytest.mark.parametrize(
@@ -32,14 +34,28 @@ from fastvrrp.track.file import FileWatcher, initialise, parse, read_value
         (b"\n", None),
         (b"abc", None),
         (b"--1", None),
-        (b"99999999999999999999", 2**31 - 1),
+        (b"2147483647", 2**31 - 1),
+        (b"-2147483648", -(2**31)),
     ],
 )
 def test_parse(content: bytes, value: int | None) -> None:
     assert parse(content) == value
 
 
-@given(st.integers(-(2**31) + 1, 2**31 - 1))
+@pytest.mark.parametrize("content", [b"99999999999", b"0xffffffff", b"-2147483649"])
+def test_numbers_out_of_range_change_nothing(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """keepalived 2.2.7 ignores them, with a log line."""
+    with pytest.raises(ValueOutOfRange):
+        parse(content)
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    assert read_value(str(path), 7) == 7
+    assert "is out of range; it still counts as 7" in caplog.text
+
+
+@given(st.integers(-(2**31), 2**31 - 1))
 def test_parse_reads_what_was_written(value: int) -> None:
     assert parse(f"{value}\n".encode()) == value
     assert parse(f"{value:#x}".encode()) == value
@@ -47,8 +63,11 @@ def test_parse_reads_what_was_written(value: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_parse_survives_anything(content: bytes) -> None:
-    value = parse(content)
-    assert value is None or abs(value) <= 2**31 - 1
+    try:
+        value = parse(content)
+    except ValueOutOfRange:
+        return
+    assert value is None or abs(value) <= 2**31
 
 
 def test_values_of_what_is_no_ordinary_file(
@@ -195,6 +214,62 @@ def test_change_behind_a_symbolic_link(
         (real / "f").write_text("8")
         await until(lambda: watched.log == [("f", 8)])
         await watched.watcher.stop()
+
+    run(scene())
+
+
+def test_a_directory_with_two_names(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has one watch for both."""
+    monkeypatch.setattr(file_module, "LOOK_PERIOD_S", 60.0)
+    real, other = tmp_path / "real", tmp_path / "other"
+    real.mkdir()
+    other.symlink_to(real)
+
+    async def scene() -> None:
+        watched = Watched(real / "one", other / "two")
+        watched.watcher.start()
+        for name, value in (("one", 1), ("two", 2), ("one", 3)):
+            (real / name).write_text(str(value))
+            await until(lambda name=name, value=value: watched.log[-1:] == [(name, value)])
+        await watched.watcher.stop()
+
+    run(scene())
+
+
+def test_a_file_emptied_over_and_over_waits_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a writer empties it, one look is due; and none after the end."""
+    monkeypatch.setattr(file_module, "LOOK_PERIOD_S", 60.0)
+    monkeypatch.setattr(file_module, "EMPTY_S", 60.0)
+    path = tmp_path / "f"
+    path.write_text("5")
+
+    async def scene() -> None:
+        watched = Watched(path)
+        watched.watcher.start()
+        loop = asyncio.get_running_loop()
+        due: list[asyncio.TimerHandle] = []
+        later = loop.call_later
+
+        def counted(*arguments: Any) -> asyncio.TimerHandle:
+            due.append(later(*arguments))
+            return due[-1]
+
+        watched.watcher._loop = SimpleNamespace(  # type: ignore[assignment]
+            call_later=counted, remove_reader=loop.remove_reader
+        )
+        for _ in range(5):
+            count = len(due)
+            path.write_text("")
+            await until(lambda count=count: len(due) > count)
+        assert [handle.cancelled() for handle in due[:-1]] == [True] * (len(due) - 1)
+        assert not due[-1].cancelled()
+        await watched.watcher.stop()
+        assert due[-1].cancelled()
+        assert watched.log == []
 
     run(scene())
 

@@ -34,7 +34,7 @@ LOOK_PERIOD_S = 1.0
 EMPTY_S = 0.25  # how long a file must be empty to count as such: the next writer empties it first
 READ_BYTES = 128
 CREATE_MODE = 0o640
-VALUE_LIMIT = 2**31 - 1
+VALUES = range(-(2**31), 2**31)
 
 # strtol(3) with base 0
 _NUMBER = re.compile(rb"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
@@ -42,20 +42,32 @@ _NUMBER = re.compile(rb"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 Signature = tuple[int, ...] | None
 
 
+class ValueOutOfRange(ValueError):
+    """A number that no tracked file may hold; the file keeps the value it had."""
+
+
 def parse(content: bytes) -> int | None:
-    """The integer at the start of `content`: decimal, 0x hexadecimal or 0 octal; None if none."""
+    """The integer at the start of `content`: decimal, 0x hexadecimal or 0 octal; None if none.
+
+    Raises ValueOutOfRange.
+    """
     match = _NUMBER.match(content)
     if match is None:
         return None
     digits = match[2].decode().lower()
     base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
-    value = min(int(digits, base), VALUE_LIMIT)
-    return -value if match[1] == b"-" else value
+    value = int(digits, base)
+    if match[1] == b"-":
+        value = -value
+    if value not in VALUES:
+        raise ValueOutOfRange(f"{value} is out of range")
+    return value
 
 
-def read_value(path: str) -> int:
-    """The value of a tracked file: 0 when it is missing, empty, no number or no regular file."""
-    return _value(path, _content(path))
+def read_value(path: str, previous: int = 0) -> int:
+    """The value of a tracked file: 0 when it is missing, empty, no number or no regular file, and
+    `previous` when the number is out of range."""
+    return _value(path, _content(path), previous)
 
 
 def _content(path: str) -> bytes | None:
@@ -80,8 +92,12 @@ def _content(path: str) -> bytes | None:
         os.close(fd)
 
 
-def _value(path: str, content: bytes | None) -> int:
-    value = parse(content or b"")
+def _value(path: str, content: bytes | None, previous: int) -> int:
+    try:
+        value = parse(content or b"")
+    except ValueOutOfRange as error:
+        log.warning("track_file %s: %s; it still counts as %d", path, error, previous)
+        return previous
     if value is None and content is not None and content.strip():
         log.warning("track_file %s does not hold a number; it counts as 0", path)
     return value or 0
@@ -125,6 +141,7 @@ class _File:
     value: int = 0
     signature: Signature = None  # when last read
     candidate: Signature = None  # when last looked at
+    empty: asyncio.TimerHandle | None = None  # found empty, to be looked at again
 
 
 class FileWatcher:
@@ -139,7 +156,7 @@ class FileWatcher:
         self._changed = changed
         self._files: dict[str, _File] = {}
         self._inotify: Inotify | None = None
-        self._watches: dict[int, str] = {}  # watch -> directory
+        self._watches: dict[int, set[str]] = {}  # watch -> names of the directory
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._define(definitions)
@@ -178,6 +195,10 @@ class FileWatcher:
             self._inotify.close()
             self._inotify = None
         self._watches.clear()
+        for file in self._files.values():
+            if file.empty is not None:
+                file.empty.cancel()
+                file.empty = None
         self._loop = None
 
     async def redefine(self, definitions: Iterable[model.TrackFile]) -> None:
@@ -199,7 +220,7 @@ class FileWatcher:
                 "exists": file.signature is not None,
                 "weight": file.definition.weight,
                 "reverse": file.definition.reverse,
-                "watched": file.directory in self._watches.values(),
+                "watched": file.directory in self._watched(),
             }
             for name, file in self._files.items()
         ]
@@ -207,25 +228,28 @@ class FileWatcher:
     # ------------------------------------------------------------------ details
 
     def _define(self, definitions: Iterable[model.TrackFile]) -> None:
-        self._files = {}
+        old, self._files = self._files, {}
         for definition in definitions:
             path = Path(definition.file)
             file = _File(definition, str(path.parent), path.name)
             file.signature = file.candidate = _signature(definition.file)
-            file.value = read_value(definition.file)
+            known = old.get(definition.name)
+            file.value = read_value(definition.file, known.value if known is not None else 0)
             self._files[definition.name] = file
 
     def _watch_directories(self) -> None:
         if self._inotify is None:
             return
-        watched = set(self._watches.values())
-        for directory in {file.directory for file in self._files.values()} - watched:
+        for directory in {file.directory for file in self._files.values()} - self._watched():
             try:
                 watch = self._inotify.watch_directory(directory)
             except OSError as error:
                 log.debug("track_file: %s is not watched: %s", directory, error.strerror)
                 continue
-            self._watches[watch] = directory
+            self._watches.setdefault(watch, set()).add(directory)
+
+    def _watched(self) -> set[str]:
+        return {directory for names in self._watches.values() for directory in names}
 
     def _readable(self) -> None:
         assert self._inotify is not None
@@ -235,16 +259,20 @@ class FileWatcher:
             if change.mask & IN_Q_OVERFLOW:
                 everything = True
                 continue
-            directory = self._watches.get(change.watch)
-            if directory is None:
+            directories = self._watches.get(change.watch)
+            if directories is None:
                 continue
             if change.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED):
                 # The path may name another directory by now: the next look finds out.
                 del self._watches[change.watch]
                 self._inotify.unwatch(change.watch)
-                touched.update((f.directory, f.base) for f in self._in(directory))
+                touched.update(
+                    (f.directory, f.base)
+                    for f in self._files.values()
+                    if f.directory in directories
+                )
                 continue
-            touched.add((directory, change.name))
+            touched.update((directory, change.name) for directory in directories)
         for file in list(self._files.values()):
             if everything or (file.directory, file.base) in touched:
                 self._told(file)
@@ -254,21 +282,20 @@ class FileWatcher:
         counts only if nothing more has happened to it a moment later."""
         signature = _signature(file.definition.file)
         content = _content(file.definition.file)
+        if file.empty is not None:
+            file.empty.cancel()
+            file.empty = None
         if content == b"" and self._loop is not None:
-            self._loop.call_later(EMPTY_S, self._still_empty, file, signature)
+            file.empty = self._loop.call_later(EMPTY_S, self._still_empty, file, signature)
         else:
             self._take(file, signature, content)
 
     def _still_empty(self, file: _File, signature: Signature) -> None:
-        if self._loop is None or self._files.get(file.definition.name) is not file:
-            return  # it is not followed any more
+        file.empty = None
         if _signature(file.definition.file) == signature:
             self._take(file, signature, b"")
         else:
             self._told(file)
-
-    def _in(self, directory: str) -> list[_File]:
-        return [file for file in self._files.values() if file.directory == directory]
 
     async def _look(self) -> None:
         while True:
@@ -287,7 +314,7 @@ class FileWatcher:
 
     def _take(self, file: _File, signature: Signature, content: bytes | None) -> None:
         file.signature = file.candidate = signature
-        value = _value(file.definition.file, content)
+        value = _value(file.definition.file, content, file.value)
         if value != file.value:
             name = file.definition.name
             log.info("track_file %s: value %d, was %d", name, value, file.value)
