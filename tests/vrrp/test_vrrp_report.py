@@ -186,6 +186,23 @@ def test_priority(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     assert it.record("priority") == {"instance": "VI_1", "from": 100, "to": 70}
 
 
+def test_a_fault_and_its_end_bring_no_priority_of_their_own(it: Scene) -> None:
+    """A tracked file that goes from 1 to a fault and back (keepalived tells two transitions)."""
+    it.bench.apply(configuration(instance()))
+    it.bench.plane.set_tracking("VI_1", 1, 0)
+    it.bench.client.poll()
+    count = len(it.told.notified)
+    for adjust, fault in ((0, _core.FAULT_FILE), (1, 0)):
+        it.bench.plane.set_tracking("VI_1", adjust, fault)
+        it.bench.client.poll()
+    assert it.told.notified[count:] == [
+        ("VI_1", "FAULT", 101),
+        ("priority", "VI_1", "FAULT", 100),
+        ("priority", "VI_1", "FAULT", 101),
+        ("VI_1", "BACKUP", 101),
+    ]
+
+
 def test_inferior_master(it: Scene, caplog: pytest.LogCaptureFixture) -> None:
     it.master()
     it.hears(50)

@@ -418,8 +418,11 @@ class Plane:
         if running is not None and running.tracking != (adjust, fault):
             running.tracking = (adjust, fault)
             engine = self.client.engine
+            # A fault begins before the priority changes and ends after it: in between there would
+            # be a state with a priority that it never had.
+            engine.fault(running.slot, set=fault)
             engine.adjust(running.slot, adjust)
-            engine.fault(running.slot, set=fault, clear=TRACKER_FAULTS & ~fault)
+            engine.fault(running.slot, clear=TRACKER_FAULTS & ~fault)
 
     def forwarding_changed(self, instances: Iterable[Running]) -> list[str]:
         """Names of those whose announcements have a router flag that is out of date."""
