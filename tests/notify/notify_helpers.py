@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastvrrp.config import model
 from fastvrrp.track.runner import Outcome, Result
-
-S = model.NS_PER_S
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
+from looping import FakeRunner, S
 
 
-def command(*argv: str) -> model.Command:
-    return model.Command(argv=argv)
-
-
-class Fake:
+class Fake(FakeRunner):
     """Runs nothing: each program "runs" until released, or at once when `held` is False."""
 
     def __init__(self, *, held: bool = False) -> None:
@@ -37,15 +29,8 @@ class Fake:
         self._release.set()
         self._release = asyncio.Event()
 
-    async def run(
-        self,
-        command: model.Command,
-        *,
-        timeout_ns: int,
-        extra_args: Sequence[str] = (),
-        wait: bool = True,
-    ) -> Result:
-        argv = (*command.argv, *extra_args)
+    async def program(self, command: model.Command, timeout_ns: int) -> Result:
+        argv = command.argv
         self.started.append(argv)
         self.timeouts_ns.append(timeout_ns)
         try:
@@ -84,11 +69,3 @@ def configuration(
         vrrp_instances=instances,
         sync_groups=tuple(groups),
     )
-
-
-async def until(condition: Callable[[], object], limit_s: float = 3.0) -> None:
-    """Return as soon as the condition holds; fail when it does not within the limit."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        await asyncio.sleep(0.005)

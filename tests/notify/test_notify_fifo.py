@@ -10,13 +10,14 @@ import stat
 from pathlib import Path
 
 import pytest
-from notify_helpers import Fake, Run, command, configuration, instance, until
+from notify_helpers import Fake, configuration, instance
 
 from fastvrrp.config import model
 from fastvrrp.notify import fifo as fifo_module
 from fastvrrp.notify.fifo import FifoError, FifoWriter, open_checked, prepare
 from fastvrrp.notify.queue import Notifier
 from fastvrrp.supervisor.runner import Executor
+from looping import Run, command, until
 
 F_SETPIPE_SZ = 1031  # include/uapi/linux/fcntl.h
 PRIORITIES = model.Notify(notify_priority_changes=True)

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP
-from notify_helpers import Fake, Run, configuration, instance, until
+from notify_helpers import Fake, configuration, instance
 
 from fastvrrp.config import model
 from fastvrrp.notify.mail import Mailer, compose, subject
 from fastvrrp.notify.queue import Notifier
+from looping import Run, until
 
 ALERT = model.Notify(smtp_alert=True)
 

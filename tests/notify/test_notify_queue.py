@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notify_helpers import Fake, Run, S, command, configuration, instance, until
+from notify_helpers import Fake, configuration, instance
 
 from fastvrrp.config import model
 from fastvrrp.notify import scripts as scripts_module
@@ -19,6 +19,7 @@ from fastvrrp.notify.queue import Notifier
 from fastvrrp.notify.scripts import Call, ScriptQueue
 from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.track.runner import RunnerClient
+from looping import Run, S, command, until
 
 FULL = model.Notify(
     notify=command("/n"),

@@ -1,33 +1,17 @@
-"""Loops, accounts and scripts for the tests of trackers and of the script runner."""
+"""Accounts and scripts for the tests of trackers and of the script runner."""
 
 from __future__ import annotations
 
-import asyncio
 import pwd
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
-from track_helpers import MakeScript, Run
+from track_helpers import MakeScript
 
 from fastvrrp.config import model
-
-LIMIT_S = 20.0
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a coroutine to its end on either event loop, with an overall limit."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def run_it(coroutine: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(asyncio.wait_for(coroutine, LIMIT_S))
-
-    return run_it
+from looping import run as run
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from track_helpers import MakeScript, Run, S, alive, command, until
+from track_helpers import MakeScript, alive
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.runner import ENVIRONMENT, Executor
 from fastvrrp.track.runner import Outcome
+from looping import Run, S, command, until
 
 
 def test_exit_status_arguments_and_duration(

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from track_helpers import Run, until
 
 from fastvrrp.config import model
 from fastvrrp.track import file as file_module
 from fastvrrp.track.file import FileWatcher, ValueOutOfRange, initialise, parse, read_value
+from looping import Run, until
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from track_helpers import MakeScript, Run, S, alive, command, until
+from track_helpers import MakeScript, alive
 
 from fastvrrp.supervisor.kin import Kin
 from fastvrrp.supervisor.process import become_subreaper
 from fastvrrp.supervisor.runner import Executor
 from fastvrrp.track import procfs
 from fastvrrp.track.runner import Outcome
+from looping import Run, S, command, until
 
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 

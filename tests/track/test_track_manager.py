@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-from track_helpers import MakeScript, Run, S, command, until
+from track_helpers import MakeScript
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.runner import Executor
@@ -16,11 +15,12 @@ from fastvrrp.track import manager as manager_module
 from fastvrrp.track.manager import Trackers
 from fastvrrp.track.runner import Outcome, Result
 from fastvrrp.track.weights import FAULT_AWAIT, FAULT_FILE, FAULT_SCRIPT
+from looping import FakeRunner, Run, S, command, until
 
 MS = 1_000_000
 
 
-class Fake:
+class Fake(FakeRunner):
     """A runner whose programs end at once, with a status the test can change per program."""
 
     def __init__(self, **codes: int) -> None:
@@ -30,25 +30,12 @@ class Fake:
         self.held = asyncio.Event()
         self.held.set()
 
-    async def run(
-        self,
-        command: model.Command,
-        *,
-        timeout_ns: int,
-        extra_args: Sequence[str] = (),
-        wait: bool = True,
-    ) -> Result:
+    async def program(self, command: model.Command, timeout_ns: int) -> Result:
         self.runs.append(command.argv[0])
         self.accounts.append(command.account)
         await self.held.wait()
         await asyncio.sleep(0)
         return Result(outcome=Outcome.EXITED, code=self.codes.get(command.argv[0], 0))
-
-    async def start(self, command: model.Command, *, extra_args: Sequence[str] = ()) -> int:
-        raise AssertionError("trackers start nothing")
-
-    async def terminate(self, handle: int, *, grace_ns: int = 0) -> None:
-        raise AssertionError("trackers start nothing")
 
 
 def script(name: str, **changes: object) -> model.TrackScript:

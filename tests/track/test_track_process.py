@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from track_helpers import Run, S, until
 
 import fastvrrp
 from fastvrrp.config import model
 from fastvrrp.track import process as process_module
 from fastvrrp.track import procfs
 from fastvrrp.track.process import Pattern, ProcessWatcher, Quorum
+from looping import Run, S, until
 
 MS = 1_000_000
 

@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from track_helpers import MakeScript, Run, S, alive, command, until
+from track_helpers import MakeScript, alive
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.commands import allowed_commands, allows
 from fastvrrp.supervisor.reader import commands_of
 from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.track.runner import Outcome, RunnerClient
+from looping import Run, S, command, until
 
 
 @asynccontextmanager

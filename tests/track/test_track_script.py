@@ -9,17 +9,18 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from track_helpers import MakeScript, Run, S, command, until
+from track_helpers import MakeScript
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.runner import Executor
 from fastvrrp.track.runner import Outcome, Result
 from fastvrrp.track.script import ScriptTracker, next_due_ns
+from looping import FakeRunner, Run, S, command, until
 
 MS = 1_000_000
 
 
-class Fake:
+class Fake(FakeRunner):
     """A runner with a fixed duration and a list of exit statuses, the last one repeated."""
 
     def __init__(self, codes: Sequence[int], duration_s: float = 0.0) -> None:
@@ -30,14 +31,7 @@ class Fake:
         self.most_active = 0
         self.cancelled = 0
 
-    async def run(
-        self,
-        command: model.Command,
-        *,
-        timeout_ns: int,
-        extra_args: Sequence[str] = (),
-        wait: bool = True,
-    ) -> Result:
+    async def program(self, command: model.Command, timeout_ns: int) -> Result:
         self.starts.append(time.monotonic())
         self.active += 1
         self.most_active = max(self.most_active, self.active)
@@ -50,12 +44,6 @@ class Fake:
             self.active -= 1
         code = self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
         return Result(outcome=Outcome.EXITED, code=code)
-
-    async def start(self, command: model.Command, *, extra_args: Sequence[str] = ()) -> int:
-        raise AssertionError("trackers start nothing")
-
-    async def terminate(self, handle: int, *, grace_ns: int = 0) -> None:
-        raise AssertionError("trackers start nothing")
 
 
 def tracker(
@@ -106,23 +94,28 @@ def test_rise_and_fall_with_fractional_interval(run: Run) -> None:
         await one.stop()
         # The first result decides; two failures are forgiven, the third is not; two successes.
         assert log == [True, False, True]
-        gaps = [b - a for a, b in zip(fake.starts, fake.starts[1:], strict=False)]
-        assert min(gaps) > 0.005
-        assert fake.starts[9] - fake.starts[0] < 0.5
+        # Nine starts at multiples of 20 ms after the first, which alone may have been late.
+        assert fake.starts[9] - fake.starts[0] >= 8 * 0.02
 
     run(scene())
 
 
 def test_init_fail_needs_rise_successes(run: Run) -> None:
     async def scene() -> None:
-        fake = Fake([0, 0, 0])
-        log: list[bool | None] = []
+        fake = Fake([0])
+
+        class Log(list[bool | None]):
+            def append(self, up: bool | None) -> None:
+                super().append(up)
+                starts.append(len(fake.starts))
+
+        starts: list[int] = []
+        log = Log()
         one = tracker(fake, log, rise=3, init_fail=True)
         assert one.up is False
         one.start()
-        await until(lambda: log)
-        assert log == [True]
-        assert len(fake.starts) == 3
+        await until(lambda: len(fake.starts) > 3)
+        assert (log, starts) == ([True], [3])
         await one.stop()
 
     run(scene())
@@ -137,7 +130,7 @@ def test_slow_script_never_overlaps(run: Run) -> None:
         await one.stop()
         assert fake.most_active == 1
         gaps = [b - a for a, b in zip(fake.starts, fake.starts[1:], strict=False)]
-        assert all(0.045 < gap < 0.2 for gap in gaps)  # the third 20 ms slot
+        assert 0.045 < min(gaps) < 0.2  # the third 20 ms slot
 
     run(scene())
 
@@ -159,14 +152,14 @@ def test_hanging_runner_counts_as_failure_at_the_deadline(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scene() -> None:
-        fake = Fake([0], duration_s=0.5)
+        fake = Fake([0], duration_s=1.0)
         log: list[bool | None] = []
         one = tracker(fake, log, timeout_ns=50 * MS)
         one.start()
         start = time.monotonic()
         await until(lambda: log)
         assert log == [False]
-        assert 0.1 < time.monotonic() - start < 0.4
+        assert 0.1 < time.monotonic() - start < 0.9
         assert len(fake.starts) == 1
         # The late success of the same run is not counted.
         await until(lambda: len(fake.starts) == 2)

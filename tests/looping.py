@@ -1,0 +1,68 @@
+"""Event loops for tests of asynchronous parts, and a script runner that runs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+import uvloop
+
+from fastvrrp.config import model
+from fastvrrp.track.runner import Result
+
+LIMIT_S = 20.0
+S = model.NS_PER_S
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a coroutine to its end on either event loop, with an overall limit."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run_it(coroutine: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(asyncio.wait_for(coroutine, LIMIT_S))
+
+    return run_it
+
+
+async def until(condition: Callable[[], object], limit_s: float = 3.0) -> None:
+    """Return as soon as the condition holds; fail when it does not within the limit."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        await asyncio.sleep(0.005)
+
+
+def command(*argv: str, account: model.Account | None = None) -> model.Command:
+    return model.Command(argv=argv, account=account)
+
+
+class FakeRunner:
+    """Satisfies `track.runner.Runner`; a subclass says what happens to a program that is run."""
+
+    async def program(self, command: model.Command, timeout_ns: int) -> Result:
+        """The end of a program; `command` has the extra arguments in its argv."""
+        raise NotImplementedError
+
+    async def run(
+        self,
+        command: model.Command,
+        *,
+        timeout_ns: int,
+        extra_args: Sequence[str] = (),
+        wait: bool = True,
+    ) -> Result:
+        argv = (*command.argv, *extra_args)
+        return await self.program(model.Command(argv=argv, account=command.account), timeout_ns)
+
+    async def start(self, command: model.Command, *, extra_args: Sequence[str] = ()) -> int:
+        raise AssertionError("nothing should be started")
+
+    async def terminate(self, handle: int, *, grace_ns: int = 0) -> None:
+        raise AssertionError("nothing was started")
