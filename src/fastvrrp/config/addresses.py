@@ -10,7 +10,7 @@ from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.keywords import WORKS_WITHOUT, Block, table
 from fastvrrp.config.model import FOREVER_S, VirtualAddress
 from fastvrrp.config.node import Node
-from fastvrrp.config.values import canonical, integer, interface_name, is_multicast
+from fastvrrp.config.values import canonical, integer, interface_name, is_multicast, within
 
 OPTIONS = "vrrp_instance/virtual_ipaddress"
 LABEL_BYTES_MAX = 15  # IFNAMSIZ - 1, linux/if.h
@@ -74,8 +74,8 @@ def prefixed(
     longest = 32 if family == 4 else 128
     if not slash or not tail:
         return address, longest, family
-    length = integer(tail)
-    if length is None or not 0 <= length <= longest:
+    length = within(tail, 0, longest)
+    if length is None:
         context.warning(
             node,
             f"{shown(tail)} is not a prefix length, using {longest}",
@@ -175,8 +175,8 @@ def _valued(context: Context, node: Node, option: str, index: int, fields: dict[
     elif option == "peer":
         return _peer(context, node, value, index, fields)
     elif option == "preferred_lft":
-        seconds = FOREVER_S if value == "forever" else integer(value)
-        if seconds is None or not 0 <= seconds <= FOREVER_S:
+        seconds = FOREVER_S if value == "forever" else within(value, 0, FOREVER_S)
+        if seconds is None:
             context.warning(
                 node,
                 f"preferred_lft cannot be {shown(value)}, ignored",

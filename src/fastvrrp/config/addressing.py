@@ -10,7 +10,7 @@ from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.model import OWNER, UnicastPeer, VirtualAddress
 from fastvrrp.config.node import Node
-from fastvrrp.config.values import bare_address, integer, is_multicast
+from fastvrrp.config.values import bare_address, is_multicast, within
 
 if TYPE_CHECKING:
     from fastvrrp.config.instance import InstanceBuilder
@@ -50,8 +50,9 @@ def read_peers(context: Context, node: Node) -> list[Entry]:
             if option not in limits:
                 context.unknown(line, "option", limits, word=index)
                 break
-            value = integer(line.words[index + 1]) if index + 1 < len(line.words) else None
-            if value is None or not 0 <= value <= TTL_MAX:
+            following = line.words[index + 1 : index + 2]
+            value = within(following[0], 0, TTL_MAX) if following else None
+            if value is None:
                 context.error(
                     line, f"{option} needs a number", f"write {option} 0 to {TTL_MAX}", word=index
                 )

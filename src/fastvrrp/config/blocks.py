@@ -15,6 +15,7 @@ import msgspec
 from fastvrrp.config.context import Context
 from fastvrrp.config.keywords import SECRET_BLOCKS, TOP, WORKS_WITHOUT, Block, Keyword, table
 from fastvrrp.config.node import Node, fresh
+from fastvrrp.config.readers import READERS, Reader
 from fastvrrp.config.scripts import (
     account_reader,
     command_reader,
@@ -22,7 +23,7 @@ from fastvrrp.config.scripts import (
     optional_command_reader,
     text_reader,
 )
-from fastvrrp.config.values import READERS, Reader
+from fastvrrp.config.special import SPECIAL_READERS
 
 PLACES_SHOWN = 2  # blocks in which a misplaced keyword would be right
 FIRST_WINS = frozenset(
@@ -56,14 +57,19 @@ class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
 Entries = dict[str, Entry]  # by keyword, in the order of the file
 LineReader = Callable[[Context, Node], list[Entry]]
 
-_READERS: dict[str, Reader] = {
+# Equal words always have the value that one of these gave them once.
+_PURE_READERS: dict[str, Reader] = {
     **READERS,
+    **SPECIAL_READERS,
+    "vmac": READERS["words?"],
+}
+_READERS: dict[str, Reader] = {
+    **_PURE_READERS,
     "account": account_reader,
     "command": command_reader,
     "command?": optional_command_reader,
     "command-text": text_reader,
     "fifo": fifo_reader,
-    "vmac": READERS["words?"],
 }
 
 
@@ -163,7 +169,7 @@ def _plans(path: str) -> dict[str, _Plan]:
         is_block = keyword.type.startswith(("block", "lines"))
         is_marked = keyword.effect != "done" or bool(keyword.replacement)
         reader = None if is_block else _READERS[keyword.type]
-        plans[word] = _Plan(name, keyword, reader, keyword.type in READERS, is_marked)
+        plans[word] = _Plan(name, keyword, reader, keyword.type in _PURE_READERS, is_marked)
     return plans
 
 

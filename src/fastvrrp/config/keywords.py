@@ -5,7 +5,7 @@ by it. Columns:
 
 block      path of the block the keyword stands in, e.g. vrrp_instance/authentication
 keyword    the word; in parentheses where an entry starts with a value instead
-type       how its arguments are read, see values.READERS and blocks.LINES; empty: documentation
+type       how its arguments are read, see blocks.py; empty: documentation
 syntax     arguments as one writes them
 default    as text
 range      MIN..MAX, or choices separated by /
@@ -87,6 +87,7 @@ def table() -> Mapping[str, Block]:
     return read_table(Path(__file__).with_name("keywords.tsv").read_text("utf-8"))
 
 
+@functools.cache
 def int_range(text: str) -> tuple[int, int]:
     """MIN..MAX of a `range` column."""
     low, _, high = text.partition("..")

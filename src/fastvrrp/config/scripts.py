@@ -79,16 +79,20 @@ def account_reader(context: Context, node: Node, keyword: Keyword) -> Account | 
     return read_account(context, node, words[:2], 1) or False
 
 
-def command_reader(context: Context, node: Node, keyword: Keyword) -> Draft | None:
-    """CMD [USER [GROUP]]."""
-    if len(node.words) < 2:
-        context.missing(node, keyword)
-        return None
+def _split(context: Context, node: Node, text: str) -> list[str] | None:
+    """Shell-like words; None if a quote is never closed, which has been said."""
     try:
-        outer = split(node.tail())
-        argv = split(outer[0]) if outer else []
+        return split(text)
     except UnclosedQuote as error:
         context.error(node, f"a quote {error} is never closed", "close it on this line", word=1)
+        return None
+
+
+def command_reader(context: Context, node: Node, keyword: Keyword) -> Draft | None:
+    """CMD [USER [GROUP]]."""
+    outer = _split(context, node, node.tail())
+    argv = _split(context, node, outer[0]) if outer else outer
+    if outer is None or argv is None:
         return None
     if not argv or not argv[0]:
         context.missing(node, keyword)
@@ -121,12 +125,8 @@ def text_reader(context: Context, node: Node, keyword: Keyword) -> str | None:
     if len(node.words) < 2:
         context.missing(node, keyword)
         return None
-    try:
-        words = split(node.tail())
-    except UnclosedQuote as error:
-        context.error(node, f"a quote {error} is never closed", "close it on this line", word=1)
-        return None
-    return words[0] if words else ""
+    words = _split(context, node, node.tail())
+    return None if words is None else words[0] if words else ""
 
 
 def fifo_reader(context: Context, node: Node, keyword: Keyword) -> Fifo | None:
