@@ -8,6 +8,7 @@ from config_reading import Reader, instance, texts
 from fastvrrp.config.model import (
     FOREVER_S,
     Garp,
+    Loaded,
     Notify,
     UnicastPeer,
     VirtualAddress,
@@ -281,6 +282,7 @@ def test_unicast_without_interface_needs_a_source(read: Reader) -> None:
             "V: without a peer the instance faults",
         ),
         (["unicast_peer {", "fe80::1", "}"], "the peer fe80::1 is not an IPv4 address"),
+        (["unicast_peer {", "10.0.0.6 {", "}", "}"], "no block is possible in unicast_peer"),
         (["unicast_peer {", "foo", "}"], "'foo' is not the address of a peer"),
         (
             ["unicast_peer {", "10.0.0.6 min_ttl 9 max_ttl 5", "}"],
@@ -346,6 +348,13 @@ def test_addresses(read: Reader) -> None:
     assert v6.preferred_lft_s == FOREVER_S
 
 
+def entry_is_said_to(read: Reader, entry: str, message: str) -> Loaded:
+    """What came of a further entry of virtual_ipaddress, about which this is said."""
+    loaded = read(instance(vips=f"10.0.0.1/24\n{entry}"))
+    assert any(message in text for text in texts(loaded)), texts(loaded)
+    return loaded
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
@@ -363,9 +372,7 @@ def test_addresses(read: Reader) -> None:
     ],
 )
 def test_address_warnings(read: Reader, entry: str, message: str) -> None:
-    loaded = read(instance(vips=f"10.0.0.1/24\n{entry}"))
-    assert loaded.configuration is not None, texts(loaded)
-    assert any(message in text for text in texts(loaded)), texts(loaded)
+    assert entry_is_said_to(read, entry, message).configuration is not None
 
 
 @pytest.mark.parametrize(
@@ -387,9 +394,7 @@ def test_address_warnings(read: Reader, entry: str, message: str) -> None:
     ],
 )
 def test_address_errors(read: Reader, entry: str, message: str) -> None:
-    loaded = read(instance(vips=f"10.0.0.1/24\n{entry}"))
-    assert loaded.configuration is None
-    assert any(message in text for text in texts(loaded)), texts(loaded)
+    assert entry_is_said_to(read, entry, message).configuration is None
 
 
 def test_addresses_of_the_other_family_are_excluded(read: Reader) -> None:

@@ -206,7 +206,7 @@ def test_tracked_routes_have_the_protocol_of_keepalived(read: Reader) -> None:
         ("10.0.0.0/8 dev eth0 src fe80::1", "IPv4 and IPv6 are mixed"),
         ("10.1 dev eth0", "'10.1' is not an address"),
         ("10.0.0.0/8 dev eth0 onlnk", "did you mean onlink?"),
-        ("10.0.0.0/8 dev eth0 {", "8:1: error: a route has no block"),
+        ("10.0.0.0/8 dev eth0 {", "8:1: error: no block is possible in virtual_routes"),
     ],
 )
 def test_route_errors(read: Reader, text: str, message: str) -> None:

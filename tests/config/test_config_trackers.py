@@ -258,7 +258,7 @@ def test_interfaces(read: Reader, line: str, weight: int, reverse: bool, message
         ("track_script {\nS T\n}", "unknown option 'T'"),
         ("track_process {\nP\n}", "there is no vrrp_track_process 'P'"),
         ("track_interface {\na/b\n}", "cannot be the name of an interface"),
-        ("track_interface {\neth1 {\n}\n}", "track_interface has no blocks in it"),
+        ("track_interface {\neth1 {\n}\n}", "8:1: error: no block is possible in track_interface"),
     ],
 )
 def test_tracker_errors(read: Reader, block: str, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastvrrp.config.blocks import Entry
+from fastvrrp.config.blocks import Entry, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.keywords import WORKS_WITHOUT, Block, table
@@ -41,10 +41,7 @@ def read_static_addresses(context: Context, node: Node) -> list[Entry]:
 def _read(context: Context, node: Node, *, is_static: bool) -> list[Entry]:
     entries = []
     seen: set[tuple[str, int, str | None]] = set()
-    for line in node.body or ():
-        if line.body is not None:
-            context.error(line, "an address has no block", "remove the braces")
-            continue
+    for line in plain_lines(context, node):
         address = _entry(context, line, is_static)
         if address is None:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastvrrp.config.blocks import Entries, Entry, get, listed
+from fastvrrp.config.blocks import Entries, Entry, get, listed, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.model import OWNER, UnicastPeer, VirtualAddress
@@ -30,7 +30,7 @@ def read_peers(context: Context, node: Node) -> list[Entry]:
     """unicast_peer: ADDR [min_ttl N] [max_ttl N]. Values are (UnicastPeer, family)."""
     entries: list[Entry] = []
     seen: set[str] = set()
-    for line in node.body or ():
+    for line in plain_lines(context, node):
         address, family = bare_address(context, line, word=0)
         if not family:
             context.error(

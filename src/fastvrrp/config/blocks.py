@@ -7,7 +7,7 @@ effect yet are read by the same code; only their values are dropped.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -173,15 +173,18 @@ def _plans(path: str) -> dict[str, _Plan]:
     return plans
 
 
+def plain_lines(context: Context, node: Node) -> Iterator[Node]:
+    """The lines of a block that is a list: one that opens a block of its own is an error."""
+    for line in node.body or ():
+        if line.body is None:
+            yield line
+        else:
+            context.error(line, f"no block is possible in {node.words[0]}", "remove the braces")
+
+
 def read_words(context: Context, node: Node) -> list[Entry]:
     """A block that lists words."""
-    entries = []
-    for line in node.body or ():
-        if line.body is not None:
-            context.error(line, "no block is possible here", "remove the braces")
-            continue
-        entries += [Entry(word, line) for word in line.words]
-    return entries
+    return [Entry(word, line) for line in plain_lines(context, node) for word in line.words]
 
 
 def read_block(

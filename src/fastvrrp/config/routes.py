@@ -7,12 +7,13 @@ from typing import Any
 
 from fastvrrp.config import lookups
 from fastvrrp.config.addresses import scope
-from fastvrrp.config.blocks import Entry
+from fastvrrp.config.blocks import Entry, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.keywords import WORKS_WITHOUT, Keyword, table
 from fastvrrp.config.model import NextHop, VirtualRoute
 from fastvrrp.config.node import Node
+from fastvrrp.config.options import Options
 
 OPTIONS = "vrrp_instance/virtual_routes"
 KEEPALIVED_PROTOCOL = 18  # RTPROT_KEEPALIVED, linux/rtnetlink.h
@@ -52,32 +53,21 @@ def read_static_routes(context: Context, node: Node) -> list[Entry]:
 
 
 def _read(context: Context, node: Node, *, is_static: bool) -> list[Entry]:
-    entries = []
-    for line in node.body or ():
-        if line.body is not None:
-            context.error(line, "a route has no block", "remove the braces")
-            continue
-        route = _Route(context, line, is_static).read()
-        if route is not None:
-            entries.append(Entry(route, line))
-    return entries
+    lines = plain_lines(context, node)
+    routes = ((_Route(context, line, is_static).read(), line) for line in lines)
+    return [Entry(route, line) for route, line in routes if route is not None]
 
 
-class _Route:
-    """One entry being read: words, the place in them, and the fields found so far."""
+class _Route(Options):
+    """One entry being read."""
+
+    kind = "route"
 
     def __init__(self, context: Context, node: Node, is_static: bool) -> None:
-        self.context = context
-        self.node = node
-        self.words = node.words
-        self.index = 0
-        self.is_static = is_static
-        self.family = 0  # 0: not known yet
-        self.fields: dict[str, Any] = {}
+        super().__init__(context, node, is_static)
         self.metrics: dict[str, int] = {}
         self.locks: list[str] = []
         self.hops: list[dict[str, Any]] = []
-        self.good = True
         self.rows = table()[OPTIONS]
         self.by_type: dict[str, Callable[[Keyword], None]] = {
             "int": self._int,
@@ -105,24 +95,10 @@ class _Route:
         while self.index < len(self.words):
             self._option()
         if "destination" not in self.fields and self.good:
-            self._error("a route needs a destination", "write PREFIX, default or default6", 0)
+            self.error("a route needs a destination", "write PREFIX, default or default6", 0)
         if not self.good:
             return None
         return self._finish()
-
-    def _error(self, text: str, hint: str, index: int | None = None) -> None:
-        self.good = False
-        self.context.error(self.node, text, hint, word=self.index if index is None else index)
-
-    def _is_family(self, family: int, index: int) -> bool:
-        """Note the family of an address; all must agree."""
-        if family and self.family and family != self.family:
-            self._error(
-                "IPv4 and IPv6 are mixed in one route", f"write IPv{self.family} addresses", index
-            )
-            return False
-        self.family = self.family or family
-        return True
 
     def _option(self) -> None:
         word = self.words[self.index]
@@ -131,7 +107,7 @@ class _Route:
         elif word in _MODES:
             self.fields["add_mode"] = word
         elif word in ("inet", "inet6"):
-            self._is_family(4 if word == "inet" else 6, self.index)
+            self.is_family(4 if word == "inet" else 6, self.index)
         elif word in _FLAGS:
             name, value = _FLAGS[word]
             self.fields[name] = value
@@ -143,7 +119,7 @@ class _Route:
             if row is None or word[:1] == "(" or word == "TYPE":
                 self._destination()
             elif word == "track_group" and not self.is_static:
-                self._error("track_group is for static_routes only", "remove it")
+                self.error("track_group is for static_routes only", "remove it")
             else:
                 self._valued(row)
             return
@@ -158,7 +134,7 @@ class _Route:
             self.context.unknown(self.node, "option", [*self.rows, *TYPES], word=self.index)
             self.index = len(self.words)
         elif "destination" in self.fields:
-            self._error(f"{shown(word)} is a second destination", "write one route per line")
+            self.error(f"{shown(word)} is a second destination", "write one route per line")
             self.index += 1
         else:
             self._prefix(self.rows["to"])
@@ -180,7 +156,7 @@ class _Route:
             self.fields["second"] = True
         self.index += 1
         if self.index >= len(self.words):
-            self._error(
+            self.error(
                 f"{row.keyword} needs a value", f"write {row.keyword} {row.syntax}", self.index - 1
             )
             return
@@ -188,10 +164,8 @@ class _Route:
         self.index += 1
 
     def _int(self, row: Keyword) -> None:
-        value = lookups.in_range(self.context, self.node, row, self.index)
-        self.good = self.good and value is not None
-        field = {"expires": "expires_s"}.get(row.keyword, "metric")
-        self.fields[field] = value
+        field = "expires_s" if row.keyword == "expires" else "metric"
+        self.put(field, lookups.in_range(self.context, self.node, row, self.index))
 
     def _lock(self, name: str) -> None:
         if self.words[self.index] == "lock" and self.index + 1 < len(self.words):
@@ -222,15 +196,15 @@ class _Route:
         except ValueError:
             value = -1.0
         if not 0 <= value <= lookups.U32_MAX // 8 or (unit == 1 and "." in digits):
-            self._error(f"{row.keyword} is not a time: {shown(text)}", "write 100ms or 1.5s")
+            self.error(f"{row.keyword} is not a time: {shown(text)}", "write 100ms or 1.5s")
         else:
             self.metrics[name] = round(value)
 
     def _interface(self, row: Keyword) -> None:
-        name = lookups.interface(self.context, self.node, self.index)
-        self.good = self.good and name is not None
-        if row.keyword != "vrf":
-            self.fields["dev"] = name
+        if row.keyword == "vrf":  # without effect, but checked
+            self.good &= lookups.interface(self.context, self.node, self.index) is not None
+        else:
+            self.interface("dev")
 
     def _prefix(self, row: Keyword) -> None:
         found = lookups.prefix(self.context, self.node, self.index)
@@ -238,14 +212,14 @@ class _Route:
             self.good = False
             return
         text, family = found
-        if self._is_family(family, self.index):
+        if self.is_family(family, self.index):
             self.fields["from_" if row.keyword == "from" else "destination"] = text
 
     def _address(self, row: Keyword) -> None:
         found = lookups.address(self.context, self.node, self.index)
         if found is None:
             self.good = False
-        elif self._is_family(found[1], self.index):
+        elif self.is_family(found[1], self.index):
             self.fields["source"] = found[0]
 
     def _via(self) -> tuple[str, int] | None:
@@ -254,13 +228,13 @@ class _Route:
         if explicit:
             self.index += 1
         if self.index >= len(self.words):
-            self._error("via needs an address", "write via [inet|inet6] ADDRESS", self.index - 1)
+            self.error("via needs an address", "write via [inet|inet6] ADDRESS", self.index - 1)
             return None
         found = lookups.address(self.context, self.node, self.index)
         if found is None:
             self.good = False
             return None
-        if not explicit and not self._is_family(found[1], self.index):
+        if not explicit and not self.is_family(found[1], self.index):
             return None
         return found
 
@@ -275,11 +249,7 @@ class _Route:
             self.fields["via"], self.fields["via_family"] = found
 
     def _table(self, row: Keyword) -> None:
-        value = lookups.named(
-            self.context, self.node, self.index, "rt_tables", "routing table", lookups.U32_MAX
-        )
-        self.good = self.good and value is not None
-        self.fields["table"] = value
+        self.named("table", "rt_tables", "routing table", lookups.U32_MAX)
 
     def _scope(self, row: Keyword) -> None:
         value = scope(self.context, self.node, self.words[self.index], self.index, default=None)
@@ -287,26 +257,18 @@ class _Route:
             self.fields["scope"] = value
 
     def _protocol(self, row: Keyword) -> None:
-        value = lookups.named(self.context, self.node, self.index, "rt_protos", "protocol", 255)
-        self.good = self.good and value is not None
-        self.fields["protocol"] = value
+        self.named("protocol", "rt_protos", "protocol", 255)
 
     def _dsfield(self, row: Keyword) -> None:
-        value = lookups.named(
-            self.context, self.node, self.index, "rt_dsfield", "type of service", 255
-        )
-        self.good = self.good and value is not None
-        self.fields["tos"] = value
+        self.named("tos", "rt_dsfield", "type of service", 255)
 
     def _realms(self, row: Keyword) -> None:
-        value = lookups.realms(self.context, self.node, self.index)
-        self.good = self.good and value is not None
-        self.fields["realm"] = value
+        self.put("realm", lookups.realms(self.context, self.node, self.index))
 
     def _features(self, row: Keyword) -> None:
         bit = _FEATURES.get(self.words[self.index])
         if bit is None:
-            self._error(f"there is no feature {shown(self.words[self.index])}", "write ecn")
+            self.error(f"there is no feature {shown(self.words[self.index])}", "write ecn")
         else:
             self.metrics["features"] = self.metrics.get("features", 0) | bit
 
@@ -318,7 +280,7 @@ class _Route:
         text = self.words[self.index]
         choices = row.range.split("/")
         if text not in choices:
-            self._error(f"{row.keyword} cannot be {shown(text)}", f"write {' or '.join(choices)}")
+            self.error(f"{row.keyword} cannot be {shown(text)}", f"write {' or '.join(choices)}")
         elif row.keyword == "pref":
             self.fields["preference"] = text
         else:
@@ -360,7 +322,7 @@ class _Route:
                 hop["onlink"] = True
             elif word in ("via", "gw", "dev", "oif", "weight", "realms", "encap"):
                 if self.index + 1 >= len(self.words):
-                    self._error(f"{word} needs a value", f"write nexthop ... {word} VALUE")
+                    self.error(f"{word} needs a value", f"write nexthop ... {word} VALUE")
                     self.index += 1
                     return
                 self.index += 1
@@ -388,7 +350,7 @@ class _Route:
             value = lookups.number(self.words[self.index])
             if value is None or not 1 <= value <= NEXTHOP_WEIGHT_MAX:
                 want = f"write 1 to {NEXTHOP_WEIGHT_MAX}"
-                self._error(f"weight is out of range: {shown(self.words[self.index])}", want)
+                self.error(f"weight is out of range: {shown(self.words[self.index])}", want)
             else:
                 hop["weight"] = value
 
@@ -397,7 +359,7 @@ class _Route:
         if family == 4 and ("preference" in fields or "expires_s" in fields or "from_" in fields):
             name = next(n for n in ("preference", "expires_s", "from_") if n in fields)
             word = {"preference": "pref", "expires_s": "expires", "from_": "from"}[name]
-            self._error(f"{word} is for IPv6 routes", "remove it, or write inet6", 0)
+            self.error(f"{word} is for IPv6 routes", "remove it, or write inet6", 0)
             return None
         if self.hops:
             fields.pop("via", None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fastvrrp.config import lookups
-from fastvrrp.config.blocks import Entry
+from fastvrrp.config.blocks import Entry, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.keywords import WORKS_WITHOUT, Keyword, table
 from fastvrrp.config.model import VirtualRule
 from fastvrrp.config.node import Node
+from fastvrrp.config.options import Options
 from fastvrrp.config.routes import KEEPALIVED_PROTOCOL
 
 OPTIONS = "vrrp_instance/virtual_rules"
@@ -37,29 +37,18 @@ def read_static_rules(context: Context, node: Node) -> list[Entry]:
 
 
 def _read(context: Context, node: Node, *, is_static: bool) -> list[Entry]:
-    entries = []
-    for line in node.body or ():
-        if line.body is not None:
-            context.error(line, "a rule has no block", "remove the braces")
-            continue
-        rule = _Rule(context, line, is_static).read()
-        if rule is not None:
-            entries.append(Entry(rule, line))
-    return entries
+    lines = plain_lines(context, node)
+    rules = ((_Rule(context, line, is_static).read(), line) for line in lines)
+    return [Entry(rule, line) for rule, line in rules if rule is not None]
 
 
-class _Rule:
+class _Rule(Options):
     """One entry being read."""
 
+    kind = "rule"
+
     def __init__(self, context: Context, node: Node, is_static: bool) -> None:
-        self.context = context
-        self.node = node
-        self.words = node.words
-        self.index = 0
-        self.is_static = is_static
-        self.family = 0
-        self.fields: dict[str, Any] = {}
-        self.good = True
+        super().__init__(context, node, is_static)
         self.rows = table()[OPTIONS]
         self.by_type: dict[str, Callable[[Keyword], None]] = {
             "prefix": self._prefix,
@@ -84,19 +73,10 @@ class _Rule:
             self.index += 1
         return self._finish() if self.good else None
 
-    def _error(self, text: str, hint: str, index: int | None = None) -> None:
-        self.good = False
-        self.context.error(self.node, text, hint, word=self.index if index is None else index)
-
-    def _is_family(self, family: int) -> None:
-        if family and self.family and family != self.family:
-            self._error("IPv4 and IPv6 are mixed in one rule", f"write IPv{self.family} addresses")
-        self.family = self.family or family
-
     def _option(self) -> None:
         word = _SHORT.get(self.words[self.index], self.words[self.index])
         if word in ("inet", "inet6"):
-            self._is_family(4 if word == "inet" else 6)
+            self.is_family(4 if word == "inet" else 6)
         elif word == "not":
             self.fields["negate"] = True
         elif word in ("l3mdev", "no_track"):
@@ -112,7 +92,7 @@ class _Rule:
                 self.context.unknown(self.node, "option", [*self.rows, *TYPES], word=self.index)
                 self.index = len(self.words)
             elif word == "track_group" and not self.is_static:
-                self._error("track_group is for static_rules only", "remove it")
+                self.error("track_group is for static_rules only", "remove it")
             else:
                 self._valued(row)
 
@@ -120,53 +100,39 @@ class _Rule:
         if row.effect != "done":
             self.context.warning(self.node, row.no_effect(), WORKS_WITHOUT, word=self.index)
         if self.index + 1 >= len(self.words):
-            self._error(f"{row.keyword} needs a value", f"write {row.keyword} {row.syntax}")
+            self.error(f"{row.keyword} needs a value", f"write {row.keyword} {row.syntax}")
             return
         self.index += 1
         self.by_type[row.type](row)
 
     def _action(self, action: str) -> None:
         if "action" in self.fields:
-            self._error("a rule has one action", "remove the others")
+            self.error("a rule has one action", "remove the others")
         self.fields["action"] = action
-
-    def _put(self, field: str, value: object) -> None:
-        if value is None:
-            self.good = False
-        else:
-            self.fields[field] = value
 
     def _prefix(self, row: Keyword) -> None:
         found = lookups.prefix(self.context, self.node, self.index)
         if found is None:
             self.good = False
             return
-        self._is_family(found[1])
+        self.is_family(found[1])
         if found[0] != "default":
             self.fields["from_" if row.keyword == "from" else "to"] = found[0]
 
     def _table(self, row: Keyword) -> None:
         self._action("lookup")
-        number = lookups.named(
-            self.context, self.node, self.index, "rt_tables", "routing table", lookups.U32_MAX
-        )
-        if number == 0:  # RT_TABLE_UNSPEC, linux/rtnetlink.h: the kernel would choose one
-            self._error("a rule cannot lead to table 0", "write the table of the routes")
-        self._put("table", number)
+        self.named("table", "rt_tables", "routing table", lookups.U32_MAX)
+        if self.fields.get("table") == 0:  # RT_TABLE_UNSPEC, linux/rtnetlink.h: any unused one
+            self.error("a rule cannot lead to table 0", "write the table of the routes")
 
     def _int(self, row: Keyword) -> None:
         value = lookups.in_range(self.context, self.node, row, self.index)
         if row.keyword == "goto":
             self._action("goto")
-        self._put(_INT_FIELDS[row.keyword], value)
+        self.put(_INT_FIELDS[row.keyword], value)
 
     def _dsfield(self, row: Keyword) -> None:
-        self._put(
-            "tos",
-            lookups.named(
-                self.context, self.node, self.index, "rt_dsfield", "type of service", 255
-            ),
-        )
+        self.named("tos", "rt_dsfield", "type of service", 255)
 
     def _fwmark(self, row: Keyword) -> None:
         """N[/MASK]."""
@@ -174,7 +140,7 @@ class _Rule:
         value = lookups.number(first)
         mask = lookups.number(second) if slash else lookups.U32_MAX
         if value is None or mask is None or max(value, mask) > lookups.U32_MAX:
-            self._error(
+            self.error(
                 f"{shown(self.words[self.index])} is not a firewall mark", "write MARK or MARK/MASK"
             )
             return
@@ -183,29 +149,20 @@ class _Rule:
             self.fields["fwmask"] = mask
 
     def _realms(self, row: Keyword) -> None:
-        self._put("realms", lookups.realms(self.context, self.node, self.index))
+        self.put("realms", lookups.realms(self.context, self.node, self.index))
 
     def _group(self, row: Keyword) -> None:
-        self._put(
-            "suppress_ifgroup",
-            lookups.named(
-                self.context, self.node, self.index, "group", "link group", lookups.U32_MAX
-            ),
-        )
+        self.named("suppress_ifgroup", "group", "link group", lookups.U32_MAX)
 
     def _interface(self, row: Keyword) -> None:
-        name = lookups.interface(self.context, self.node, self.index)
-        self._put("oif" if row.keyword == "oif" else "iif", name)
+        self.interface("oif" if row.keyword == "oif" else "iif")
 
     def _range(self, row: Keyword) -> None:
         field = "uid_range" if row.keyword == "uidrange" else row.keyword
-        self._put(field, lookups.pair(self.context, self.node, row, self.index))
+        self.put(field, lookups.pair(self.context, self.node, row, self.index))
 
     def _protocol(self, row: Keyword) -> None:
-        self._put(
-            "protocol",
-            lookups.named(self.context, self.node, self.index, "rt_protos", "protocol", 255),
-        )
+        self.named("protocol", "rt_protos", "protocol", 255)
 
     def _ipproto(self, row: Keyword) -> None:
         text = self.words[self.index]
@@ -213,7 +170,7 @@ class _Rule:
         if value is None:
             value = self.context.host.protocol(text.lower())
         if value is None or not 0 < value <= 255:
-            self._error(
+            self.error(
                 f"there is no IP protocol {shown(text)}", "write a name of /etc/protocols or 1..255"
             )
             return
@@ -224,7 +181,7 @@ class _Rule:
 
     def _type_of(self, word: str) -> None:
         if word not in TYPES:
-            self._error(
+            self.error(
                 f"a rule cannot be of type {shown(word)}", f"write {' or '.join(sorted(TYPES))}"
             )
             return
@@ -236,11 +193,11 @@ class _Rule:
     def _finish(self) -> VirtualRule | None:
         fields = self.fields
         if "action" not in fields and not fields.get("l3mdev"):
-            self._error("a rule needs an action", "add table N, goto N, nop or blackhole", 0)
+            self.error("a rule needs an action", "add table N, goto N, nop or blackhole", 0)
             return None
         preference, target = fields.get("preference"), fields.get("goto")
         if preference is not None and target is not None and preference >= target:
-            self._error(
+            self.error(
                 f"goto {target} leads backwards from preference {preference}",
                 f"write goto with more than {preference}",
                 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastvrrp.config.blocks import Entries, Entry, get, listed
+from fastvrrp.config.blocks import Entries, Entry, get, listed, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.model import NS_PER_S, Tracked, TrackFile, TrackProcess, TrackScript
@@ -35,10 +35,7 @@ def read_references(context: Context, node: Node) -> list[Entry]:
     kind = node.words[0]
     entries: list[Entry] = []
     names: set[str] = set()
-    for line in node.body or ():
-        if line.body is not None:
-            context.error(line, f"{kind} has no blocks in it", "remove the braces")
-            continue
+    for line in plain_lines(context, node):
         name = line.words[0]
         if kind == "track_interface":
             if not interface_name(context, line, name, word=0):
