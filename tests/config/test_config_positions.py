@@ -239,6 +239,20 @@ MALFORMED = {
         + "vrrp_sync_group G {\n group {\n  VI_1\n  VI_2\n  VI_3\n }\n}\n",
         ["21:3: error: G: there is no vrrp_instance 'VI_3'; did you mean VI_2?"],
     ),
+    "member named twice": (
+        instance() + instance(name="W", vrid=2) + "vrrp_sync_group G {\n group { V W V }\n}\n",
+        ["18:14: error: G: 'V' belongs to this group already; an instance is in one group only"],
+    ),
+    "interface of two garp_groups": (
+        "garp_group {\n garp_interval 1\n interfaces { eth1 eth2 }\n}\n"
+        "garp_group {\n garp_interval 1\n interfaces {\n  eth3 eth1\n a/b\n}\n}\n",
+        [
+            "8:8: warning: eth1 belongs to another garp_group already, ignored here; "
+            "name it in one garp_group",
+            "9:2: error: 'a/b' cannot be the name of an interface; "
+            "a name has 1 to 15 bytes and no slash",
+        ],
+    ),
     "route of two families": (
         instance("virtual_routes {", "10.0.0.0/8 via fe80::1 dev eth0", "}"),
         ["8:16: error: IPv4 and IPv6 are mixed in one route; write IPv4 addresses"],

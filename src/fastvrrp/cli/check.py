@@ -124,11 +124,11 @@ def _contents(configuration: Configuration) -> str:
 
 
 def _summary(name: str, loaded: Loaded) -> str:
-    counted = _counted(loaded.messages)
+    said = _counted(loaded.messages)
     if loaded.configuration is None:
-        return f"{name}: not valid, {counted}"
+        return f"{name}: not valid, {said}"
     text = f"{name}: valid, {_contents(loaded.configuration)}"
-    return f"{text}; {counted}" if counted else text
+    return f"{text}; {said}" if said else text
 
 
 def _election(virtual: VirtualRouter) -> str:

@@ -7,6 +7,7 @@ effect yet are read by the same code; only their values are dropped.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -83,6 +84,13 @@ def listed(entries: Entries, keyword: str) -> list[Entry]:
     """The lines of a block that is a list."""
     entry = entries.get(keyword)
     return [] if entry is None else entry.value
+
+
+def listed_words(entries: Entries, keyword: str) -> Iterator[tuple[str, Node, int]]:
+    """The words of a block that lists words, each with its statement and its number in it."""
+    for _, line in itertools.groupby(listed(entries, keyword), lambda entry: id(entry.node)):
+        for number, entry in enumerate(line):
+            yield entry.value, entry.node, number
 
 
 def has_body(context: Context, node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastvrrp.config.blocks import Entries, Entry, get, listed
+from fastvrrp.config.blocks import Entries, Entry, get, listed, listed_words
 from fastvrrp.config.context import Context
 from fastvrrp.config.model import Command, Fifo, GarpGroup, GlobalDefs, Mail
 from fastvrrp.config.node import Node
@@ -158,17 +158,15 @@ class GarpGroups:
         self.groups: list[GarpGroup] = []
 
     def add(self, node: Node, entries: Entries) -> None:
-        single, several = entries.get("interface"), entries.get("interfaces")
-        if single is not None and several is not None:
+        single = entries.get("interface")
+        if single is not None and "interfaces" in entries:
             self._context.warning(
                 single.node, "interface and interfaces exclude each other", "keep one of them"
             )
-        named = [(single.value, single.node)] if single is not None else []
-        if several is not None:
-            named += [(entry.value, entry.node) for entry in several.value]
+        named = [(single.value, single.node, 1)] if single is not None else []
+        named += listed_words(entries, "interfaces")
         interfaces = []
-        for name, where in named:
-            word = 1 if where is (single.node if single else None) else 0
+        for name, where, word in named:
             if not interface_name(self._context, where, name, word=word):
                 continue
             self._context.check_interface(where, name, word=word)

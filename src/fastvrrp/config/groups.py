@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastvrrp.config.blocks import Entries, get, listed
+import msgspec
+
+from fastvrrp.config.blocks import Entries, get, listed_words
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.diagnostics import shown, suggestion
@@ -16,20 +18,15 @@ from fastvrrp.config.trackers import Trackers
 from fastvrrp.config.tracking import group_tracking
 
 
-class RawGroup:
+class RawGroup(msgspec.Struct, eq=False, gc=False):
     """A vrrp_sync_group block as read."""
 
-    __slots__ = ("defaults", "entries", "members", "name", "node", "order")
-
-    def __init__(
-        self, name: str, node: Node, entries: Entries, defaults: Defaults, order: int
-    ) -> None:
-        self.name = name
-        self.node = node
-        self.entries = entries
-        self.defaults = defaults
-        self.order = order
-        self.members: list[str] = []
+    name: str
+    node: Node
+    entries: Entries
+    defaults: Defaults
+    order: int
+    members: list[str] = []
 
     @property
     def weights_allowed(self) -> bool:
@@ -42,9 +39,7 @@ def assign_members(
     """Fill in `members` of every group; returns the group of each instance that has one."""
     owner: dict[str, RawGroup] = {}
     for group in groups.values():
-        for entry in listed(group.entries, "group"):
-            name, node = entry.value, entry.node
-            word = node.words.index(name)
+        for name, node, word in listed_words(group.entries, "group"):
             if name not in instances:
                 context.error(
                     node,
