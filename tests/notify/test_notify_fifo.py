@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import pwd
@@ -198,6 +199,36 @@ def test_mode_and_owner(run: Run, tmp_path: Path) -> None:
     os.close(open_checked(fifo, created=False))
     with pytest.raises(FifoError, match="belongs to uid"):
         open_checked(model.Fifo(path=str(path)), created=False)
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_fifo_that_cannot_be_given_away_is_not_left_behind(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A daemon without root may not change its owner."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refused)
+    path = tmp_path / "fifo"
+    account = model.Account(user="nobody", uid=65534, gid=65534)
+
+    async def scene() -> None:
+        fifo = model.Fifo(path=str(path), account=account)
+        writer = FifoWriter(fifo, Fake(), script_account=None)
+        before = descriptors()
+        await writer.open()
+        assert not writer.is_open
+        assert descriptors() == before
+        await writer.close()
+
+    run(scene())
+    assert not path.exists()
+    assert "Operation not permitted" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "directory", "dangling"])

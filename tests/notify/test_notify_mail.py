@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from aiosmtpd.smtp import SMTP
 from notify_helpers import Fake, configuration, instance
 
 from fastvrrp.config import model
+from fastvrrp.notify import mail as mail_module
 from fastvrrp.notify.mail import Mailer, compose, subject
 from fastvrrp.notify.queue import Notifier
 from looping import Run, until
@@ -205,6 +207,54 @@ def test_temporary_failure_is_tried_again(run: Run, server: Server) -> None:
 
     run(scene())
     assert server.attempts == 3
+
+
+def test_a_reload_neither_waits_nor_loses(run: Run, server: Server) -> None:
+    """A message that is to be tried again goes out as it was meant, new ones as they are."""
+    server.replies = ["451 later"]
+    before = configuration(instance("A", ALERT), router_id="R1", mail=settings(server))
+    after = configuration(
+        instance("A", ALERT),
+        router_id="R2",
+        mail=settings(server, notification_email=("new@example.com",)),
+    )
+
+    async def scene() -> None:
+        notifier = Notifier(before, Fake())
+        notifier._mailer._retry_delays_s = (0.3,)
+        await notifier.start()
+        notifier.instance_state("A", "BACKUP", 100)
+        await until(lambda: server.attempts)
+        await notifier.reload(after)
+        assert server.messages == []
+        notifier.instance_state("A", "MASTER", 100)
+        await until(lambda: len(server.messages) == 2)
+        await notifier.stop_all()
+
+    run(scene())
+    assert server.subjects[:2] == [
+        "[R1] VRRP Instance A - Entering BACKUP state",
+        "[R2] VRRP Instance A - Entering MASTER state",
+    ]
+    recipients = [to for _, _, to in server.envelopes]
+    assert recipients[:2] == [["ops@example.com", "second@example.com"], ["new@example.com"]]
+
+
+def test_a_connection_that_comes_after_the_limit_is_ended() -> None:
+    """Looking up the relay's name may take longer than everything else."""
+    late = SimpleNamespace(sock=None)
+    ended = threading.Event()
+    arguments = (late, ended, 0.01)
+    thread = threading.Thread(target=mail_module._limit, args=arguments)
+    thread.start()
+    time.sleep(0.05)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        late.sock = ours
+        theirs.settimeout(3)
+        assert theirs.recv(1) == b""
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(("replies", "attempts"), [(["554 never"], 1), (["451 later"] * 9, 3)])

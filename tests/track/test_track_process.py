@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -313,6 +314,24 @@ def test_quiet_turns_do_not_list_proc(run: Run, monkeypatch: pytest.MonkeyPatch)
     for _ in range(2 * process_module.LIST_EVERY):
         watched.watcher._scan()
     assert listings == 3  # at construction, and every eighth turn
+
+
+def test_an_unreadable_proc_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = Watched(definition("nobody-has-this"))
+
+    def unreadable() -> list[int]:
+        raise OSError(errno.ENOENT, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(procfs, "pids", unreadable)
+        patch.setattr(procfs, "last_pid", lambda: None)
+        for _ in range(5):
+            watched.watcher._scan()
+    assert len(caplog.records) == 1
+    watched.watcher._scan()
+    assert not watched.watcher._blind
 
 
 NEW_NAMESPACES = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")

@@ -70,12 +70,30 @@ def open_checked(fifo: model.Fifo, *, created: bool) -> int:
             if fifo.account is not None:
                 os.fchown(fd, fifo.account.uid, fifo.account.gid)
     except OSError as error:
+        # Made, but not given to its account: of no use, and nobody else would remove it.
+        if created:
+            _unlink(Path(fifo.path), _inode(os.fstat(fd)))
         os.close(fd)
         raise FifoError(f"{fifo.path}: {error.strerror}") from error
     except FifoError:
         os.close(fd)
         raise
     return fd
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _unlink(path: Path, inode: tuple[int, int]) -> None:
+    """Remove a FIFO of ours, but nothing that took its place."""
+    try:
+        if _inode(path.lstat()) == inode:
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("notify FIFO %s: cannot be removed: %s", path, error.strerror)
 
 
 class FifoWriter:
@@ -122,8 +140,7 @@ class FifoWriter:
             log.error("notify FIFO %s", error)
             return
         if created:
-            status = os.fstat(self._fd)
-            self._inode = (status.st_dev, status.st_ino)
+            self._inode = _inode(os.fstat(self._fd))
         self._flush()
         if self._script is not None:
             await self._start_reader(self._script)
@@ -161,7 +178,7 @@ class FifoWriter:
         if ending is not None:
             await ending
         if self._inode is not None:
-            self._unlink(self._inode)
+            _unlink(Path(self.fifo.path), self._inode)
             self._inode = None
 
     # ------------------------------------------------------------------ details
@@ -214,14 +231,3 @@ class FifoWriter:
                 return
             await asyncio.sleep(DRAIN_POLL_S)
         log.warning("notify FIFO %s: its script has not read everything", self.fifo.path)
-
-    def _unlink(self, inode: tuple[int, int]) -> None:
-        path = Path(self.fifo.path)
-        try:
-            status = path.lstat()
-            if (status.st_dev, status.st_ino) == inode:
-                path.unlink()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            log.warning("notify FIFO %s: cannot be removed: %s", path, error.strerror)

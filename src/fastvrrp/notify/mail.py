@@ -88,7 +88,8 @@ class Mailer:
         self.router_id = router_id
         self._retry_delays_s = retry_delays_s
         self._dialogue_limit_s = dialogue_limit_s
-        self._messages: queue.Queue[MIMEText | None] = queue.Queue(BACKLOG_MAX)
+        # Each message with the settings it was written under, None for the end.
+        self._messages: queue.Queue[tuple[model.Mail, MIMEText] | None] = queue.Queue(BACKLOG_MAX)
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._done: asyncio.Future[None] | None = None
@@ -97,13 +98,18 @@ class Mailer:
     def enabled(self) -> bool:
         return bool(self.mail.smtp_server and self.mail.notification_email)
 
+    def configure(self, mail: model.Mail, router_id: str) -> None:
+        """Other settings from now on; what waits is still sent as it was meant."""
+        self.mail = mail
+        self.router_id = router_id
+
     def send(self, kind: str, name: str, state: str, priority: int) -> None:
         """Queue the message of a transition; call it in the event loop's thread."""
         if not self.enabled or (state == "FAULT" and self.mail.no_email_faults):
             return
         message = compose(self.mail, self.router_id, kind, name, state, priority)
         try:
-            self._messages.put_nowait(message)
+            self._messages.put_nowait((self.mail, message))
         except queue.Full:
             log.error(
                 "alert mail: %d messages wait already, dropped: %s %s", BACKLOG_MAX, name, state
@@ -135,8 +141,8 @@ class Mailer:
     # ------------------------------------------------------------------ the thread
 
     def _work(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-        while (message := self._messages.get()) is not None:
-            self._deliver(message)
+        while (entry := self._messages.get()) is not None:
+            self._deliver(*entry)
 
         def finish() -> None:
             if not done.done():
@@ -148,12 +154,12 @@ class Mailer:
             # The loop is closed: nobody waits any more.
             return
 
-    def _deliver(self, message: MIMEText) -> None:
+    def _deliver(self, mail: model.Mail, message: MIMEText) -> None:
         import smtplib
 
         for delay_s in (*self._retry_delays_s, None):
             try:
-                self._dialogue(message)
+                self._dialogue(mail, message)
                 return
             except smtplib.SMTPResponseException as error:
                 problem = f"{error.smtp_code} {error.smtp_error!r}"
@@ -169,11 +175,10 @@ class Mailer:
             log.warning("alert mail: %s; trying again", problem)
         log.error("alert mail %r was not delivered: %s", message["Subject"], problem)
 
-    def _dialogue(self, message: MIMEText) -> None:
+    def _dialogue(self, mail: model.Mail, message: MIMEText) -> None:
         import email.utils
         import smtplib
 
-        mail = self.mail
         sender = email.utils.parseaddr(str(message["From"]))[1]
         recipients = [email.utils.parseaddr(address)[1] for address in mail.notification_email]
         server = smtplib.SMTP(
@@ -181,9 +186,9 @@ class Mailer:
             timeout=max(mail.smtp_connect_timeout_s, 1),
         )
         # A relay that sends a byte now and then would keep all later messages waiting for ever.
-        limit = threading.Timer(self._dialogue_limit_s, _hang_up, (server,))
-        limit.daemon = True
-        limit.start()
+        ended = threading.Event()
+        limit = (server, ended, self._dialogue_limit_s)
+        threading.Thread(target=_limit, args=limit, name="mail limit", daemon=True).start()
         try:
             with server:
                 code, reply = server.connect(mail.smtp_server or "", mail.smtp_port)
@@ -191,12 +196,15 @@ class Mailer:
                     raise smtplib.SMTPConnectError(code, reply)
                 refused = server.send_message(message, sender, recipients)
         finally:
-            limit.cancel()
+            ended.set()
         for address, (code, reply) in refused.items():
             log.error("alert mail: %s refused: %d %r", address, code, reply)
 
 
-def _hang_up(server: smtplib.SMTP) -> None:
-    if server.sock is not None:
-        with contextlib.suppress(OSError):  # it has just ended by itself
-            server.sock.shutdown(socket.SHUT_RDWR)
+def _limit(server: smtplib.SMTP, ended: threading.Event, limit_s: float) -> None:
+    """Hang up unless the dialogue ends in time, also one that only then gets its connection."""
+    while not ended.wait(limit_s):
+        limit_s = min(limit_s, 1.0)
+        if server.sock is not None:
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                server.sock.shutdown(socket.SHUT_RDWR)

@@ -153,9 +153,7 @@ class Notifier:
         self._config = config
         self._define(config)
         defs = config.global_defs
-        if (self._mailer.mail, self._mailer.router_id) != (defs.mail, defs.router_id):
-            old_mailer, self._mailer = self._mailer, Mailer(defs.mail, defs.router_id)
-            await old_mailer.close()
+        self._mailer.configure(defs.mail, defs.router_id)
         await self._reload_fifos(config)
         if defs.fifo_write_vrrp_states_on_reload:
             for entity in self._entities.values():

@@ -157,6 +157,7 @@ class ProcessWatcher:
         self._revisit: list[int] = []
         self._turn = 0
         self._last_pid: int | None = None
+        self._blind = False  # /proc cannot be read; said once
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -263,8 +264,11 @@ class ProcessWatcher:
             try:
                 present = set(procfs.pids())
             except OSError as error:
-                log.error("cannot read /proc: %s", error)
+                if not self._blind:
+                    log.error("cannot read /proc: %s", error)
+                self._blind = True
                 return
+            self._blind = False
             for pid in self._seen.keys() - present:
                 self._forget(pid)
             again.update(present - self._seen.keys())
