@@ -14,8 +14,9 @@ import pytest
 import uvloop
 
 from fastvrrp.config import model
+from fastvrrp.packets import ProtocolError, close_all
 from fastvrrp.supervisor import channel, messages
-from fastvrrp.supervisor.channel import Channel, ProtocolError
+from fastvrrp.supervisor.channel import Channel
 from fastvrrp.supervisor.spawn import pair
 
 loops = pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -92,7 +93,7 @@ def test_a_configuration_travels_in_a_sealed_memfd(runner: Callable[..., None]) 
         assert not os.get_inheritable(fds[0])
         with pytest.raises(PermissionError):
             os.ftruncate(fds[0], 0)
-        channel.close_fds(fds)
+        close_all(fds)
 
     runner(main())
 
@@ -167,7 +168,7 @@ def test_descriptors_do_not_leak() -> None:
             a.channel.send(messages.Reply(1, result="x" * 100_000))
         await b.until(lambda end: len(end.heard) == 40)
         for _, fds in b.heard:
-            channel.close_fds(fds)
+            close_all(fds)
         os.close(fd)
         assert count() == before
         b.channel.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fastvrrp.control.protocol import INTERNAL, UNAVAILABLE, ControlError
+from fastvrrp.packets import close_all
 from fastvrrp.supervisor import channel, messages, pulse
 from fastvrrp.supervisor.spawn import Settings, Spawned
 
@@ -164,7 +165,7 @@ class Child:
         self.look(ask=False, forgive=self._loop.time() - due_s > self._settings.hang_limit_s / 2)
 
     def _received(self, message: messages.AnyMessage, fds: list[int]) -> None:
-        channel.close_fds(fds)
+        close_all(fds)
         match message:
             case messages.Configured():
                 self._configured = True

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from fastvrrp.config import model
-from fastvrrp.supervisor.channel import ProtocolError, read_all
+from fastvrrp.packets import ProtocolError
+from fastvrrp.supervisor.channel import read_all
 from fastvrrp.supervisor.process import describe_code
 from fastvrrp.supervisor.reader import Held, Outcome
 from fastvrrp.supervisor.spawn import Reading, start_reading

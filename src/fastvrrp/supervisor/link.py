@@ -27,10 +27,13 @@ import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.control.protocol import INTERNAL, ControlError
+from fastvrrp.packets import ProtocolError, close_all
 from fastvrrp.supervisor import logs, messages, pulse
-from fastvrrp.supervisor.channel import Channel, ProtocolError, close_fds, read_memfd
+from fastvrrp.supervisor.channel import Channel, read_memfd
 
 log = logging.getLogger(__name__)
+
+BACKLOG = 4096  # messages that wait for a supervisor that does not read, until fewer are sent
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
@@ -132,6 +135,9 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
+        self._untold: dict[str, messages.InstanceState] = {}
+        self._catching_up = False
+        self._losing = False  # events, which has been logged
         self._page = pulse.Page(arguments.pulse)
         self._channel = Channel(arguments.channel, self._on_message, self._on_close)
         # SIGTERM is also what the kernel sends when the supervisor dies.
@@ -145,12 +151,37 @@ class Link:
         self._channel.send(messages.Ready())
 
     def states(self, states: Sequence[messages.InstanceState]) -> None:
-        """Instances changed: call it at every transition, for the clean-up after a crash."""
-        self._channel.send(messages.States(tuple(states)))
+        """Instances changed: call it at every transition, for the clean-up after a crash.
+
+        While the supervisor does not read, the last state of each instance waits for it.
+        """
+        self._untold.update((state.name, state) for state in states)
+        if self._channel.backlog < BACKLOG:
+            self._tell_states()
+        elif not self._catching_up:
+            self._catching_up = True
+            self._spawn(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        await self._channel.drain()
+        self._catching_up = False
+        self._tell_states()
+
+    def _tell_states(self) -> None:
+        states, self._untold = tuple(self._untold.values()), {}
+        if states:
+            self._channel.send(messages.States(states))
 
     def event(self, record: dict[str, Any]) -> None:
-        """One record for the subscribers of the event stream."""
-        self._channel.send(messages.Event(record))
+        """One record for the subscribers of the event stream; lost while the supervisor does not
+        read."""
+        if self._channel.backlog < BACKLOG:
+            self._losing = False
+            self._channel.send(messages.Event(record))
+            return
+        if not self._losing:
+            log.warning("the supervisor does not read: events are lost")
+        self._losing = True
 
     def stopping(self, reason: str = "") -> None:
         """The child stops on its own account (a signal, a broken engine)."""
@@ -223,7 +254,7 @@ class Link:
                 self._page.answer(message.number)
             case _:
                 log.error("unexpected message %s from the supervisor", type(message).__name__)
-        close_fds(fds)
+        close_all(fds)
 
     async def _configure(self, message: messages.Configure, fds: list[int]) -> None:
         async with self._configure_lock:
@@ -244,7 +275,7 @@ class Link:
                     message.epoch, ok=False, error="internal error of the VRRP process, see the log"
                 )
             finally:
-                close_fds(fds)
+                close_all(fds)
             self._channel.send(answer)
 
     async def _dump(self, message: messages.Dump) -> None:

@@ -87,17 +87,16 @@ def acquire(path: Path, *, create: bool = True, patience_s: float = ORDERLY_STOP
         )
     except OSError as exc:
         raise RunDirError(f"cannot use run directory {path}: {exc.strerror}") from exc
-    try:
-        _lock(lock, path, patience_s)
+    with contextlib.ExitStack() as unless_locked:
+        unless_locked.callback(os.close, lock)
+        try:
+            _lock(lock, path, patience_s)
+        except OSError as exc:
+            raise RunDirError(f"cannot lock run directory {path}: {exc.strerror}") from exc
         with contextlib.suppress(OSError):  # a full disk: the number only makes messages better
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except OSError as exc:
-        os.close(lock)
-        raise RunDirError(f"cannot lock run directory {path}: {exc.strerror}") from exc
-    except BaseException:
-        os.close(lock)
-        raise
+        unless_locked.pop_all()
     return RunDir(path, lock)
 
 

@@ -7,24 +7,21 @@ the program is gone.
 
 from __future__ import annotations
 
-import asyncio
 import enum
-import errno
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
 from fastvrrp.config import model
+from fastvrrp.packets import Packets, ProtocolError, close_all
 
 log = logging.getLogger(__name__)
 
 MESSAGE_BYTES_MAX = 65_000
 CANCEL_WAIT_S = 5.0  # how long a cancelled run waits for its program to be gone
-RECEIVE_BATCH = 64  # messages per wake-up, so that the loop gets its turn
 
 
 class Outcome(enum.Enum):
@@ -108,7 +105,7 @@ reply_decoder = _reply_decoder.decode
 
 
 class Channel(Generic[T]):
-    """A non-blocking SOCK_SEQPACKET socket on the running event loop, with a send queue.
+    """The requests or the replies of one end, on the running event loop.
 
     `on_close` is called once, when the peer has closed or broken the protocol; not by `close`.
     """
@@ -120,75 +117,29 @@ class Channel(Generic[T]):
         on_message: Callable[[T], None],
         on_close: Callable[[], None],
     ) -> None:
-        self._sock = sock
         self._decode = decode
         self._on_message = on_message
         self._on_close = on_close
-        self._loop = asyncio.get_running_loop()
-        self._unsent: deque[bytes] = deque()
-        self.closed = False
-        sock.setblocking(False)
-        # The plain number: event loops forbid socket objects that a transport could own.
-        self._fd = sock.fileno()
-        self._loop.add_reader(self._fd, self._readable)
+        self._packets = Packets(sock, MESSAGE_BYTES_MAX, self._received, self._lost)
+        self.close = self._packets.close
+
+    @property
+    def closed(self) -> bool:
+        return self._packets.closed
 
     def send(self, data: bytes) -> None:
         """Send in order, later if the socket is full. Does nothing after the peer has gone."""
-        if self.closed:
-            return
-        self._unsent.append(data)
-        if len(self._unsent) == 1:
-            self._writable()
+        self._packets.send(data)
 
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
-        self._unsent.clear()
-        self._sock.close()
-
-    def _writable(self) -> None:
-        while self._unsent:
-            try:
-                self._sock.send(self._unsent[0])
-            except BlockingIOError:
-                self._loop.add_writer(self._fd, self._writable)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                    self._lost(error)
-                    return
-                # What the peer said before it went can still be read; end of file reports it.
-                self._unsent.clear()
-                break
-            self._unsent.popleft()
-        self._loop.remove_writer(self._fd)
-
-    def _readable(self) -> None:
-        for _ in range(RECEIVE_BATCH):
-            try:
-                data = self._sock.recv(MESSAGE_BYTES_MAX + 1)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._lost(error)
-                return
-            if not data:
-                self._lost(None)
-                return
-            try:
-                message = self._decode(data)
-            except msgspec.DecodeError as error:
-                self._lost(error)
-                return
-            self._on_message(message)
-            if self.closed:
-                return
+    def _received(self, packet: bytes, fds: list[int]) -> None:
+        try:
+            message = self._decode(packet)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"undecodable message: {error}") from error
+        close_all(fds)
+        self._on_message(message)
 
     def _lost(self, error: Exception | None) -> None:
         if error is not None:
             log.error("script runner connection lost: %s", error)
-        self.close()
         self._on_close()

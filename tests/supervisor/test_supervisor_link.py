@@ -1,0 +1,109 @@
+"""A child's end of the channel when the supervisor does not read: memory, and the last word."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastvrrp.config import model
+from fastvrrp.supervisor import link, messages, pulse
+from fastvrrp.supervisor.channel import Channel
+from fastvrrp.supervisor.link import Arguments, Link
+from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.supervisor.spawn import pair
+
+
+class Nothing:
+    """Handlers that do nothing."""
+
+    async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
+        return ()
+
+    async def stop(self) -> None:
+        return
+
+    async def dump(self, kind: str, path: Path) -> None:
+        return
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        return None
+
+    def subscribe(self, on: bool) -> None:
+        return
+
+
+@pytest.fixture
+def page() -> Iterator[int]:
+    fd = pulse.create()
+    yield fd
+    os.close(fd)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (a poll is simplest here)
+            await asyncio.sleep(0.001)
+
+
+def test_a_supervisor_that_does_not_read(
+    page: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link, "BACKLOG", 50)
+    heard: list[messages.AnyMessage] = []
+
+    async def main() -> None:
+        ours, theirs = pair()
+        scripts, unused = pair()
+        child = Link(Arguments(theirs, scripts, page, Path("/nonexistent")), Nothing())
+        for number in range(5000):
+            state = "MASTER" if number % 2 else "BACKUP"
+            child.states([InstanceState(f"V{number % 7}", state)])
+            child.event({"kind": "state", "n": number})
+        assert child._channel.backlog <= 51
+        channel = Channel(ours, lambda message, fds: heard.append(message), lambda exc: None)
+        last = InstanceState("last", "MASTER")
+        await until(lambda: child._channel.backlog == 0)
+        child.states([last])
+        child.event({"kind": "state", "n": 5000})
+        await until(lambda: heard and heard[-1] == messages.Event({"kind": "state", "n": 5000}))
+        told: dict[str, InstanceState] = {}
+        for message in heard:
+            if isinstance(message, messages.States):
+                told |= {state.name: state for state in message.states}
+        expected = {f"V{n % 7}": "MASTER" if n % 2 else "BACKUP" for n in range(4993, 5000)}
+        assert {name: state.state for name, state in told.items()} == {**expected, "last": "MASTER"}
+        channel.close()
+        for sock in (scripts, unused):
+            sock.close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
+    assert len(heard) < 2000
+    assert caplog.text.count("events are lost") == 1
+
+
+def test_a_ping_is_answered_in_the_page(page: int) -> None:
+    signs = pulse.Page(page)
+
+    async def main() -> None:
+        ours, theirs = pair()
+        scripts, unused = pair()
+        child = Link(Arguments(theirs, scripts, page, Path("/nonexistent")), Nothing())
+        channel = Channel(ours, lambda message, fds: None, lambda exc: None)
+        channel.send(messages.Ping(7))
+        await until(lambda: signs.read().answered == 7)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await child.closed()
+        channel.close()
+        for sock in (scripts, unused):
+            sock.close()
+
+    asyncio.run(main())
+    signs.close()
