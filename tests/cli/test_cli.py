@@ -261,9 +261,8 @@ def answering(record: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
 def invoke(module: Any, tmp_path: Path, *words: str) -> int:
     """A subcommand with its parsed arguments, in this process."""
     parser = argparse.ArgumentParser()
-    module.add_parser(parser.add_subparsers())
-    name = module.__name__.rpartition(".")[2]
-    code: int = module.run(parser.parse_args([name, "--run-dir", str(tmp_path), *words]))
+    module.add_arguments(parser)
+    code: int = module.run(parser.parse_args(["--run-dir", str(tmp_path), *words]))
     return code
 
 

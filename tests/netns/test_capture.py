@@ -16,7 +16,7 @@ import pytest
 from netns_tools import gratuitous_arp
 
 from fastvrrp._core import encode_advert
-from fastvrrp.cli.capture import Judge, as_json, as_parts
+from fastvrrp.cli.capture import SENDERS_MAX, Judge, as_json, as_parts
 from fastvrrp.lab.network import Network, Node, wait_for
 from fastvrrp.lab.packet import Announced, Datagram
 
@@ -120,6 +120,18 @@ def test_two_masters() -> None:
     assert dual.notes == ["two masters: 192.0.2.2 sends too"]
     elsewhere = judge.advert(215 * MS, "eth1", False, datagram("192.0.2.2"))
     assert elsewhere.notes == ["new sender"]
+
+
+def test_senders_beyond_number_are_forgotten() -> None:
+    judge = Judge()
+    for number in range(1000):
+        source = f"10.0.{number // 250}.{number % 250 + 1}"
+        seen = judge.advert(number, "eth0", False, datagram(source, vips=(source,)))
+        assert "new sender" in text(seen)
+    (flows,) = judge._flows.values()
+    assert len(flows) == SENDERS_MAX
+    assert "new sender" not in text(judge.advert(1001, "eth0", False, datagram(source)))
+    assert "new sender" in text(judge.advert(1002, "eth0", False, datagram("10.0.0.1")))
 
 
 def test_priority_change_is_noted() -> None:

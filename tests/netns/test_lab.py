@@ -168,8 +168,8 @@ def test_interrupted_in_the_middle_cleans_up() -> None:
 def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr("fastvrrp.lab.daemons.shutil.which", lambda *_args, **_more: None)
     parser = lab.argparse.ArgumentParser()
-    lab.add_parser(parser.add_subparsers())
-    assert lab.run(parser.parse_args(["lab", "--peer", "keepalived"])) == 1
+    lab.add_arguments(parser)
+    assert lab.run(parser.parse_args(["--peer", "keepalived"])) == 1
     assert "keepalived is not installed" in capsys.readouterr().err
 
 
@@ -177,8 +177,8 @@ def test_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys) -> 
 def test_impossible_interval(interval: str, capsys) -> None:
     """RFC 9568 5.2.7: 1 to 4095 centiseconds."""
     parser = lab.argparse.ArgumentParser()
-    lab.add_parser(parser.add_subparsers())
+    lab.add_arguments(parser)
     with pytest.raises(SystemExit) as end:
-        parser.parse_args(["lab", "--interval", interval])
+        parser.parse_args(["--interval", interval])
     assert end.value.code == 2
     assert "--interval" in capsys.readouterr().err

@@ -12,12 +12,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fastvrrp.cli.common import fail, subparser
+from fastvrrp.cli.common import fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastvrrp.cli.common import Subparsers
     from fastvrrp.lab.packet import Announced, Datagram
 
     Show = Callable[["Sighting"], None]
@@ -30,6 +29,10 @@ MS = 1_000_000
 LATE_PART = 0.1
 LATE_MIN_NS = 2 * MS
 
+# A sender can call itself anything: what is remembered has an end.
+SENDERS_MAX = 64  # of one virtual router; those heard longest ago are new when they come again
+ADDRESSES_MAX = 65_536
+
 DESCRIPTION = """\
 Shows every VRRP advert that an interface receives or sends: who sends it, for which virtual
 router, with which priority, interval and addresses, how long after the one before, and what is
@@ -39,6 +42,13 @@ VRRPv2 are never shown. Needs root or CAP_NET_RAW.
 exit status:
   0  adverts were seen
   1  none were seen, or the interface cannot be listened to"""
+
+EXAMPLES = (
+    "fastvrrp capture                      # all interfaces, until Ctrl-C",
+    "fastvrrp capture -i eth0 --duration 5 # what is there?",
+    "fastvrrp capture -i eth0 --garp       # and who announces the addresses",
+    "fastvrrp capture --json | jq -r 'select(.late_ms) | [.source, .late_ms] | @tsv'",
+)
 
 
 def _positive(kind: type) -> Callable[[str], Any]:
@@ -52,19 +62,7 @@ def _positive(kind: type) -> Callable[[str], Any]:
     return convert
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "capture",
-        summary="decode the adverts on an interface, live",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp capture                      # all interfaces, until Ctrl-C",
-            "fastvrrp capture -i eth0 --duration 5 # what is there?",
-            "fastvrrp capture -i eth0 --garp       # and who announces the addresses",
-            "fastvrrp capture --json | jq -r 'select(.late_ms) | [.source, .late_ms] | @tsv'",
-        ),
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--interface", metavar="IFACE", help="only this one (default: all)")
     parser.add_argument("--count", type=_positive(int), metavar="N", help="end after N adverts")
     parser.add_argument(
@@ -133,7 +131,8 @@ class Judge:
             seen.problems.append(_words(RX_NAMES[code]))
         if advert is not None:
             addresses = [str(ipaddress.ip_address(a)) for a in advert.addresses]
-            self.addresses.update(addresses)
+            if len(self.addresses) < ADDRESSES_MAX:
+                self.addresses.update(addresses)
             fields |= {
                 "version": advert.version,
                 "vrid": advert.vrid,
@@ -168,6 +167,8 @@ class Judge:
             seen.notes.append("priority 0: the sender stops")
         if before is None:
             seen.notes.append("new sender")
+            while len(flows) >= SENDERS_MAX:
+                del flows[next(iter(flows))]
         elif before.priority == 0 or seen.time_ns - before.time_ns > 3 * interval_ns:
             seen.notes.append("speaks again")
         elif priority > 0:
@@ -177,6 +178,7 @@ class Judge:
             )
             if others:
                 seen.notes.append(f"two masters: {', '.join(others)} sends too")
+        flows.pop(source, None)  # the one heard longest ago comes first
         flows[source] = _Flow(seen.time_ns, interval_ns, priority)
 
     def announcement(

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastvrrp.cli.common import subparser
 from fastvrrp.words import counted
 
 if TYPE_CHECKING:
-    from fastvrrp.cli.common import Subparsers
     from fastvrrp.config.cross import Router, VirtualRouter
     from fastvrrp.config.model import Configuration, Loaded, Message
 
@@ -35,19 +33,14 @@ exit status:
   1  errors
   2  the command line is wrong"""
 
+EXAMPLES = (
+    "fastvrrp check /etc/keepalived/keepalived.conf        # this router",
+    "fastvrrp check r1/keepalived.conf r2/keepalived.conf  # do the two fit together?",
+    "fastvrrp check pair.conf --config-id r1 --config-id r2  # one file for both",
+)
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "check",
-        summary="check configuration files without running them",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp check /etc/keepalived/keepalived.conf        # this router",
-            "fastvrrp check r1/keepalived.conf r2/keepalived.conf  # do the two fit together?",
-            "fastvrrp check pair.conf --config-id r1 --config-id r2  # one file for both",
-        ),
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="configuration of one router")
     parser.add_argument(
         "--config-id",

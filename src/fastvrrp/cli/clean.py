@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import TYPE_CHECKING
 
-from fastvrrp.cli.common import add_run_dir, fail, subparser
-
-if TYPE_CHECKING:
-    from fastvrrp.cli.common import Subparsers
+from fastvrrp.cli.common import add_run_dir, fail
 
 DESCRIPTION = """\
 Remove the addresses, routes and rules that a daemon which was killed left behind.
@@ -17,18 +13,13 @@ Remove the addresses, routes and rules that a daemon which was killed left behin
 They are listed in DIR/journal; nothing else is touched. A daemon that starts does this
 itself, so it is needed only when none will start. While a daemon runs this is refused."""
 
+EXAMPLES = (
+    "fastvrrp clean                           # after `kill -9`, with no restart to come",
+    "fastvrrp clean --run-dir /run/vrrp-test  # of a daemon with another run directory",
+)
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "clean",
-        summary="remove what a killed daemon left in the kernel",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp clean                           # after `kill -9`, with no restart to come",
-            "fastvrrp clean --run-dir /run/vrrp-test  # of a daemon with another run directory",
-        ),
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_dir(parser)
 
 

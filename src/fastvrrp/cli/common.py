@@ -1,31 +1,13 @@
-"""What the subcommands share: parsers with examples, the run directory, errors, durations."""
+"""What the subcommands share: the run directory, errors, JSON, durations."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+from typing import Any
 
 DEFAULT_RUN_DIR = Path("/run/fastvrrp")
-
-
-def subparser(
-    subparsers: Subparsers, name: str, *, summary: str, description: str, examples: Iterable[str]
-) -> argparse.ArgumentParser:
-    """Add the parser of a subcommand; `examples` are whole command lines with a `# comment`."""
-    lines = "\n".join(f"  {example}" for example in examples)
-    return subparsers.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=f"examples:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def add_run_dir(parser: argparse.ArgumentParser) -> None:

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastvrrp.cli.common import add_run_dir, fail, milliseconds, subparser
-
-if TYPE_CHECKING:
-    from fastvrrp.cli.common import Subparsers
+from fastvrrp.cli.common import add_run_dir, fail, milliseconds
 
 DESCRIPTION = """\
 Show state changes, priorities, trackers and reloads as they happen, until Ctrl-C or until
 the daemon stops. docs/control-socket.md lists the kinds and their fields."""
 
+EXAMPLES = (
+    "fastvrrp events                                         # in a second terminal",
+    "fastvrrp events --json | jq 'select(.kind == \"state\")'  # for a program",
+)
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "events",
-        summary="follow what happens, live",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp events                                         # in a second terminal",
-            "fastvrrp events --json | jq 'select(.kind == \"state\")'  # for a program",
-        ),
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_dir(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
 

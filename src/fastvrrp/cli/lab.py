@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastvrrp.cli.common import fail, subparser
+from fastvrrp.cli.common import fail
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fastvrrp.cli.common import Subparsers
     from fastvrrp.lab.scene import Line, Scene
 
 DESCRIPTION = """\
@@ -28,6 +27,14 @@ exit status:
   0  the address moved to the other router, and back
   1  it did not, or the lab could not be built"""
 
+EXAMPLES = (
+    "fastvrrp lab                     # the master loses power; adverts every 100 ms",
+    "fastvrrp lab --failure stop      # an orderly stop: the master says goodbye",
+    "fastvrrp lab --peer keepalived   # the second router runs keepalived",
+    "fastvrrp lab --interval 0.01     # adverts every 10 ms",
+    "fastvrrp lab --hold              # keep the lab afterwards, to look around",
+)
+
 
 def _interval(text: str) -> float:
     """Seconds as VRRPv3 can send them: 0.01 to 40.95 in hundredths (RFC 9568 5.2.7)."""
@@ -37,20 +44,7 @@ def _interval(text: str) -> float:
     return round(value, 2)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "lab",
-        summary="two routers on this machine: watch a failover",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp lab                     # the master loses power; adverts every 100 ms",
-            "fastvrrp lab --failure stop      # an orderly stop: the master says goodbye",
-            "fastvrrp lab --peer keepalived   # the second router runs keepalived",
-            "fastvrrp lab --interval 0.01     # adverts every 10 ms",
-            "fastvrrp lab --hold              # keep the lab afterwards, to look around",
-        ),
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--failure",
         choices=("kill", "stop", "link"),

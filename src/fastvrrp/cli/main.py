@@ -1,6 +1,7 @@
 """The `fastvrrp` command: finds the subcommand, imports only that one, runs it.
 
-A subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`, the exit code.
+A subcommand is a module with a DESCRIPTION, EXAMPLES (whole command lines with a `# comment`),
+`add_arguments(parser)`, and `run(args) -> int`, the exit code.
 """
 
 from __future__ import annotations
@@ -82,11 +83,15 @@ def build_parser(chosen: str | None) -> Parser:
         dest="command", metavar="COMMAND", title="commands", parser_class=argparse.ArgumentParser
     )
     for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=command.summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        # The others are listed, but their modules not imported: help has to be quick.
         if name == chosen:
-            importlib.import_module(command.module).add_parser(subparsers)
-        else:
-            # Listed, but its module is not imported: help has to be quick.
-            subparsers.add_parser(name, help=command.summary)
+            module = importlib.import_module(command.module)
+            subparser.description = module.DESCRIPTION
+            subparser.epilog = "\n  ".join(("examples:", *module.EXAMPLES))
+            module.add_arguments(subparser)
     parser.commands = subparsers.choices
     return parser
 

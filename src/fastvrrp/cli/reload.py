@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastvrrp.cli.common import add_run_dir, fail, print_json, subparser
-
-if TYPE_CHECKING:
-    from fastvrrp.cli.common import Subparsers
+from fastvrrp.cli.common import add_run_dir, fail, print_json
 
 TIMEOUT_S = 180.0  # a big configuration, behind another reload
 
@@ -19,18 +16,13 @@ Have the running daemon read its configuration again and wait for the result.
 Instances that did not change miss no advert and keep their addresses. A file with
 errors changes nothing: the messages are shown and the exit status is 1."""
 
+EXAMPLES = (
+    "fastvrrp reload                        # after editing the configuration",
+    "fastvrrp reload --json | jq .messages  # for a program",
+)
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "reload",
-        summary="have the daemon read its configuration again",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp reload                        # after editing the configuration",
-            "fastvrrp reload --json | jq .messages  # for a program",
-        ),
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_dir(parser)
     parser.add_argument("--json", action="store_true", help="the result as JSON")
 

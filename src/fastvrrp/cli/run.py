@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fastvrrp.cli.common import DEFAULT_RUN_DIR, fail, subparser
-
-if TYPE_CHECKING:
-    from fastvrrp.cli.common import Subparsers
+from fastvrrp.cli.common import DEFAULT_RUN_DIR, fail
 
 NATIVE = Path("/etc/fastvrrp/fastvrrp.yaml")
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
@@ -34,19 +30,14 @@ exit status:
   2  the command line is wrong, or the configuration cannot be run
   4  a permission is missing (raw sockets need root or CAP_NET_RAW and CAP_NET_ADMIN)"""
 
+EXAMPLES = (
+    "fastvrrp run                                         # the usual files",
+    "fastvrrp run -f ./pair.conf --run-dir /run/vrrp-test # a second daemon, for a test",
+    "fastvrrp run --config-id node2                       # lines marked @node2 apply",
+)
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "run",
-        summary="run the daemon in the foreground",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp run                                         # the usual files",
-            "fastvrrp run -f ./pair.conf --run-dir /run/vrrp-test # a second daemon, for a test",
-            "fastvrrp run --config-id node2                       # lines marked @node2 apply",
-        ),
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="configuration file")
     parser.add_argument(
         "--run-dir",

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastvrrp.cli.common import add_run_dir, duration, fail, milliseconds, print_json, subparser
+from fastvrrp.cli.common import add_run_dir, duration, fail, milliseconds, print_json
 from fastvrrp.words import counted
-
-if TYPE_CHECKING:
-    from fastvrrp.cli.common import Subparsers
 
 EXIT_NOT_RUNNING = 3
 NOTHING = "The configuration has no vrrp_instance."
@@ -29,19 +26,14 @@ exit status:
   1  no daemon runs in DIR, or nothing has this name
   {EXIT_NOT_RUNNING}  the daemon runs, but its VRRP process does not at the moment"""
 
+EXAMPLES = (
+    "fastvrrp status                  # a table of all instances",
+    "fastvrrp status VI_1             # everything about one",
+    "fastvrrp status --json | jq -r '.instances[] | .name + \" \" + .state'",
+)
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = subparser(
-        subparsers,
-        "status",
-        summary="show who is master, and why",
-        description=DESCRIPTION,
-        examples=(
-            "fastvrrp status                  # a table of all instances",
-            "fastvrrp status VI_1             # everything about one",
-            "fastvrrp status --json | jq -r '.instances[] | .name + \" \" + .state'",
-        ),
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="instance, sync group or tracker")
     add_run_dir(parser)
     parser.add_argument("--json", action="store_true", help="as documented, for programs")

@@ -109,7 +109,7 @@ class ControlServer:
             self._server = await asyncio.start_unix_server(
                 self._serve, sock=sock, limit=self._limits.line
             )
-        except BaseException:
+        except BaseException:  # also a cancellation: no server owns the socket yet
             sock.close()
             raise
 

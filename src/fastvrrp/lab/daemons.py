@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import fastvrrp
 
@@ -29,10 +31,10 @@ def process_tree(pid: int) -> list[int]:
     return tree
 
 
-class Daemon:
+class Daemon(abc.ABC):
     """One VRRP daemon with its configuration, log and state below a directory of its own."""
 
-    kind = ""
+    kind: ClassVar[str]
 
     def __init__(self, node: Node, directory: Path) -> None:
         self.node = node
@@ -42,9 +44,9 @@ class Daemon:
         self.log_file = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abc.abstractmethod
     def argv(self) -> Sequence[str]:
         """The command that runs the daemon in the foreground. Raises LabError if not installed."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)

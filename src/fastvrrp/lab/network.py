@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from .namespace import LabError, Namespace
 
@@ -105,7 +104,7 @@ class Network:
         self._nodes: dict[str, Node] = {}
         try:
             self._build(routers, clients, lans)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: what was built so far must not stay
             self.close()
             raise
 
@@ -235,12 +234,7 @@ class Network:
     def __enter__(self) -> Network:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 

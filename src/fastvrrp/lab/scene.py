@@ -30,6 +30,7 @@ VIP = "192.0.2.100"
 VRID = 51
 PRIORITY = {"r1": 150, "r2": 100}
 SLOT_NS = 200 * MS  # the grain of the time line
+SLOTS_KEPT = 1000  # more than any time line shows
 PROBE_S = 0.01
 FAILURES = {
     "kill": ("r1 has lost power", "r1 loses power: kill -9 for every process, its cable is dead"),
@@ -345,6 +346,11 @@ class Scene:
         while True:
             time.sleep(60)
             self.sniffer.forget()
+            oldest = self.now_ns() // SLOT_NS - SLOTS_KEPT
+            for router in self.routers.values():
+                for slot in list(router.beats):  # at once: another thread counts on
+                    if slot < oldest:
+                        del router.beats[slot]
 
     def look_around(self) -> list[str]:
         """Commands that show more, to be typed in another terminal."""
