@@ -10,7 +10,7 @@ import fnmatch
 import importlib.util
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     if options.case:
-        return list(options.case)
+        asked = options.contender
+        return [replace(c, contenders=tuple(asked)) if asked else c for c in options.case]
     cases = plan.quick() if options.quick else plan.full()
     if options.only:
         cases = [c for c in cases if any(fnmatch.fnmatch(c.name, p) for p in options.only)]

@@ -181,6 +181,12 @@ def test_case_on_the_command_line() -> None:
             parse_case(wrong)
 
 
+def test_who_is_asked_for_runs_the_case_that_is_asked_for() -> None:
+    argv = ["--case", "steady:instances=16,interval_s=1", "--contender", "fastvrrp-rt"]
+    assert [case.contenders for case in chosen_cases(rig_arguments(argv))] == [("fastvrrp-rt",)]
+    assert "keepalived" in chosen_cases(rig_arguments(argv[:2]))[0].contenders
+
+
 def test_names_of_cases_are_unique() -> None:
     for cases in (plan.full(), plan.quick()):
         names = [case.name for case in cases]

@@ -117,14 +117,14 @@ class Duel:
         if report["dropped"]:
             raise RuntimeError(f"the observer lost {report['dropped']} frames")
         heard = report["received"]
-        observed_s = (report["last_ns"] - report["first_ns"]) / 1e9
-        if observed_s <= 0:
+        if not heard["intervals"]:
             raise RuntimeError(f"no adverts\n{self.a.log()[-1000:]}\n{self.b.log()[-1000:]}")
-        rate = heard["adverts"] / observed_s
+        mean_s = self.interval_s + heard["mean_error_ns"] / 1e9
+        living = heard["routers"] - heard["silent"]
         return lateness(heard) | {
-            "observed_s": observed_s,
-            "observed_rate": rate,
-            "rate_share": rate * self.interval_s / len(self.network.places),
+            "observed_s": (report["last_ns"] - report["first_ns"]) / 1e9,
+            "observed_rate": living / mean_s,
+            "rate_share": self.interval_s / mean_s * living / len(self.network.places),
             "histogram": thinned(merged(heard["early"], heard["late"])),
         }
 
