@@ -244,6 +244,7 @@ ctypedef struct vr_t:           # run-time state of an instance
     i32 link_adjust
     u32 sequence
     u32 generation
+    u32 reign                   # generation in which it became master
     u32 next_same               # next instance of the same link, family and VRID
     u32 group_next
     u8 reason
@@ -288,6 +289,7 @@ ctypedef struct group_t:
     u8 dirty
     u32 first
     u32 members
+    u32 masters                 # members in MASTER
 
 ctypedef struct wheel_t:
     i64 current                 # tick up to which everything earlier is empty

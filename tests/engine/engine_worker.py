@@ -34,10 +34,17 @@ def address_request(kind: int, flags: int, address: bytes, ifindex: int) -> byte
     return struct.pack("=IHHII", 16 + len(body), kind, REQUEST_ACK | flags, 0, 0) + body
 
 
-def instance(slot: int, what: dict, ifindex: int, mac: bytes) -> _core.Instance:
+def instance(
+    slot: int, what: dict, ifindex: int, mac: bytes, *, more: str = "", new: bool = False
+) -> _core.Instance:
+    """`more`: another address; `new`: it is one against the configuration before."""
     vip = socket.inet_aton(what["vip"])
     vip = (int.from_bytes(vip, "big") + slot).to_bytes(4, "big")
+    vips = [vip, socket.inet_aton(more)] if more else [vip]
     target = what.get("vip_ifindex", ifindex)
+    adding = [
+        (address_request(RTM_NEWADDR, CREATE_REPLACE, v, target), _core.OK_EXIST) for v in vips
+    ]
     # requests that change nothing and take time; slot 1 has them and waits for its moment
     noise = [(address_request(RTM_DELADDR, 0, NOWHERE, ifindex), _core.OK_GONE)]
     noise *= what.get("busy", 0) if slot == 1 else 0
@@ -52,15 +59,20 @@ def instance(slot: int, what: dict, ifindex: int, mac: bytes) -> _core.Instance:
         link=0,
         source=socket.inet_aton(what["source"]),
         destination=GROUP,
-        addresses=[vip],
+        addresses=vips,
         garp_master_repeat=what.get("repeat", 5),
         garp_master_delay_ns=0,
-        up=_core.pack_program(
-            [*noise, (address_request(RTM_NEWADDR, CREATE_REPLACE, vip, target), _core.OK_EXIST)]
+        up=_core.pack_program([*noise, *adding]),
+        down=_core.pack_program(
+            [(address_request(RTM_DELADDR, 0, v, ifindex), _core.OK_GONE) for v in vips]
         ),
-        down=_core.pack_program([(address_request(RTM_DELADDR, 0, vip, ifindex), _core.OK_GONE)]),
         fault=_core.FAULT_SCRIPT if noise else 0,
-        announce=_core.build_announcement(family=4, address=vip, ifindex=ifindex, mac=mac),
+        announce=b"".join(
+            _core.build_announcement(
+                family=4, address=v, ifindex=ifindex, mac=mac, request=k, new=new and k > 0
+            )
+            for k, v in enumerate(vips)
+        ),
     )
 
 
@@ -107,6 +119,11 @@ def main() -> None:
                 if command == "stop":
                     stop(engine)
                     return
+                if command in ("add", "keep"):  # an address, or what was added before
+                    new = command == "add"
+                    changed = instance(0, what, ifindex, mac, more=argument, new=new)
+                    engine.commit([changed], epoch=2)
+                    continue
                 obey(engine, command, argument, make)
 
 

@@ -177,6 +177,29 @@ def test_announcements_are_paced(network: Network) -> None:
             worker.close()
 
 
+def test_a_paced_burst_outlives_a_change_of_the_addresses(network: Network) -> None:
+    """What was due before a commit is due after it, for the old address and for the new one."""
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network, repeat=6, garp_interval_ns=100_000_000)
+        try:
+
+            def seen(address: str) -> int:
+                return len(sniffer.announcements(address))
+
+            wait_for(lambda: seen("10.0.0.100") == 2, 5, "the beginning of a burst")
+            worker.say("add 10.0.0.200")  # the up program changes
+            wait_for(lambda: seen("10.0.0.200") == 2, 5, "the beginning of another")
+            worker.say("keep 10.0.0.200")  # nothing is marked as new any more
+            wait_for(lambda: seen("10.0.0.200") >= 6, 5, "all of the new address")
+            wait_for(lambda: seen("10.0.0.100") >= 6, 5, "all of the old address")
+            time.sleep(0.5)
+            # A round that a commit cuts short begins again; nothing else is said twice.
+            assert seen("10.0.0.100") <= 12
+            assert seen("10.0.0.200") <= 12
+        finally:
+            worker.close()
+
+
 def test_reconfiguration_returns_its_memory(network: Network) -> None:
     """Displaced configuration is freed once nobody plays it: 2000 commits of 100 instances."""
     worker = start(network, count=100)

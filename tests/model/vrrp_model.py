@@ -185,6 +185,9 @@ class Instance:
             self.master_interval = interval
             self.wants = False
             self.timers["down"] = now + self.down_interval()
+            for member in self.router.members(self):  # one that came when they were masters
+                if member.state == MASTER:
+                    member.enter_backup(now)
 
     def may_answer(self, now: int, kind: str) -> bool:
         if now < self.silent_until[kind]:

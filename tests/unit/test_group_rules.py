@@ -285,3 +285,65 @@ def test_every_order_of_events_keeps_the_group_uniform(count: int) -> None:
         made.fault(1, clear=_core.FAULT_SCRIPT)
         made.advance(20 * SECOND)  # nothing is wrong, and nobody else speaks
         assert states(made, count) == ["MASTER"] * count, order
+
+
+class TestNewMember:
+    """A member added to a group that is master: the others go on serving. It joins them when
+    nobody speaks for it, or takes them along when another router is its master."""
+
+    def joined(self, **change: Any) -> Driver:
+        made = Driver(now=START, links_up=(0, 1))
+        made.add(member(0))
+        made.become_master(0)
+        done = made.add(member(1, **change))
+        assert states(made) == ["MASTER", "BACKUP"]
+        assert group_state(made) == "MASTER"
+        assert events(done, _core.EV_GROUP) == []
+        return made
+
+    def test_joins_when_nobody_speaks_for_it(self) -> None:
+        made = self.joined()
+        wait = made.remaining(1)
+        assert wait == made.status(1).master_down_interval_ns
+        done = made.advance(wait)
+        assert states(made) == ["MASTER", "MASTER"]
+        assert events(done, _core.EV_GROUP) == []
+
+    @pytest.mark.parametrize(("priority", "nopreempt"), [(150, False), (100, False), (50, True)])
+    def test_takes_the_others_along_when_another_router_is_master(
+        self, priority: int, nopreempt: bool
+    ) -> None:
+        made = self.joined(flags=_core.F_NOPREEMPT if nopreempt else 0)
+        done = hear(made, 1, priority)
+        assert states(made) == ["BACKUP", "BACKUP"]
+        assert made.reason(0) == "sync group"
+        assert [(e.a, e.b) for e in events(done, _core.EV_GROUP)] == [(2, 1)]
+        assert played(done, 0) == [P_DOWN]
+        # Nothing to take along any more: the next advert only restarts the timer.
+        assert events(hear(made, 1, priority), _core.EV_STATE) == []
+
+    def test_preempts_an_inferior_router_with_the_others_behind_it(self) -> None:
+        made = self.joined()
+        wait = made.remaining(1)
+        made.advance(wait // 2)
+        hear(made, 1, 50)
+        assert states(made) == ["MASTER", "BACKUP"]
+        made.advance(wait - wait // 2)
+        assert states(made) == ["MASTER", "MASTER"]
+
+    def test_may_go_again(self) -> None:
+        made = self.joined()
+        done = made.add(remove=[1])
+        assert made.state(0) == group_state(made) == "MASTER"
+        assert events(done, _core.EV_GROUP) == []
+        hear(made, 0, 150)
+        assert made.state(0) == group_state(made) == "BACKUP"
+
+    def test_of_another_group_takes_nobody_along(self) -> None:
+        made = self.joined()
+        made.add(member(1, group=1))
+        hear(made, 1, 150)
+        assert states(made) == ["MASTER", "BACKUP"]
+        made.add(member(0, group=1))
+        hear(made, 1, 150)
+        assert states(made) == ["BACKUP", "BACKUP"]

@@ -15,6 +15,7 @@ from vrrp_tools import Bench, configuration, instance, vip
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.lean import make_lean
 from fastvrrp.vrrp.plane import RETIRED, Plane
 from fastvrrp.vrrp.reload import plan
 
@@ -53,6 +54,39 @@ class TestPlan:
         one = configuration(instance(track_interface=tracked), track_scripts=(script,))
         assert plan(one, moved(one, 77)).changes == ()
         assert plan(one, moved(one, 77)) == plan(one, moved(one, 77))
+
+    def test_a_lean_configuration_says_the_same(self) -> None:
+        """Positions are gone everywhere, what is equal is one object, nothing else changed."""
+        place = model.Position(file="a", line=1)
+        command = model.Command(argv=("/s",), position=place)
+        full = configuration(
+            *(
+                instance(
+                    name,
+                    virtual_router_id=vrid,
+                    garp=model.Garp(master_repeat=2),
+                    notify=model.Notify(notify_master=command),
+                    track_interface=(model.Tracked(name="eth1", position=place),),
+                    virtual_ipaddress=(vip("10.0.1.100/24", dev="eth1", position=place),),
+                    virtual_rules=(model.VirtualRule(family=4, position=place),),
+                    position=place,
+                )
+                for name, vrid in (("A", 51), ("B", 52))
+            ),
+            track_scripts=(model.TrackScript(name="s", command=command, position=place),),
+            static_addresses=(vip("10.0.2.1/24", position=place),),
+        )
+        bytes_ = msgspec.msgpack.encode(full)
+        lean = msgspec.msgpack.decode(bytes_, type=model.Configuration)
+        make_lean(lean)
+        assert b"position" in bytes_
+        assert b"position" not in msgspec.msgpack.encode(lean)
+        assert plan(full, lean).changes == ()
+        one, other = lean.vrrp_instances
+        assert one.garp is other.garp
+        assert one.notify is other.notify
+        assert one.interface is other.interface
+        assert one.virtual_ipaddress[0].dev is other.virtual_ipaddress[0].dev
 
     def test_what_changed_is_told(self) -> None:
         one = configuration(

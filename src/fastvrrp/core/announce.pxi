@@ -1,5 +1,6 @@
 # Gratuitous ARP and unsolicited NA: frames prepared beforehand, sent round-robin over the addresses
-# of an instance, paced per link or garp_group. Jobs of an instance that has left MASTER vanish.
+# of an instance, paced per link or garp_group. Jobs of an instance that has left MASTER vanish; those
+# of one that a commit changed go on with its new records.
 
 cdef enum:
     JOBS = 32768
@@ -83,7 +84,8 @@ cdef inline pending_t *pending_of(announcer_t *a, u32 slot, u32 mask) noexcept n
     return &a.pending[slot * KINDS + (0 if mask == 0 else 1 if mask == ANN_NEW else 2)]
 
 
-cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, u32 mask) noexcept nogil:
+cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, const u8 *records, u32 rounds,
+                         u32 mask) noexcept nogil:
     """A job that waits already serves the new request too: whoever makes us announce often must not
     fill the queue, which all instances share."""
     cdef job_t *j
@@ -100,7 +102,7 @@ cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, u32 rounds, u
     j.generation = generation
     j.rounds = rounds
     j.at = 0
-    j.records = NULL
+    j.records = records
     j.mask = mask
     p.generation = generation
     p.rounds = 0
@@ -113,6 +115,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
     cdef u32 todo = a.head - a.tail
     cdef i64 again = FV_NEVER
     cdef job_t j
+    cdef const vr_t *v
     cdef cfg_t *g
     cdef u8 *record
     cdef u32 family
@@ -125,11 +128,33 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
         j = a.jobs[a.tail % JOBS]
         a.tail += 1
         p = pending_of(a, j.slot, j.mask)
-        if c.vr[j.slot].state != S_MASTER or c.vr[j.slot].generation != j.generation:
+        v = &c.vr[j.slot]
+        if v.state != S_MASTER or <i32> (j.generation - v.reign) < 0:
             if p.generation == j.generation:
                 p.used = 0
             continue
+        if v.adding:                                    # a commit brought other addresses: once they are there
+            a.jobs[a.head % JOBS] = j
+            a.head += 1
+            continue
         g = c.cfg[j.slot]
+        if j.mask == ANN_NEW and j.records != g.announce:
+            if p.generation == j.generation:            # nothing tells any more what was new: everything, then
+                p.used = 0
+            p = pending_of(a, j.slot, 0)
+            if p.used and <i32> (p.generation - v.reign) >= 0:
+                p.rounds = <u32> imax(p.rounds, j.rounds)
+                continue
+            j.mask = 0
+            p.used = 1
+            p.rounds = 0
+            p.generation = j.generation
+        if j.generation != v.generation:                # what was still due before that commit is still due
+            if p.generation != j.generation:
+                p.rounds = <u32> imax(p.rounds, j.rounds)
+                continue                                # the commit's own announcement stands behind: one job of a kind
+            j.generation = v.generation
+            p.generation = v.generation
         if p.rounds:                                    # as many whole rounds from here
             j.rounds = <u32> imax(j.rounds, p.rounds + (1 if j.at else 0))
             p.rounds = 0

@@ -414,7 +414,8 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
             if e.owed[a.slot] or not queue_work(e, a.slot, <u32> a.a):
                 owe(e, a.slot, <u32> a.a)
         elif a.kind == A_ANNOUNCE:
-            announce_queue(&e.announcer, a.slot, e.core.vr[a.slot].generation, <u32> a.a, <u32> a.b)
+            announce_queue(&e.announcer, a.slot, e.core.vr[a.slot].generation, e.core.cfg[a.slot].announce,
+                           <u32> a.a, <u32> a.b)
         elif a.kind == A_EVENT:
             tell(e, a)
     e.out.n = 0

@@ -145,6 +145,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
         v.master_int_ns = g.advert_int_ns
         v.preempt_until_ns = 0
         v.generation += 1
+        v.reign = v.generation
         v.vips = 1
         v.adding = 0
         v.announce_mask = 0
@@ -165,6 +166,8 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
         a.address_len = g.alen
     if new == S_MASTER:
         v.master_known = 0
+    if g.group != NONE:
+        c.group[g.group].masters += <u32> (new == S_MASTER) - <u32> (old == S_MASTER)
     group_touch(c, i)
 
 
@@ -338,6 +341,8 @@ cdef void backup_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
         e.a = a.priority
         memcpy(e.address, source, g.alen)
         e.address_len = g.alen
+    if g.group != NONE and c.group[g.group].masters:    # a new member found that another router is master
+        group_backup(c, g.group, now, out)
 
 
 cdef void master_contention(core_t *c, u32 i, const advert_t *a, const u8 *source, bint won, i64 now,

@@ -88,7 +88,10 @@ cdef u8 group_derived_state(core_t *c, u32 g) noexcept nogil:
         return S_FAULT
     if inits:
         return S_INIT
-    return S_MASTER if masters == c.group[g].members else S_BACKUP
+    # a new member joins the masters when its timer expires, or makes them yield when it hears a better router
+    if masters == c.group[g].members or (masters and c.group[g].state == S_MASTER):
+        return S_MASTER
+    return S_BACKUP
 
 
 cdef void groups_flush(core_t *c, i64 now, out_t *out) noexcept nogil:

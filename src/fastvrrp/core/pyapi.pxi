@@ -1,6 +1,7 @@
 # Python surface of the pure core: Instance (one block of configuration), Core (virtual time),
 # codecs. Typed and documented in _core.pyi.
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from typing import NamedTuple
 
 
@@ -147,7 +148,7 @@ cdef class Instance:
     ):
         cdef u32 alen = 4 if family == 4 else 16
         cdef bytes joined
-        cdef bytes empty = pack_program([])
+        cdef bytes empty = EMPTY_PROGRAM
         cdef size_t size
         cdef u8 *cursor
         cdef cfg_t *g
@@ -357,20 +358,33 @@ cdef int check_announce(bytes data) except -1:
 
 
 def pack_program(list requests):
-    parts = []
-    for request, tolerated in requests:
-        if len(request) < 16 or int.from_bytes(request[:4], "little" if LITTLE else "big") != len(request):
+    cdef size_t size = 8
+    cdef bytes request
+    cdef bytes blob
+    cdef const char *p
+    cdef u8 *at
+    for pair in requests:
+        request = pair[0]
+        p = request
+        if len(request) < 16 or (<const u32 *> p)[0] != <u32> len(request):
             raise ValueError("a request must be one complete netlink message")
-        parts.append((<int> tolerated).to_bytes(4, "little" if LITTLE else "big"))
-        parts.append(request + bytes(-len(request) % 4))
-    body = b"".join(parts)
-    order = "little" if LITTLE else "big"
-    return (len(body) + 8).to_bytes(4, order) + len(requests).to_bytes(4, order) + body
+        size += 4 + ((len(request) + 3) & ~3)
+    blob = PyBytes_FromStringAndSize(NULL, size)
+    at = <u8 *> PyBytes_AS_STRING(blob)
+    memset(at, 0, size)
+    (<u32 *> at)[0] = <u32> size
+    (<u32 *> at)[1] = <u32> len(requests)
+    at += 8
+    for pair in requests:
+        request = pair[0]
+        p = request
+        (<i32 *> at)[0] = pair[1]
+        memcpy(at + 4, p, len(request))
+        at += 4 + ((len(request) + 3) & ~3)
+    return blob
 
 
-from sys import byteorder as _byteorder
-
-LITTLE = _byteorder == "little"
+EMPTY_PROGRAM = pack_program([])
 
 
 cdef int check_program(bytes data) except -1:

@@ -44,6 +44,7 @@ cdef void core_rebuild_tables(core_t *c) noexcept nogil:
     for k in range(c.cap_group):
         c.group[k].first = NONE
         c.group[k].members = 0
+        c.group[k].masters = 0
     i = c.high_vr
     while i > 0:                                        # backwards, so that chains are in slot order
         i -= 1
@@ -57,6 +58,7 @@ cdef void core_rebuild_tables(core_t *c) noexcept nogil:
             c.vr[i].group_next = g.first
             g.first = i
             g.members += 1
+            g.masters += c.vr[i].state == S_MASTER
             g.used = 1
         else:
             c.vr[i].group_next = NONE

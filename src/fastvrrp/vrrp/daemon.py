@@ -24,6 +24,7 @@ from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps
 from fastvrrp.vrrp.draft import Draft, RefusedError
+from fastvrrp.vrrp.lean import make_lean
 from fastvrrp.vrrp.parts import Parts
 from fastvrrp.vrrp.status import answer
 from fastvrrp.vrrp.surroundings import SurroundingsError
@@ -97,6 +98,7 @@ class Daemon:
 
         Raises ConfigurationRefused.
         """
+        make_lean(configuration)
         configuration = assign_preferences(configuration)
         gc.disable()  # a large configuration is a million objects without a cycle
         try:
