@@ -8,6 +8,8 @@ from typing import Any
 from .results import Results, Series
 
 FINEST_MS = 0.001  # left end of the lateness plot
+# What happens to an instance, in its order.
+TIMELINE = {"due": "-.", "advert": ":", "address": "-", "announced": "--"}
 COLORS = {
     "fastvrrp": "#0b6e4f",
     "fastvrrp-packet": "#6bbf59",
@@ -91,9 +93,13 @@ def cost(results: Results, directory: Path, interval_s: float) -> list[str]:
             color=_color(name),
         )
     axes.set(xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}")
+    sizes = sorted(
+        {int(one.parameters["instances"]) for several in lines.values() for one in several}
+    )
+    axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend()
     return [_save(figure, directory, f"cost-{interval_s:g}s")]
 
@@ -139,7 +145,7 @@ def takeover(results: Results, directory: Path) -> list[str]:
     for one in chosen:
         timeline = one.rounds[0]["timeline_ms"]
         last_due = timeline["due"][-1]
-        for what, style in (("advert", ":"), ("address", "-"), ("announced", "--")):
+        for what, style in TIMELINE.items():
             points = timeline[what]
             axes.plot(
                 [t - last_due for t in points],
@@ -147,6 +153,7 @@ def takeover(results: Results, directory: Path) -> list[str]:
                 style,
                 label=f"{one.contender}: {what}",
                 color=_color(one.contender),
+                linewidth=0.8 if what == "due" else 1.5,
             )
     axes.axvline(0, color="black", linewidth=0.8)
     axes.legend()

@@ -46,6 +46,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     stop_on_signals();
+    observe_first();
     log_open(&output, argv[1], sizeof(struct event), strtoull(argv[2], NULL, 10));
     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &space, sizeof space);
     if (fd < 0 || bind(fd, (struct sockaddr *)&group, sizeof group))
