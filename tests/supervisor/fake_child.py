@@ -1,8 +1,8 @@
 """A child that speaks the channel and behaves as FAKE_PLAN says; what it did goes to FAKE_LOG.
 
 FAKE_PLAN is a JSON list with one behaviour per life; the last one repeats:
-run, crash, kill, hang, stuck-engine, refuse, refuse-reload, crash-on-reload, permission,
-slow-stop, deaf.
+run, crash, kill, hang, hang-later, stuck-engine, refuse, refuse-reload, crash-on-reload,
+permission, slow-stop, deaf.
 """
 
 from __future__ import annotations
@@ -75,9 +75,17 @@ class Fake:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.plan == "stuck-engine":
             self.turning.cancel()
+        if self.plan == "hang-later":
+            self.turning.cancel()
+            self.engine.turn(pulse.NEVER_NS)
+            asyncio.get_running_loop().call_later(0.5, self.hang)
         if self.plan == "hang":
             asyncio.get_running_loop().call_later(0.1, time.sleep, 1000)
         return [f"instances: {' '.join(names)}"]
+
+    def hang(self) -> None:
+        note("hanging")
+        time.sleep(1000)
 
     async def stop(self) -> None:
         note("stop")

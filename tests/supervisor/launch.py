@@ -25,6 +25,7 @@ raise SystemExit(
                 argv=(sys.executable, "-P", str(FAKE)),
                 **{
                     "look_s": 0.25,
+                    "ask_s": 0.25,
                     "hang_limit_s": 1.0,
                     "call_timeout_s": 0.5,
                     "backoff_s": (0.0, 0.2, 0.4),

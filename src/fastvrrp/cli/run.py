@@ -38,6 +38,8 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from fastvrrp.supervisor import logs
+
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="configuration file")
     parser.add_argument(
         "--run-dir",
@@ -53,13 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
+        choices=logs.LEVELS,
         default="info",
         help="least level that is logged (default: %(default)s)",
     )
     parser.add_argument(
         "--log-format",
-        choices=("text", "json"),
+        choices=logs.FORMATS,
         default="text",
         help="json: one object per line (default: %(default)s)",
     )

@@ -91,10 +91,6 @@ class Node(Namespace):
     def delete_address(self, address: str, prefixlen: int, ifname: str = "eth0") -> None:
         self.addr("del", index=self.index(ifname), address=address, prefixlen=prefixlen)
 
-    def multicast_groups(self, ifname: str) -> str:
-        """`ip maddress` of an interface: which groups its sockets have joined."""
-        return self.run("ip", "maddress", "show", "dev", ifname)
-
 
 class Network:
     """Routers r1.., clients c1.. and the switch. Use as a context manager, or close()."""

@@ -54,12 +54,11 @@ class Child:
         self._configures: dict[int, asyncio.Future[messages.Configured]] = {}
         self._killed_for = ""
         self.pid = spawned.process.pid
-        self.started = self._loop.time()
-        self.ready = False
         self.stopped = False  # it said that it undid everything
         self.states: dict[str, messages.InstanceState] = {}
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._configured = False
+        self._next_ask = 0.0  # loop time
         self._page = spawned.page
         self._watch = pulse.Watch(settings.hang_limit_s)
         self._look_handle: asyncio.TimerHandle | None = None
@@ -103,6 +102,7 @@ class Child:
         try:
             reply = await asyncio.wait_for(answer, self._settings.call_timeout_s)
         except TimeoutError:
+            self._suspect()
             raise ControlError(UNAVAILABLE, "the VRRP process does not answer") from None
         except ChildGone as exc:
             raise ControlError(UNAVAILABLE, str(exc)) from exc
@@ -139,10 +139,10 @@ class Child:
 
     # ---------------------------------------------------------------- what happens
 
-    def look(self, *, ask: bool = True, forgive: bool = False) -> None:
+    def look(self, *, forgive: bool = False) -> None:
         """See whether it lives, and end it when it has hung for too long.
 
-        `ask`: have the loop answer by the next look; `forgive`: we stood still ourselves.
+        `forgive`: we stood still ourselves.
         """
         if self._process.returncode is not None:
             return
@@ -157,12 +157,27 @@ class Child:
             self.kill(reason)
         elif again_s is not None:
             self._look_handle = self._loop.call_at(again_s, self._look_again, again_s)
-        elif ask and self._configured and not self._configures and not self._watch.asked:
+        elif now >= self._next_ask:
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        """Have the event loop answer. While it is at a configuration it need not."""
+        if self._configured and not self._configures and not self._watch.asked:
+            self._next_ask = now + self._settings.ask_s - self._settings.look_s / 2
             self._channel.send(messages.Ping(self._watch.ask(now)))
+
+    def _suspect(self) -> None:
+        """It did not answer a request: ask now, and look when the time for an answer is over."""
+        if self._process.returncode is None:
+            now = self._loop.time()
+            self._ask(now)
+            if self._look_handle is None:
+                due_s = now + self._settings.hang_limit_s
+                self._look_handle = self._loop.call_at(due_s, self._look_again, due_s)
 
     def _look_again(self, due_s: float) -> None:
         self._look_handle = None
-        self.look(ask=False, forgive=self._loop.time() - due_s > self._settings.hang_limit_s / 2)
+        self.look(forgive=self._loop.time() - due_s > self._settings.hang_limit_s / 2)
 
     def _received(self, message: messages.AnyMessage, fds: list[int]) -> None:
         close_all(fds)
@@ -180,8 +195,6 @@ class Child:
                         self.states.pop(state.name, None)
                     else:
                         self.states[state.name] = state
-            case messages.Ready():
-                self.ready = True
             case messages.Stopped():
                 self.stopped = True
         self._on_message(message)

@@ -136,10 +136,10 @@ class Keeper:
         """Whether all is as it should be: a child that lives, or one that is rightly not there."""
         return self._child is None or self._child.fresh
 
-    def look(self, *, ask: bool = True, forgive: bool = False) -> None:
+    def look(self, *, forgive: bool = False) -> None:
         """See whether the child lives (`Child.look`)."""
         if self._child is not None:
-            self._child.look(ask=ask, forgive=forgive)
+            self._child.look(forgive=forgive)
 
     @property
     def pid(self) -> int | None:

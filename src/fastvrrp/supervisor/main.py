@@ -290,7 +290,7 @@ class Supervisor:
 
     def _collect_orphans(self) -> None:
         self._sweep = None
-        self._keeper.look(ask=False)
+        self._keeper.look()
         for pid in self._orphans.sweep():
             log.debug("collected orphan %d", pid)
         if self._orphans.waiting:

@@ -9,7 +9,6 @@ import stat
 import time
 from pathlib import Path
 
-DEFAULT = Path("/run/fastvrrp")
 MODE = 0o750
 
 LOCK_NAME = "lock"

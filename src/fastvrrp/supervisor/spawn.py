@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     log_level: str = "info"
     log_format: str = "text"
     look_s: float = 10.0  # between two looks at whether it lives
+    ask_s: float = 30.0  # between two pings for its event loop; its engine needs none
     hang_limit_s: float = 10.0  # an engine or event loop that stood still for longer is ended
     configure_timeout_s: float = 120.0
     call_timeout_s: float = 5.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from fastvrrp.supervisor import logs, process
-from fastvrrp.supervisor.rundir import DEFAULT, RunDir, RunDirError, acquire
+from fastvrrp.supervisor.rundir import RunDir, RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.spawn import Reading, Settings, Spawned, spawn, start_reading
 
@@ -26,7 +26,7 @@ class Options(NamedTuple):
     """What `fastvrrp run` was asked for."""
 
     file: Path
-    run_dir: Path = DEFAULT
+    run_dir: Path
     log_level: str = "info"
     log_format: str = "text"
     config_id: str | None = None
