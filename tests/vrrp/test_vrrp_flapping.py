@@ -56,3 +56,13 @@ def test_instances_are_counted_apart_and_forgotten() -> None:
     clock.now += WINDOW_S
     assert flapping.settled() == [("A", BURST)]
     assert flapping._windows == {}
+
+
+def test_what_is_long_over_is_forgotten_at_the_next_change() -> None:
+    """Names come and go with reloads, and `settled` is asked only when something was left out."""
+    clock = Clock()
+    flapping = Flapping(clock)
+    for number in range(1000):
+        flapping.changed(f"VI_{number}")
+        clock.now += WINDOW_S / 10
+        assert len(flapping._windows) <= 20

@@ -10,7 +10,7 @@ from fastvrrp.config import model
 from fastvrrp.net import wire
 from fastvrrp.net.addresses import address_key
 from fastvrrp.net.journal import contents_of
-from fastvrrp.net.objects import IFA_F_SECONDARY
+from fastvrrp.net.objects import IFA_F_SECONDARY, Address, AddressKey
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.programs import down_program, up_program
 from fastvrrp.net.reconcile import Desired, reconcile
@@ -59,6 +59,22 @@ def test_without_marks_what_we_wish_already_is_ours() -> None:
     observed = kernel("eth0")
     observed.marks_addresses = False
     assert not Natives(lambda: observed, lambda key: True)(KEY)
+
+
+def test_what_is_not_configured_any_more_is_asked_anew() -> None:
+    observed = kernel("eth0")
+    observed.marks_addresses = False
+    wished: set[AddressKey] = set()
+    natives = Natives(lambda: observed, wished.__contains__)
+    observed.put_address(Address(KEY, 0, 0, None, ""))
+    assert natives(KEY)
+    wished.add(KEY)
+    observed.drop_address(KEY)
+    natives.forget_others()
+    assert natives(KEY)  # still configured: it stays the host's
+    wished.clear()
+    natives.forget_others()
+    assert not natives(KEY)
 
 
 def test_no_program_touches_a_native_address() -> None:

@@ -257,6 +257,20 @@ def test_a_fight_over_an_address_slows_down(caplog: pytest.LogCaptureFixture) ->
     assert len(done) == before + 1
 
 
+def test_replays_of_who_is_gone_are_forgotten() -> None:
+    loop, done = FakeLoop(), []
+    replays = replay.Replays(loop, done.append, lambda name: True)  # type: ignore[arg-type]
+    for name in ("VI_1", "VI_2"):
+        replays.request(name)
+        replays.request(name)
+    cancelled = []
+    for history in replays._histories.values():
+        history.timer = type("Timer", (), {"cancel": lambda self: cancelled.append(self)})()
+    replays.retain({"VI_2"})
+    assert len(cancelled) == 1
+    assert list(replays._histories) == ["VI_2"]
+
+
 def test_a_delayed_replay_is_not_played_when_nothing_is_missing_any_more() -> None:
     loop, done = FakeLoop(), []
     replays = replay.Replays(loop, done.append, lambda name: False)  # type: ignore[arg-type]

@@ -27,50 +27,6 @@ BURST_PAUSE_S = 0.025  # notify scripts of a takeover wait as long
 STATE_ENTERED = _core.EV_STATE
 
 
-class Engine(Protocol):
-    """The part of _core.Engine used here; tests put a recording object in its place."""
-
-    def fileno(self) -> int: ...
-    def events(self, limit: int = 512) -> list[_core.Event]: ...
-    def overflowed(self) -> bool: ...
-    def link(
-        self,
-        slot: int,
-        *,
-        ifindex: int,
-        families: int = 1,
-        garp_interval_ns: int = 0,
-        gna_interval_ns: int = 0,
-        pace_group: int = -1,
-        mcast4: list[bytes] | None = None,
-        mcast6: list[bytes] | None = None,
-        rx_buffer: int = 0,
-        vrf_ifindex: int = 0,
-        rejoin: bool = False,
-        vrids4: bytes | None = None,
-        vrids6: bytes | None = None,
-        any_ttl: int = 3,
-    ) -> None: ...
-    def accept(
-        self,
-        slot: int,
-        *,
-        vrids4: bytes | None = None,
-        vrids6: bytes | None = None,
-        any_ttl: int = 3,
-    ) -> None: ...
-    def commit(
-        self, instances: list[_core.Instance], *, remove: list[int] | None = None, epoch: int
-    ) -> None: ...
-    def fault(self, slot: int, *, set: int = 0, clear: int = 0) -> None: ...
-    def adjust(self, slot: int, total: int) -> None: ...
-    def replay(self, slot: int) -> None: ...
-    def stop_instances(self) -> None: ...
-    def status(self, slot: int) -> _core.Status: ...
-    def group_state(self, slot: int) -> int: ...
-    def counters(self) -> dict[str, int]: ...
-
-
 class Mirror(msgspec.Struct, gc=False):
     """What was last reported about the instance in a slot."""
 
@@ -117,7 +73,7 @@ class Listener(Protocol):
 class EngineClient:
     """Reads an engine's events into mirrors and a listener. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: _core.Engine) -> None:
         self.engine = engine
         self.overflows = 0
         self._limit = RateLimit(log)
@@ -166,6 +122,13 @@ class EngineClient:
             if time.monotonic() > deadline:
                 return False
         return True
+
+    async def catch_up(self) -> None:
+        """Deliver what has happened up to now, however much, letting other callbacks run."""
+        while True:
+            if self.poll():
+                return
+            await asyncio.sleep(0)
 
     # ---------------------------------------------------------------- commits
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 BURST = 10  # changes of an instance that are logged within WINDOW_S
 WINDOW_S = 10.0
 QUIET_S = 1.0  # without a change, before the state that was reached is told
 
 
-@dataclass(slots=True, eq=False)
-class _Window:
+class _Window(msgspec.Struct, eq=False, gc=False):
     start: float
     last: float
     told: int = 0
@@ -25,10 +25,13 @@ class Flapping:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: dict[str, _Window] = {}
+        self._swept = clock()
 
     def changed(self, name: str) -> tuple[bool, int]:
         """A change of this instance: whether to log it, and how many before it were not."""
         now = self._clock()
+        if now - self._swept >= WINDOW_S:
+            self._sweep(now)
         window = self._windows.get(name)
         left_out = 0
         if window is None or now - window.start >= WINDOW_S:
@@ -51,10 +54,17 @@ class Flapping:
         changes. What is long over is forgotten."""
         now = self._clock()
         found = []
-        for name, window in list(self._windows.items()):
+        for name, window in self._windows.items():
             if window.left_out and now - window.last >= QUIET_S:
                 found.append((name, window.left_out))
                 window.left_out = 0
-            if not window.left_out and now - window.start >= WINDOW_S:
-                del self._windows[name]
+        self._sweep(now)
         return found
+
+    def _sweep(self, now: float) -> None:
+        self._swept = now
+        self._windows = {
+            name: window
+            for name, window in self._windows.items()
+            if window.left_out or now - window.start < WINDOW_S
+        }

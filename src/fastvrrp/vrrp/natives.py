@@ -38,6 +38,10 @@ class Natives:
             known = self._known[key] = address is not None and not self._is_wish(key)
         return known
 
+    def forget_others(self) -> None:
+        """Forget the addresses that the running configuration does not install any more."""
+        self._known = {key: known for key, known in self._known.items() if self._is_wish(key)}
+
     def is_certain(self, key: AddressKey) -> bool:
         """Whether a clean-up must not touch it, for want of a mark to go by."""
         return not self._observed().marks_addresses and self(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,52 +69,53 @@ class Parts:
 
         Raises OSError, PermissionError when a capability is missing.
         """
-        monitor = Monitor()
-        await monitor.start()
-        try:
+        with ExitStack() as undo:  # of what is there already, should the rest fail
+            monitor = Monitor()
+            await monitor.start()
+            undo.callback(monitor.close)
             tuning.tune_process(configuration.global_defs)
             engine = tuning.start_engine(configuration, pulse)
-        except BaseException:
-            monitor.close()
-            raise
-        client = EngineClient(engine)
-        trackers = Trackers(configuration, runner, on_tracked)
-        notifier = Notifier(configuration, runner)
-        plane = Plane(
-            client,
-            lambda: monitor.observed,
-            tuning.capacity(configuration),
-            tracker_state=trackers.initial,
-            hold_until_ns=tuning.hold_until_ns(configuration.global_defs),
-            forwarding=forwards_ipv6,
-        )
-        surroundings = Surroundings(
-            journal, lambda: monitor.observed, is_native=plane.natives.is_certain
-        )
-        upkeep = Upkeep(
-            plane,
-            monitor,
-            before_refresh=lambda: surroundings.interfaces_changed(plane.configuration),
-        )
-        reporter = Reporter(
-            plane,
-            supervisor,
-            on_committed=plane.confirmed,
-            on_unsettled=lambda: upkeep.schedule(UNSETTLED_S),
-            on_outdated=lambda name: upkeep.touch((name,), instances=True),
-            on_left_out=on_left_out,
-        )
-        reporter.notifier = notifier
-        client.listen(reporter)
-        client.attach(asyncio.get_running_loop())
-        monitor.on_link = upkeep.on_link
-        monitor.on_address = upkeep.on_address
-        monitor.on_route = upkeep.on_route
-        monitor.on_rule = upkeep.on_rule
-        monitor.on_resync = upkeep.on_resync
-        return cls(
-            monitor, engine, client, plane, surroundings, upkeep, reporter, trackers, notifier
-        )
+            undo.callback(engine.stop)
+            client = EngineClient(engine)
+            undo.callback(client.detach)
+            trackers = Trackers(configuration, runner, on_tracked)
+            notifier = Notifier(configuration, runner)
+            plane = Plane(
+                client,
+                lambda: monitor.observed,
+                tuning.capacity(configuration),
+                tracker_state=trackers.initial,
+                hold_until_ns=tuning.hold_until_ns(configuration.global_defs),
+                forwarding=forwards_ipv6,
+            )
+            surroundings = Surroundings(
+                journal, lambda: monitor.observed, is_native=plane.natives.is_certain
+            )
+            upkeep = Upkeep(
+                plane,
+                monitor,
+                before_refresh=lambda: surroundings.interfaces_changed(plane.configuration),
+            )
+            reporter = Reporter(
+                plane,
+                supervisor,
+                on_committed=plane.confirmed,
+                on_unsettled=lambda: upkeep.schedule(UNSETTLED_S),
+                on_outdated=lambda name: upkeep.touch((name,), instances=True),
+                on_left_out=on_left_out,
+            )
+            reporter.notifier = notifier
+            client.listen(reporter)
+            client.attach(asyncio.get_running_loop())
+            monitor.on_link = upkeep.on_link
+            monitor.on_address = upkeep.on_address
+            monitor.on_route = upkeep.on_route
+            monitor.on_rule = upkeep.on_rule
+            monitor.on_resync = upkeep.on_resync
+            undo.pop_all()
+            return cls(
+                monitor, engine, client, plane, surroundings, upkeep, reporter, trackers, notifier
+            )
 
     def priorities(self) -> dict[str, int]:
         """Effective priorities by instance name."""

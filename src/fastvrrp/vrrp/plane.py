@@ -284,6 +284,7 @@ class Plane:
                 self.desired.put(compiled.objects)
         self.desired.put(draft.static)
         self._retire(gone)
+        self.natives.forget_others()
         for running in self.running.values():
             self._by_slot[running.slot] = None
         self.running = {entry.running.name: entry.running for entry in draft.entries}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,13 @@ class Replays:
             self._later(name, history, GATHER_S)
         else:
             self._play(name, history)
+
+    def retain(self, names: Container[str]) -> None:
+        """Forget everybody else."""
+        for name in [name for name in self._histories if name not in names]:
+            history = self._histories.pop(name)
+            if history.timer is not None:
+                history.timer.cancel()
 
     def close(self) -> None:
         for history in self._histories.values():

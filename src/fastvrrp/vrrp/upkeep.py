@@ -210,6 +210,7 @@ class Upkeep:
 
     def thaw(self) -> None:
         self._frozen -= 1
+        self._replays.retain(self._plane.running)
         if not self._frozen and self._dirty:
             self._refresh_soon()
 
@@ -277,8 +278,7 @@ class Upkeep:
     async def run(self) -> None:
         """One pass: replays for masters, the rest played here."""
         plane = self._plane
-        while not plane.client.poll():  # noqa: ASYNC110 - it lets others in, waits for nothing
-            await asyncio.sleep(0)
+        await plane.client.catch_up()
         observed = self._monitor.observed
         operations = reconcile(plane.desired, observed, plane.active())
         lacking = [o for o in sorted(owners_to_replay(operations)) if self._vips_up(o)]
