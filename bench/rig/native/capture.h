@@ -33,6 +33,9 @@ struct capture {
     int fd;
     uint8_t *ring;
     unsigned block;
+    uint64_t taken;   /* frames handed over */
+    uint64_t arrived; /* frames that passed the filter until the kernel was asked last */
+    uint64_t dropped; /* of these, the ones for which the ring had no room */
 };
 
 static inline void capture_open(struct capture *c)
@@ -73,6 +76,7 @@ static inline void capture_open(struct capture *c)
     if (c->ring == MAP_FAILED)
         fail("mmap");
     c->block = 0;
+    c->taken = c->arrived = c->dropped = 0;
     if (bind(c->fd, (struct sockaddr *)&any, sizeof any))
         fail("bind");
 }
@@ -117,24 +121,37 @@ static inline int frame_decode(const struct tpacket3_hdr *h, struct frame *f)
     return 1;
 }
 
-/* Calls `take` for every frame until asked to stop and the last block has retired. */
+/* The kernel's counts begin anew whenever they are read. */
+static inline void capture_count(struct capture *c)
+{
+    struct tpacket_stats_v3 s = {0};
+    socklen_t size = sizeof s;
+    if (getsockopt(c->fd, SOL_PACKET, PACKET_STATISTICS, &s, &size))
+        fail("PACKET_STATISTICS");
+    c->arrived += s.tp_packets;
+    c->dropped += s.tp_drops;
+}
+
+/* Calls `take` for every frame that has arrived until we are asked to stop. The last block is handed over by a
+ * timer of the kernel's, which a busy machine delays: so the frames are counted, not the time. */
 static inline void capture_run(struct capture *c, void (*take)(const struct frame *))
 {
     struct pollfd wait = {.fd = c->fd, .events = POLLIN};
-    int idle_after_stop = 0;
+    int stopping = 0;
 
     for (;;) {
         struct tpacket_block_desc *b = (void *)(c->ring + (size_t)c->block * BLOCK_SIZE);
         struct tpacket3_hdr *h;
         struct frame f;
 
+        if (asked_to_stop && !stopping) {
+            capture_count(c);
+            stopping = 1;
+        }
         if (!(__atomic_load_n(&b->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER)) {
-            if (asked_to_stop && idle_after_stop++ >= 2)
+            if (stopping && c->taken >= c->arrived - c->dropped)
                 return;
-            if (asked_to_stop)
-                usleep(RETIRE_MS * 1500);
-            else
-                poll(&wait, 1, 200);
+            poll(&wait, 1, stopping ? RETIRE_MS : 200);
             continue;
         }
         h = (void *)((uint8_t *)b + b->hdr.bh1.offset_to_first_pkt);
@@ -143,17 +160,10 @@ static inline void capture_run(struct capture *c, void (*take)(const struct fram
                 take(&f);
             h = (void *)((uint8_t *)h + h->tp_next_offset);
         }
+        c->taken += b->hdr.bh1.num_pkts;
         __atomic_store_n(&b->hdr.bh1.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
         c->block = (c->block + 1) % BLOCKS;
     }
-}
-
-static inline unsigned capture_drops(const struct capture *c)
-{
-    struct tpacket_stats_v3 s = {0};
-    socklen_t size = sizeof s;
-    getsockopt(c->fd, SOL_PACKET, PACKET_STATISTICS, &s, &size);
-    return s.tp_drops;
 }
 
 #endif

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     capture_open(&c);
     ready();
     capture_run(&c, take);
-    output.header->lost = capture_drops(&c);
+    output.header->lost = c.dropped;
     printf("{\"frames\": %lu, \"discarded\": %lu, \"dropped\": %lu}\n", output.header->count,
            output.header->discarded, output.header->lost);
     return 0;

@@ -146,7 +146,7 @@ int main(int argc, char **argv)
     capture_open(&c);
     ready();
     capture_run(&c, take);
-    printf("{\"dropped\": %u, \"first_ns\": %lu, \"last_ns\": %lu, ", capture_drops(&c), first_ns, last_ns);
+    printf("{\"dropped\": %lu, \"first_ns\": %lu, \"last_ns\": %lu, ", c.dropped, first_ns, last_ns);
     print_direction("received", direction[0]);
     printf(", ");
     print_direction("sent", direction[1]);
