@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netns_tools import gratuitous_arp
+from netns_tools import MS, gratuitous_arp
 
 from fastvrrp._core import encode_advert
 from fastvrrp.cli.capture import SENDERS_MAX, Judge, as_json, as_parts
 from fastvrrp.lab.network import Network, Node, wait_for
 from fastvrrp.lab.packet import Announced, Datagram
 
-MS = 1_000_000
 GROUP = "224.0.0.18"
 
 

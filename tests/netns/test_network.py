@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from netns_tools import gratuitous_arp
+from netns_tools import MS, gratuitous_arp, now_ns
 
 from fastvrrp.lab.daemons import process_tree
 from fastvrrp.lab.namespace import LabError
@@ -20,12 +20,6 @@ from fastvrrp.lab.sniffer import Sniffer
 from fastvrrp.lab.watch import AddressWatch
 
 pytestmark = pytest.mark.netns
-
-MS = 1_000_000
-
-
-def now_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_REALTIME)
 
 
 def test_everybody_reaches_everybody() -> None:
