@@ -130,6 +130,10 @@ class Machine:
         assert len(times) > 1, "too few frames for a gap"
         return self.longest_ns(itertools.pairwise(times), ordinary=ordinary)
 
+    def stalls(self, begin_ns: int, end_ns: int) -> list[int]:
+        """How long a CPU stood still, each time."""
+        return [end - begin for begin, end in self._cpus.spans(begin_ns, end_ns)]
+
     def close(self) -> None:
         self._cpus.close()
         self._ordinary.close()

@@ -10,16 +10,18 @@ import pytest
 pytest.register_assert_rewrite("chaos_scene")
 from chaos_scene import Chaos  # noqa: E402
 
+from machine import Machine  # noqa: E402
+
 
 @pytest.fixture
-def lone(tmp_path: Path) -> Iterator[Chaos]:
+def lone(tmp_path: Path, machine: Machine) -> Iterator[Chaos]:
     """One router and the attacker, two LANs."""
-    with Chaos(tmp_path, lans=2) as made:
+    with Chaos(tmp_path, machine, lans=2) as made:
         yield made
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Chaos]:
+def pair(tmp_path: Path, machine: Machine) -> Iterator[Chaos]:
     """Two routers and the attacker."""
-    with Chaos(tmp_path, 2) as made:
+    with Chaos(tmp_path, machine, 2) as made:
         yield made

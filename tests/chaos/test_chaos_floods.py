@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 from chaos_frames import Forged
-from chaos_scene import ATTACKER, MS, Chaos, many, now_ns
+from chaos_scene import ALLOWANCE_NS, ATTACKER, Chaos, many, now_ns
 
 from fastvrrp.lab.network import wait_for
 from keepalived_text import config, instance
 
-pytestmark = pytest.mark.netns
+# One worker has them all: floods beside one another would test the machine.
+pytestmark = [pytest.mark.netns, pytest.mark.timing, pytest.mark.xdist_group("floods")]
 
 ROUTERS = 250
 RATE = 100_000
 SECONDS = 1.5
-LATE_NS = 50 * MS  # of a machine that does other things as well; a broken engine is later
 
 
 def forged(vrid: int, **fields: Any) -> bytes:
@@ -24,10 +24,12 @@ def forged(vrid: int, **fields: Any) -> bytes:
 
 
 def assert_in_time(chaos: Chaos) -> dict[str, int]:
-    """No advert was missed, and none late by more than a loaded machine explains."""
+    """No advert was missed, and none late by more than a CPU that stood still explains. What the
+    kernel does to receive a flood is among that: no process, a witness neither, gets the CPU."""
     engine = chaos.engine("r1")
     assert (engine["late"], engine["adverts_missed"]) == (0, 0)
-    assert engine["lateness_ns_max"] < LATE_NS
+    stall = max(chaos.machine.stalls(chaos.begin_ns, now_ns()), default=0)
+    assert engine["lateness_ns_max"] < ALLOWANCE_NS + stall
     assert (engine["events_lost"], engine["actions_lost"], engine["announce_dropped"]) == (0, 0, 0)
     return engine
 

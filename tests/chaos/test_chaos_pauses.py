@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos_scene import MS, Chaos, now_ns
+from chaos_scene import ALLOWANCE_NS, MS, Chaos, now_ns
 
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
+from machine import Machine
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.timing]
 
 DOWN_S = 0.3 + 0.1 * 156 / 256  # of a backup with priority 100 at an interval of 100 ms
 
@@ -45,7 +47,8 @@ def test_96_the_master_stands_still(pair: Chaos, pause: float, first: int, secon
     winner = "r2" if pause > 1 and first == second else "r1"
     pair.network.wait_holder(VIP, winner, timeout_s=3)
     wait_for(lambda: neighbour(pair) == pair[winner].mac(), 1, "the host knows")
-    assert pair.watch.overlap_ns(VIP, since_ns=woken) < 200 * MS
+    # The next advert of the right one ends it.
+    assert pair.overlap_ns(woken) < 100 * MS + ALLOWANCE_NS
     if pause < 1:
         assert pair.counters("r2")["become_master"] == 0
     else:
@@ -115,12 +118,12 @@ def test_partition_of_equals(pair: Chaos) -> None:
     pair.network.heal()
     pair.network.wait_holder(VIP, "r2", timeout_s=3)
     wait_for(lambda: neighbour(pair) == pair["r2"].mac(), 1, "the host knows")
-    assert pair.watch.overlap_ns(VIP, since_ns=healed) < 300 * MS
+    assert pair.overlap_ns(healed) < 100 * MS + ALLOWANCE_NS
 
 
-def test_93_takeover_of_300(tmp_path: Path) -> None:
+def test_93_takeover_of_300(tmp_path: Path, machine: Machine) -> None:
     """All at once: the first adverts within the spread of their deadlines, then all announced."""
-    with Chaos(tmp_path, 2, lans=2) as chaos:
+    with Chaos(tmp_path, machine, 2, lans=2) as chaos:
 
         def text(priority: int) -> str:
             return config(
@@ -147,28 +150,33 @@ def test_93_takeover_of_300(tmp_path: Path) -> None:
         wait_for(lambda: chaos.held("r2") == 300, 5, "all addresses")
         ear = chaos.ears["r2"]
         wait_for(lambda: len(ear.announcements(dead)) == 150, 3, "all announced")
-        firsts = [ear.adverts(vrid, dead)[0].time_ns - dead for vrid in range(1, 151)]
-        assert max(firsts) < (DOWN_S + 0.2) * 1e9
-        assert chaos.engine("r2")["turns_late_1ms"] <= 20
+        due = dead + round(DOWN_S * 1e9)
+        firsts = [ear.adverts(vrid, dead)[0].time_ns for vrid in range(1, 151)]
+        assert machine.longest_ns((due, first) for first in firsts) < ALLOWANCE_NS
+        stalls = len(machine.stalls(chaos.begin_ns, now_ns()))
+        assert chaos.engine("r2")["turns_late_1ms"] <= 20 + stalls
 
 
 def test_91_10_ms_beside_busy_loops(pair: Chaos) -> None:
-    """Installed as it is: four busy loops make no advert so late that the other takes over. One
-    clean window of three is asked for, because the machine may be stopped itself."""
+    """Installed as it is: four busy loops make no advert so late that the other takes over, nor
+    does the other believe so."""
     pair.start("r1", config(instance(priority=150, advert_int=0.01)), holds=VIP)
     pair.start("r2", config(instance(priority=100, advert_int=0.01)))
     wait_for(lambda: pair.state("r2") == "BACKUP", 5, "a backup")
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
-        taken = []
-        for _ in range(3):
-            before = pair.counters("r2")["become_master"]
-            time.sleep(1)
-            taken.append(pair.counters("r2")["become_master"] - before)
-            if taken[-1] == 0:
-                break
+        before = pair.counters("r2")["become_master"]
+        begin = now_ns()
+        time.sleep(2)
+        end = now_ns()
+        taken = pair.counters("r2")["become_master"] - before
     finally:
         for loop in loops:
             loop.kill()
             loop.wait()
-    assert 0 in taken
+    adverts = [a for a in pair.ears["r1"].adverts(since_ns=begin) if a.time_ns <= end]
+    down_ns = DOWN_S / 10 * 1e9
+    assert pair.machine.gap_ns(adverts) < down_ns
+    # Only a master that the machine silenced is replaced.
+    silent = max(b.time_ns - a.time_ns for a, b in itertools.pairwise(adverts)) > down_ns
+    assert taken == 0 or silent
