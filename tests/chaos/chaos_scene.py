@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +31,6 @@ BEAT_NS = 100 * MS + ALLOWANCE_NS  # the longest gap at the tests' interval
 SOL_PACKET = 263  # linux/socket.h
 PACKET_IGNORE_OUTGOING = 23  # linux/if_packet.h, Linux 4.20
 FLOOD = Path(__file__).with_name("chaos_flood.py")
-FLOOD_LOCK = Path(tempfile.gettempdir(), "fastvrrp-test-flood.lock")
 ATTACKER = "192.0.2.201"
 ATTACKER_V6 = "fe80::5eff:fe00:c9"
 VIPS_V6 = ("fe80::100", "2001:db8::100")
@@ -202,17 +198,15 @@ class Chaos:
         return True
 
     def flood(self, frames: Iterable[bytes], rate: float, seconds: float) -> int:
-        """Send frames in turn, `rate` a second; returns how many. One flood at a time, whatever
-        runs beside it, or it would be the machine that is tested."""
-        with _alone():
-            child = self.attacker.call(
-                subprocess.Popen,
-                [sys.executable, "-I", str(FLOOD), "eth0", str(rate), str(seconds)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            data = b"".join(struct.pack("!H", len(frame)) + frame for frame in frames)
-            output, _ = child.communicate(data, timeout=60)
+        """Send frames in turn, `rate` a second; returns how many."""
+        child = self.attacker.call(
+            subprocess.Popen,
+            [sys.executable, "-I", str(FLOOD), "eth0", str(rate), str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        data = b"".join(struct.pack("!H", len(frame)) + frame for frame in frames)
+        output, _ = child.communicate(data, timeout=60)
         return int(output)
 
     # ---------------------------------------------------------------- what the LAN saw
@@ -231,16 +225,6 @@ class Chaos:
         wait_for(
             lambda: len(ear.adverts(vrid, since)) >= count, 10, f"{count} adverts of VRID {vrid}"
         )
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    descriptor = os.open(FLOOD_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 __all__ = [

@@ -12,7 +12,7 @@ from chaos_scene import ATTACKER, BEAT_NS, VIPS_V6, Chaos, many, now_ns
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
 
-pytestmark = [pytest.mark.netns, pytest.mark.timing]
+pytestmark = pytest.mark.netns
 
 V6 = instance(name="V6", vips=("fe80::100/64", "2001:db8::100/64"))
 
@@ -186,6 +186,7 @@ def test_a_stranger_with_our_address_is_named(lone: Chaos) -> None:
     assert VIP in lone["r1"].addresses()
 
 
+@pytest.mark.timing
 def test_addresses_taken_in_a_loop(lone: Chaos) -> None:
     """Put back, but not for ever at full speed; and put back in the end. Adverts go on."""
     lone.start("r1", config(instance()), holds=VIP)
@@ -223,6 +224,7 @@ def test_many_addresses_come_go_and_are_announced(lone: Chaos) -> None:
     assert lone.held("r1") == 0
 
 
+@pytest.mark.timing
 def test_98_netlink_storm(lone: Chaos) -> None:
     """Addresses of somebody else by the thousand: the loss of ours among them is seen."""
     lone.start("r1", config(instance()), holds=VIP)

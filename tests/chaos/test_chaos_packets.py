@@ -14,7 +14,7 @@ from chaos_scene import ATTACKER, ATTACKER_V6, BEAT_NS, VIPS_V6, Chaos, now_ns
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
 
-pytestmark = [pytest.mark.netns, pytest.mark.timing]
+pytestmark = pytest.mark.netns
 
 V6 = instance(name="V6", vips=("fe80::100/64", "2001:db8::100/64"))
 
@@ -23,6 +23,7 @@ def lines(chaos: Chaos, text: str) -> int:
     return sum(text in line for line in chaos.log("r1"))
 
 
+@pytest.mark.timing
 def test_22_spoof_matrix(lone: Chaos) -> None:
     """Every combination but the one that is a proper advert: the master does not even blink."""
     lone.start("r1", config(instance()), holds=VIP)
@@ -45,6 +46,7 @@ def test_22_spoof_matrix(lone: Chaos) -> None:
     assert lines(lone, "rejected") <= 15
 
 
+@pytest.mark.timing
 def test_22_spoof_matrix_ipv6(lone: Chaos) -> None:
     lone.start("r1", config(V6), family=6)
     wait_for(lambda: "2001:db8::100" in lone["r1"].addresses(), 10, "master")
@@ -105,6 +107,7 @@ def test_42_another_multicast_group_is_another_lan(lone: Chaos) -> None:
     assert lone.state("r1", "OTHER") == "MASTER"
 
 
+@pytest.mark.timing
 def test_a_stream_of_invalid_adverts_does_not_move_a_backup(pair: Chaos) -> None:
     """Valid ones are still heard in between; nothing of the invalid ones counts."""
     pair.start("r1", config(instance(priority=150)), holds=VIP)

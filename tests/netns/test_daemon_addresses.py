@@ -14,7 +14,7 @@ from fastvrrp.lab.network import wait_for
 from fastvrrp.lab.probe import Prober
 from keepalived_text import VIP, block, config, instance
 
-pytestmark = [pytest.mark.netns, pytest.mark.timing]
+pytestmark = pytest.mark.netns
 
 NS = 1_000_000_000
 RETURN_NS = 100 * MS  # what is taken away is put back within
@@ -74,6 +74,7 @@ def await_return(world: World, address: str, since_ns: int) -> int:
     return moments()[0]
 
 
+@pytest.mark.timing
 def test_deleted_address_comes_back(world: World) -> None:
     """An address that somebody deletes is put back within 100 ms and announced; the router stays
     master all the time."""
@@ -88,6 +89,7 @@ def test_deleted_address_comes_back(world: World) -> None:
     assert world.gap_ns(vrid=51, since_ns=begin) < BEAT_NS
 
 
+@pytest.mark.timing
 def test_deleted_ipv6_address_comes_back(world: World) -> None:
     vips = ("fe80::100/64", "2001:db8::100/64")
     world.daemon.start(config(instance(vips=vips)))
@@ -111,6 +113,7 @@ def test_leftovers_of_a_crash_are_removed(world: World) -> None:
     assert world.shown(world.router.ipv4()) is not None
 
 
+@pytest.mark.timing
 def test_death_of_the_vrrp_process(world: World) -> None:
     """The supervisor cleans up at once after its child: priority 0, address removed; then a new
     child takes over again."""
@@ -181,6 +184,7 @@ def test_no_accept(world: World) -> None:
     assert VIP not in world.router.run("nft", "list", "ruleset")
 
 
+@pytest.mark.timing
 def test_garp_settings(world: World) -> None:
     """garp_master_repeat, _delay, _refresh and _refresh_repeat count as configured (keepalived)."""
     settings = (

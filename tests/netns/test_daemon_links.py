@@ -10,7 +10,7 @@ from netns_tools import BEAT_NS, World, now_ns
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
 
-pytestmark = [pytest.mark.netns, pytest.mark.timing]
+pytestmark = pytest.mark.netns
 
 
 def test_interface_down_and_up(world: World) -> None:
@@ -49,6 +49,7 @@ def test_interface_is_renamed_away_and_back(world: World) -> None:
     world.await_adverts(3)
 
 
+@pytest.mark.timing
 def test_interface_is_born_after_the_start(world: World) -> None:
     """No interface at the start: the instance waits in FAULT and begins when there is one."""
     world.router.delete_link("eth0")
@@ -88,6 +89,7 @@ def test_virtual_address_is_never_the_source(world: World) -> None:
     assert sources == {world.router.ipv4()}
 
 
+@pytest.mark.timing
 def test_many_flaps_end_well(world: World) -> None:
     """A storm of link events ends in the right state."""
     world.start(config(instance()))

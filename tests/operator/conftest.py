@@ -10,8 +10,10 @@ import pytest
 pytest.register_assert_rewrite("operator_tools")
 from operator_tools import Router  # noqa: E402
 
+from machine import Machine  # noqa: E402
+
 
 @pytest.fixture
-def router(tmp_path: Path) -> Iterator[Router]:
-    with Router(tmp_path) as made:
+def router(tmp_path: Path, machine: Machine) -> Iterator[Router]:
+    with Router(tmp_path, machine) as made:
         yield made

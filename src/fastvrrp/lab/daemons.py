@@ -21,13 +21,20 @@ from .namespace import LabError
 from .network import Node, wait_for
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that are there."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread ended meanwhile
+            found += map(int, listed.read_text().split())
+    return found
+
+
 def process_tree(pid: int) -> list[int]:
     """A process and all its descendants, parents first; empty when it is gone."""
     tree = [pid] if Path(f"/proc/{pid}").exists() else []
     for parent in tree:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # the thread ended meanwhile
-                tree += [int(child) for child in children.read_text().split()]
+        tree += children(parent)
     return tree
 
 
