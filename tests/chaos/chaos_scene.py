@@ -22,12 +22,8 @@ from fastvrrp.lab.packet import open_socket, receive
 from fastvrrp.lab.sniffer import Advert, Announcement, Frame, parse
 from fastvrrp.lab.watch import AddressWatch
 from keepalived_text import VIP, instance
-from machine import MS, Machine, now_ns
+from machine import ALLOWANCE_NS, BEAT_NS, MS, Machine, now_ns
 
-# How late the engine, a real-time thread, may be beyond what the machine took (machine.py): it was
-# 0.2 ms as a rule and 8 ms at most, beside other tests at a load of 3 to 15.
-ALLOWANCE_NS = 25 * MS
-BEAT_NS = 100 * MS + ALLOWANCE_NS  # the longest gap at the tests' interval
 SOL_PACKET = 263  # linux/socket.h
 PACKET_IGNORE_OUTGOING = 23  # linux/if_packet.h, Linux 4.20
 FLOOD = Path(__file__).with_name("chaos_flood.py")

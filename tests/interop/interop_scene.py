@@ -18,16 +18,10 @@ from fastvrrp.lab.probe import Prober
 from fastvrrp.lab.sniffer import Advert, Frame, Sniffer
 from fastvrrp.lab.watch import AddressWatch
 from keepalived_text import VIP
-from machine import MS, Machine, now_ns
+from machine import ALLOWANCE_NS, MS, OUTAGE_NS, Machine, now_ns
 
 NS = 1_000_000_000
 
-# How late a daemon may be beyond what the protocol says and what the machine took (machine.py). In
-# some 300 takeovers of both daemons, beside other tests at a load of 3 to 15, it was 0.3 ms as a
-# rule and 8 ms at most.
-ALLOWANCE_NS = 25 * MS
-# Beyond that a client sees its own grain (20 ms between two pings), and two routers at work.
-OUTAGE_NS = 20 * MS + 2 * ALLOWANCE_NS
 # Both count from when they have read a packet, not from its stamp, in their own clock's ticks.
 EARLY_NS = 2 * MS
 

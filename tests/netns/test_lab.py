@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from netns_tools import ALLOWANCE_NS, OUTAGE_NS
 from rich.console import Console
 
 from fastvrrp.cli import lab
@@ -21,10 +22,10 @@ from fastvrrp.lab import view
 from fastvrrp.lab.daemons import process_tree
 from fastvrrp.lab.network import wait_for
 from fastvrrp.lab.scene import FAILURES, VIP, Scene
+from machine import Machine
 
 pytestmark = pytest.mark.netns
 
-MS = 1_000_000
 KIND = os.environ.get("NETNS_DAEMON", "fastvrrp")
 
 
@@ -34,17 +35,22 @@ def _own_interpreter_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", source)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("peer", [KIND, "keepalived"])
 @pytest.mark.parametrize("failure", list(FAILURES))
-def test_address_moves_there_and_back(failure: str, peer: str) -> None:
+def test_address_moves_there_and_back(failure: str, peer: str, machine: Machine) -> None:
+    """Within what RFC 9568 6.1 promises; the way back costs nothing."""
     with Scene(failure=failure, kinds=(KIND, peer), pause_s=0.5) as scene:
         result = scene.play()
         assert result.complete
-        failover = result.failover
-        # Within what RFC 9568 6.1 promises, and what a busy machine adds.
-        assert failover.silence_ns < scene.promise_ns() + 100 * MS
-        assert failover.outage_ns < failover.silence_ns + 300 * MS
-        assert result.comeback.outage_ns < 300 * MS
+        # Whoever stops says so between two of its adverts.
+        silence = scene.promise_ns() + (scene.interval_ns if failure == "stop" else 0)
+        masters = [a for a in scene.sniffer.adverts() if a.priority]
+        ordinary = "keepalived" in (KIND, peer)
+        assert machine.gap_ns(masters, ordinary=ordinary) < silence + ALLOWANCE_NS
+        silences = scene.prober.silences()
+        assert machine.longest_ns(silences, ordinary=True) < scene.promise_ns() + OUTAGE_NS
+        assert result.failover.outage_ns <= max(end - begin for begin, end in silences)
         assert scene.routers["r1"].holds
         assert not scene.routers["r2"].holds
         told = " ".join(line.text for line in scene.lines)
@@ -85,7 +91,9 @@ def test_command_without_a_terminal(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"failover +3\d\d\.\d ms", done.stdout)
+    failover = re.search(r"failover +(\d+\.\d) ms", done.stdout)
+    assert failover is not None
+    assert float(failover[1]) > 358  # RFC 9568 6.1: the down interval of r2 is 361 ms
     assert "r1 loses power" in done.stdout
     assert "\x1b" not in done.stdout
     assert "MASTER" in picture.read_text()

@@ -12,12 +12,9 @@ from fastvrrp.lab.daemons import Fastvrrp, children
 from fastvrrp.lab.network import Network, wait_for
 from fastvrrp.lab.sniffer import Sniffer
 from fastvrrp.lab.watch import AddressWatch
-from machine import MS, Machine, now_ns
+from machine import ALLOWANCE_NS, MS, Machine, now_ns
 
 FILES = Path(__file__).parent / "files"
-# How late the engine, a real-time thread, may be beyond what the machine took (machine.py): it was
-# 0.2 ms as a rule and 8 ms at most, beside other tests at a load of 3 to 15.
-ALLOWANCE_NS = 25 * MS
 
 
 class Router:
