@@ -34,7 +34,7 @@ MS = 1_000_000
 # takeovers of fastvrrp and keepalived, beside other tests at a load of 3 to 15, it was 0.3 ms as a
 # rule and 8 ms at most.
 ALLOWANCE_NS = 25 * MS
-# A client sees two routers at work, through its own grain (at most 20 ms between two pings).
+# Of two routers at work, seen by an ordinary process: a client that pings every 20 ms at least.
 OUTAGE_NS = 20 * MS + 2 * ALLOWANCE_NS
 BEAT_NS = 100 * MS + ALLOWANCE_NS  # the longest gap at the interval that most tests have
 

@@ -22,7 +22,7 @@ from fastvrrp.lab.packet import open_socket, receive
 from fastvrrp.lab.sniffer import Advert, Announcement, Frame, parse
 from fastvrrp.lab.watch import AddressWatch
 from keepalived_text import VIP, instance
-from machine import ALLOWANCE_NS, BEAT_NS, MS, Machine, now_ns
+from machine import ALLOWANCE_NS, BEAT_NS, MS, OUTAGE_NS, Machine, now_ns
 
 SOL_PACKET = 263  # linux/socket.h
 PACKET_IGNORE_OUTGOING = 23  # linux/if_packet.h, Linux 4.20
@@ -224,6 +224,6 @@ class Chaos:
 
 
 __all__ = [
-    "ALLOWANCE_NS", "ATTACKER", "ATTACKER_V6", "BEAT_NS", "MS", "VIPS_V6", "Chaos", "Ear", "many",
-    "now_ns",
+    "ALLOWANCE_NS", "ATTACKER", "ATTACKER_V6", "BEAT_NS", "MS", "OUTAGE_NS", "VIPS_V6", "Chaos",
+    "Ear", "many", "now_ns",
 ]  # fmt: skip

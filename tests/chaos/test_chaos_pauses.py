@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos_scene import ALLOWANCE_NS, MS, Chaos, now_ns
+from chaos_scene import ALLOWANCE_NS, MS, OUTAGE_NS, Chaos, now_ns
 
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
@@ -48,7 +48,7 @@ def test_96_the_master_stands_still(pair: Chaos, pause: float, first: int, secon
     pair.network.wait_holder(VIP, winner, timeout_s=3)
     wait_for(lambda: neighbour(pair) == pair[winner].mac(), 1, "the host knows")
     # The next advert of the right one ends it.
-    assert pair.overlap_ns(woken) < 100 * MS + ALLOWANCE_NS
+    assert pair.overlap_ns(woken) < 100 * MS + OUTAGE_NS
     if pause < 1:
         assert pair.counters("r2")["become_master"] == 0
     else:
@@ -118,7 +118,7 @@ def test_partition_of_equals(pair: Chaos) -> None:
     pair.network.heal()
     pair.network.wait_holder(VIP, "r2", timeout_s=3)
     wait_for(lambda: neighbour(pair) == pair["r2"].mac(), 1, "the host knows")
-    assert pair.overlap_ns(healed) < 100 * MS + ALLOWANCE_NS
+    assert pair.overlap_ns(healed) < 100 * MS + OUTAGE_NS
 
 
 def test_93_takeover_of_300(tmp_path: Path, machine: Machine) -> None:

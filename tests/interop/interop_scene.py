@@ -169,9 +169,9 @@ class Scene:
         return [a for a in self.sniffer.adverts(vrid=vrid, port=port) if a.time_ns < moment_ns][-1]
 
     def outage_ns(self, prober: Prober, *, since_ns: int) -> int:
-        """The longest time that a client was without an answer, and the machine is not to blame
-        for. One interval of the prober (20 ms) coarse."""
-        return self.machine.longest_ns(prober.silences(since_ns=since_ns), ordinary=True)
+        """The longest time that a client asked in vain, and the machine is not to blame for. One
+        interval of the prober (20 ms) coarse."""
+        return self.machine.longest_ns(prober.losses(since_ns=since_ns), ordinary=True)
 
     def overlap_ns(self, address: str = VIP) -> int:
         """The longest time that both routers had an address, as above."""

@@ -68,7 +68,7 @@ def test_pass_master_backup_stop_and_return(make_scene) -> None:
     scene.assert_answers(probe)
     assert scene.neighbour("c1") == scene.node("r1").mac()
     assert scene.outage_ns(probe, since_ns=back) < OUTAGE_NS
-    assert scene.overlap_ns() < ALLOWANCE_NS
+    assert scene.overlap_ns() < OUTAGE_NS
     scene.assert_wire(
         version=2, interval="1", password=PASSWORD, priorities={"r1": {255, 0}, "r2": {150}}
     )
@@ -106,7 +106,7 @@ def test_nopreempt(make_scene) -> None:
     scene.network.wait_holder(VIP, "r1")
     scene.assert_answers(probe)
     assert scene.outage_ns(probe, since_ns=stop) < skew_ns(150) + OUTAGE_NS
-    assert scene.overlap_ns() < ALLOWANCE_NS
+    assert scene.overlap_ns() < OUTAGE_NS
     scene.assert_wire(priorities={"r1": {150, 0}, "r2": {100, 0}})
 
 
@@ -131,7 +131,7 @@ def test_preempt_by_priority(make_scene) -> None:
     scene.silent("r2-0", 0.5)
     scene.assert_answers(probe)
     assert scene.outage_ns(probe, since_ns=begin) < OUTAGE_NS
-    assert scene.overlap_ns() < ALLOWANCE_NS
+    assert scene.overlap_ns() < OUTAGE_NS
     scene.assert_wire(priorities={"r1": {150}, "r2": {100}})
 
 

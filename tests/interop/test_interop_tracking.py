@@ -88,7 +88,7 @@ def assert_moves_and_returns(
     scene.network.wait_holder(VIP, tracking)
     scene.assert_answers(probe)
     assert scene.outage_ns(probe, since_ns=back) < OUTAGE_NS
-    assert scene.overlap_ns() < ALLOWANCE_NS
+    assert scene.overlap_ns() < OUTAGE_NS
     scene.assert_wire(priorities={tracking: {FULL, reduced}, other: {BETWEEN}})
     return failed.time_ns, mended.time_ns
 

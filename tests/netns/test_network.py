@@ -165,6 +165,7 @@ def test_probe_measures_an_outage() -> None:
         first = min(t for t in probe.answers() if t > back)
         assert (last, first) in probe.silences()
         assert probe.outage_ns(since_ns=begin) == first - last > 300 * MS
+        assert 250 * MS < max(b - a for a, b in probe.losses(since_ns=begin)) < first - begin
 
 
 def test_probe_over_ipv6() -> None:

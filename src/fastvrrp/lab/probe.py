@@ -136,6 +136,28 @@ class Prober:
         marks = [*(before or [since_ns]), *inside, end] if since_ns else [*inside, end]
         return list(itertools.pairwise(marks))
 
+    def losses(self, *, since_ns: int = 0) -> list[tuple[int, int]]:
+        """Every time that requests sent from `since_ns` on were in vain: (begin, end).
+
+        From the first one without an answer to an interval behind the last such one; an answer
+        that came late ends the time since its own request. What this says does not depend on how
+        regularly the requests were sent. Requests behind the last answer may still be answered and
+        are left out.
+        """
+        found: list[tuple[int, int]] = []
+        lost: list[int] = []
+        for echo in self.echoes():
+            if echo.sent_ns < since_ns:
+                continue
+            if not echo.answered_ns:
+                lost.append(echo.sent_ns)
+                continue
+            if lost:
+                found.append((lost[0], lost[-1] + round(self.interval_s * NS)))
+                lost.clear()
+            found.append((echo.sent_ns, echo.answered_ns))
+        return found
+
     def outage_ns(self, *, since_ns: int = 0, until_ns: int | None = None) -> int:
         """The longest time without an answer; an upper bound, one interval coarse."""
         silences = self.silences(since_ns=since_ns, until_ns=until_ns)
