@@ -170,6 +170,24 @@ def test_hanging_runner_counts_as_failure_at_the_deadline(
     assert "VRRP_Script(s) timed_out" in caplog.text
 
 
+def test_exit_statuses_are_told_when_they_change(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """keepalived's lines: none for a first success, one for each other status."""
+    caplog.set_level("INFO")
+
+    async def scene() -> None:
+        fake = Fake([0, 0, 1, 1, 2, 0, 0, 0])
+        one = tracker(fake, fall=9)
+        one.start()
+        await until(lambda: len(fake.starts) > 8)
+        await one.stop()
+
+    run(scene())
+    lines = [r.getMessage() for r in caplog.records if "now returning" in r.getMessage()]
+    assert lines == [f"Script `s` now returning {code}" for code in (1, 2, 0)]
+
+
 def test_real_script(run: Run, make_script: MakeScript, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
 

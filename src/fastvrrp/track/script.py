@@ -130,9 +130,8 @@ class ScriptTracker:
         before = self.up
         self._counter = self._counter.after(result.ok)
         self._runs += 1
-        if result.outcome is Outcome.EXITED and (
-            self._last is None or self._last.code != result.code
-        ):
+        last_code = 0 if self._last is None else self._last.code  # success is not worth a line
+        if result.outcome is Outcome.EXITED and result.code != last_code:
             log.info("Script `%s` now returning %d", name, result.code)
         self._last = result
         if self.up == before:
