@@ -299,7 +299,7 @@ def test_reload_kills_a_changed_script_before_its_next_run(
         executor = Executor()
         one = Scene(config, executor)
         await one.trackers.start()
-        await until(log.exists)
+        await until(lambda: log.exists() and log.read_text())  # made, and then written
         await one.trackers.reload(changed)
         await until(lambda: log.read_text() == "start\nstart\n")
         await until(lambda: len(executor.pids) == 1)
