@@ -39,6 +39,7 @@ CANARY = "canaryXY"
         f"auth_pas 0}} {CANARY}",
         f"auth_type PASS auth_pass 0}} {CANARY}",
         f"auth_type PASS auth_pass ${{{CANARY}}}",
+        f"auth_type PASS auth_pass 0{{${CANARY}",
         f"auth_type PASS auth_pass {CANARY}",
         f"auth_type {CANARY}",
         f"auth_pas {CANARY}",
@@ -57,12 +58,23 @@ def test_messages(read: Reader, lines: str) -> None:
     assert CANARY not in shown
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=12))
-def test_any_text_around_a_password(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+PIECES = ["{", "}", " ", "0", '"', "$", "${", "#", "\\", "auth_pass", "@r1 ", "~SEQ(", "priority"]
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=12),
+        st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
+    ),
+    st.sampled_from(["auth_pass ", "auth_type PASS auth_pass ", "auth_pas ", "auth_pass x"]),
+)
+def test_any_text_around_a_password(
+    tmp_path_factory: pytest.TempPathFactory, text: str, keyword: str
+) -> None:
     read = Reader(tmp_path_factory.mktemp("c"))
-    for line in (f"auth_pass {CANARY}{text}{CANARY}", f"auth_pass {text} {CANARY}"):
+    for line in (f"{keyword}{CANARY}{text}{CANARY}", f"{keyword}{text} {CANARY}"):
         loaded = read(instance("authentication {", "auth_type PASS", line, "}"))
-        assert CANARY not in repr(loaded)
+        assert CANARY not in repr(loaded.messages)
 
 
 def test_a_statement_behind_a_secret_is_read(read: Reader) -> None:

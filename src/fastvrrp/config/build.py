@@ -130,9 +130,9 @@ class _Line:
         builder = self._builder
         may_be_secret = self._is_secret or bool(self._words and builder.is_in_secret_block())
         node = self._flush()
+        self._is_veiled |= may_be_secret
         self._is_joinable = False
         if brace == "}":
-            self._is_veiled |= may_be_secret
             builder.close(self._file, *unmark(at), self._via)
         elif node is not None:
             builder.open(node)

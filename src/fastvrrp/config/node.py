@@ -6,7 +6,6 @@ garbage collector nothing, and columns are found only when a message needs them.
 
 from __future__ import annotations
 
-import itertools
 from typing import ClassVar
 
 import msgspec
@@ -19,7 +18,7 @@ _COLUMN_MASK = (1 << COLUMN_BITS) - 1
 
 def mark(line: int, column: int) -> int:
     """Line and column, both from 1, in one number: the origin of one character."""
-    return line << COLUMN_BITS | min(column, _COLUMN_MASK)
+    return line << COLUMN_BITS | (column if column < _COLUMN_MASK else _COLUMN_MASK)
 
 
 def unmark(at: int) -> tuple[int, int]:
@@ -29,8 +28,7 @@ def unmark(at: int) -> tuple[int, int]:
 
 def place(file: str, at: int) -> Position:
     """The position that a mark stands for. Its numbers are new objects, see `fresh`."""
-    line, column = unmark(at)
-    return Position(file=file, line=line, column=column)
+    return Position(file=file, line=at >> COLUMN_BITS, column=at & _COLUMN_MASK)
 
 
 def fresh(text: str) -> str:
@@ -61,9 +59,10 @@ class Node(msgspec.Struct, eq=False, gc=False):
         word = min(word, len(self.words) - 1)
         if self.marks is not None:
             return place(self.file, self.marks[word])
-        start = self.text.find(self.words[0])
-        for before, wanted in itertools.pairwise(self.words[: word + 1]):
-            start = self.text.find(wanted, start + len(before))
+        find, words = self.text.find, self.words
+        start = find(words[0])
+        for number in range(word):
+            start = find(words[number + 1], start + len(words[number]))
         return place(self.file, mark(self.line, start + 1))
 
     def tail(self) -> str:

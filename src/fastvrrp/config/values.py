@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
@@ -47,12 +47,14 @@ def time_ns(text: str, unit_ns: int = NS_PER_S) -> int | None:
 
 def canonical(text: str) -> tuple[str, int]:
     """The address in its usual spelling and its family, ("", 0) if it is none."""
-    for family, number in (4, socket.AF_INET), (6, socket.AF_INET6):
-        try:
-            return socket.inet_ntop(number, socket.inet_pton(number, text)), family
-        except (OSError, ValueError):
-            continue
-    return "", 0
+    try:
+        return inet_ntop(AF_INET, inet_pton(AF_INET, text)), 4
+    except (OSError, ValueError):
+        pass
+    try:
+        return inet_ntop(AF_INET6, inet_pton(AF_INET6, text)), 6
+    except (OSError, ValueError):
+        return "", 0
 
 
 def bare_address(context: Context, node: Node, *, word: int = 1) -> tuple[str, int]:
