@@ -218,6 +218,7 @@ class Context:
         self._forwarding = forwarding
         self._places: dict[str, Place] = {}
         self.sources: dict[tuple[int, int], bytes] = {}  # that were asked for, by their place
+        self._garps: dict[model.Garp, model.Garp] = {}
         self._multicast: dict[tuple[str, int], bytes] = {}
         self._learning: dict[tuple[int, int], tuple[Link, bool] | None] = {}
 
@@ -240,6 +241,9 @@ class Context:
             found = primary_source(self.observed, ifindex, family, self._virtual)
             self.sources[ifindex, family] = found
         return found
+
+    def garp(self, instance: model.VrrpInstance) -> model.Garp:
+        return self._garps.setdefault(instance.garp, instance.garp)
 
     def multicast(self, instance: model.VrrpInstance) -> bytes:
         key = (instance.mcast_dst_ip, instance.family)
@@ -300,7 +304,7 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         addresses=_advertised(instance),
         auth_type=instance.auth_type,
         auth_data=instance.auth_pass,
-        garp=instance.garp,
+        garp=context.garp(instance),
         timer_expired_backup=instance.timer_expired_backup,
         tracks=_tracks(instance, group, context),
         fault=0 if not unicast or instance.unicast_peers else _core.FAULT_CONFIG,

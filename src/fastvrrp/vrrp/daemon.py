@@ -98,7 +98,8 @@ class Daemon:
 
         Raises ConfigurationRefused.
         """
-        make_lean(configuration)
+        if self._running is not None:
+            make_lean(configuration)  # as the one is that it is compared with
         configuration = assign_preferences(configuration)
         gc.disable()  # a large configuration is a million objects without a cycle
         try:
@@ -148,6 +149,7 @@ class Daemon:
         await parts.notifier.start()
         self._commit(parts, draft)
         self._running = parts
+        make_lean(configuration)
         await parts.client.committed(parts.client.epoch)
         await parts.upkeep.run()
         await parts.trackers.start()

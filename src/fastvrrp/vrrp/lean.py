@@ -28,7 +28,7 @@ _SILENT = model.Notify()
 
 
 def make_lean(configuration: model.Configuration) -> None:
-    """Change `configuration` in place: only for who owns it, before anybody compares it."""
+    """Change `configuration` in place: only for who owns it."""
     shared: dict[object, object] = {}
     for instance in configuration.vrrp_instances:
         force_setattr(instance, "position", None)
