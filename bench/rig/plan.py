@@ -54,12 +54,12 @@ def saturation() -> list[Case]:
     return [
         Saturation(instances=4096, interval_s=0.05, seconds=10.0, contenders=EVERY_SOCKET),
         Saturation(instances=4096, interval_s=0.02),
-        Saturation(instances=4096, interval_s=0.01),
+        Saturation(instances=4096, interval_s=0.01, contenders=EVERY_SOCKET),
         Saturation(
             instances=4096,
             interval_s=0.02,
             seconds=60.0,
-            contenders=("fastvrrp", "fastvrrp-threads"),
+            contenders=("fastvrrp",),
             rounds=1,
         ),
         Saturation(
