@@ -87,6 +87,9 @@ VALID = {
     "not preempting": one("state BACKUP", "nopreempt"),
     "preempt delay": one("preempt_delay 5"),
     "password": one("authentication {", "auth_type PASS", "auth_pass secret12", "}"),
+    "password in two blocks": one(
+        "authentication {\nauth_type PASS\n}", "authentication {\nauth_pass secret12\n}"
+    ),
     "version 3": one("version 3", "advert_int 0.25"),
     "IPv6": one("version 3", vips="fe80::1/64\n2001:db8::1/64"),
     "unicast": one("unicast_src_ip 10.0.0.5", "unicast_peer {", "10.0.0.6", "}"),
@@ -275,6 +278,7 @@ SETTINGS = [
     ["skip_check_adv_addr off"],
     ["promote_secondaries", "dont_track_primary"],
     ["authentication {", "auth_type PASS", "auth_pass 123456789", "}"],
+    ["authentication {\nauth_type PASS\n}", "authentication {\nauth_pass x\n}"],
 ]
 
 

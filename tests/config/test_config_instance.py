@@ -320,6 +320,8 @@ def test_strict_mode_of_version_3_may_accept(read: Reader) -> None:
 def test_authentication(read: Reader) -> None:
     found = read.one("authentication {", "auth_type PASS", 'auth_pass "a b"', "}")
     assert (found.auth_type, found.auth_pass) == (1, b"a b\0\0\0\0\0")
+    twice = read.one("authentication { auth_type PASS }", 'authentication { auth_pass "a b" }')
+    assert (twice.auth_type, twice.auth_pass) == (found.auth_type, found.auth_pass)
     long = read.one("authentication { auth_type PASS", "auth_pass 123456789 }")
     assert long.auth_pass == b"12345678"
 

@@ -235,8 +235,11 @@ def read_block(
                 continue
             value = _nested(context, statement, keyword, lines, effective)
             earlier = entries.get(word)
-            if earlier is not None and isinstance(value, list):
-                earlier.value.extend(value)
+            if earlier is not None:  # a second block goes on where the first one ended
+                if isinstance(value, list):
+                    earlier.value.extend(value)
+                else:
+                    earlier.value.update(value)
                 continue
         else:
             if statement.body is not None:
