@@ -191,3 +191,24 @@ def test_a_virtual_address_is_not_static(read: Reader) -> None:
     assert texts(read(static + instance("priority 255"))) == []
     assert texts(read(static + instance(vips="10.0.0.2"))) == []
     assert len(texts(read(static + instance(vips="10.0.0.2 dev eth1")))) == 1
+
+
+def test_an_address_is_listed_once(read: Reader) -> None:
+    lines = (
+        "virtual_ipaddress { 10.0.0.1/24 }",
+        "virtual_ipaddress_excluded {",
+        "10.0.0.1/24",
+        "}",
+    )
+    found = read.one(*lines, "virtual_ipaddress_excluded { 10.0.0.1/25 }")
+    held = found.virtual_ipaddress + found.virtual_ipaddress_excluded
+    assert [(a.address, a.prefixlen) for a in held] == [("10.0.0.1", 24), ("10.0.0.1", 25)]
+    assert texts(read(instance(*lines))) == [
+        f"{place}: warning: 10.0.0.1 is listed twice; remove one of the lines"
+        for place in ("7:21", "9:1")
+    ]
+    static = "static_ipaddress { 10.5.0.1 dev eth0 }\n"
+    loaded = read(static + static)
+    assert loaded.configuration is not None
+    assert len(loaded.configuration.static_addresses) == 1
+    assert texts(loaded) == ["2:20: warning: 10.5.0.1 is listed twice; remove one of the lines"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastvrrp.config.blocks import Entry, plain_lines
@@ -39,19 +40,26 @@ def read_static_addresses(context: Context, node: Node) -> list[Entry]:
 
 
 def _read(context: Context, node: Node, *, is_static: bool) -> list[Entry]:
-    entries = []
-    seen: set[tuple[str, int, str | None]] = set()
-    for line in plain_lines(context, node):
-        address = _entry(context, line, is_static)
-        if address is None:
-            continue
-        key = (address.address, address.prefixlen, address.dev)
+    lines = plain_lines(context, node)
+    addresses = ((_entry(context, line, is_static), line) for line in lines)
+    return [Entry(address, line) for address, line in addresses if address is not None]
+
+
+Seen = set[tuple[str, int, str | None]]
+
+
+def distinct(context: Context, entries: Iterable[Entry], seen: Seen) -> Iterator[Entry]:
+    """Each address once, with a warning about further ones; `seen` are those of other lists."""
+    for entry in entries:
+        address = entry.value
+        key = address.address, address.prefixlen, address.dev
         if key in seen:
-            context.warning(line, f"{address.address} is listed twice", "remove one of the lines")
-            continue
-        seen.add(key)
-        entries.append(Entry(address, line))
-    return entries
+            context.warning(
+                entry.node, f"{address.address} is listed twice", "remove one of the lines"
+            )
+        else:
+            seen.add(key)
+            yield entry
 
 
 def prefixed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from fastvrrp.config.addresses import Seen, distinct
 from fastvrrp.config.blocks import Entries, Entry, get, listed, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
@@ -237,7 +238,8 @@ def _addresses(
     entries, family = builder.entries, builder.family
     advertised: list[VirtualAddress] = []
     excluded: list[VirtualAddress] = []
-    for entry in listed(entries, "virtual_ipaddress"):
+    seen: Seen = set()
+    for entry in distinct(builder.context, listed(entries, "virtual_ipaddress"), seen):
         address = entry.value
         if address.family == family:
             advertised.append(address)
@@ -274,7 +276,9 @@ def _addresses(
                 "begin with an fe80: address",
                 "virtual_ipaddress",
             )
-    excluded += [entry.value for entry in listed(entries, "virtual_ipaddress_excluded")]
+    if "virtual_ipaddress_excluded" in entries:
+        further = listed(entries, "virtual_ipaddress_excluded")
+        excluded += [entry.value for entry in distinct(builder.context, further, seen)]
     return tuple(advertised), tuple(excluded)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fastvrrp.config.addresses import read_addresses, read_static_addresses
+from fastvrrp.config.addresses import distinct, read_addresses, read_static_addresses
 from fastvrrp.config.addressing import read_peers
 from fastvrrp.config.blocks import (
     Entries,
@@ -274,7 +274,7 @@ class _Loader:
     def _static_addresses(self, default: str) -> tuple[VirtualAddress, ...]:
         """Without dev they are put on default_interface."""
         addresses = []
-        for entry in self.statics.get("static_ipaddress", ()):
+        for entry in distinct(self.context, self.statics.get("static_ipaddress", ()), set()):
             address = entry.value
             if address.dev is None:
                 self.context.check_interface(entry.node, default, word=0)
