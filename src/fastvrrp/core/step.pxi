@@ -312,8 +312,8 @@ cdef size_t core_bytes(u32 vrs, u32 links, u32 groups) noexcept nogil:
 
 
 cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 now) noexcept nogil:
-    """Lays the arrays out in `arena` (core_bytes() zeroed bytes, 8-byte aligned)."""
-    cdef u32 k
+    """Lays the arrays out in `arena` (core_bytes() zeroed bytes, 8-byte aligned). Records that are
+    not used are not touched: they take no memory."""
     memset(c, 0, sizeof(core_t))
     c.cap_vr = vrs
     c.cap_link = links
@@ -333,5 +333,3 @@ cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 no
     arena += vrs * 4
     c.dirty = <u32 *> arena
     wheel_init(c, now)
-    for k in range(vrs):
-        c.vr[k].node_due = FV_NEVER
