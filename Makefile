@@ -1,4 +1,5 @@
 # make demo: build what is missing and watch an address move.   make test: install what the tests need and run them all.
+# make sanitize: core and engine under the address, undefined behaviour and thread sanitizers.
 # make bench: measure everything on this machine (about 75 minutes; it must be idle) and write docs/benchmarks.
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(wildcard src/fastvrrp/*.pyx src/fastvrrp/*.pxd src/fastvrrp/core/*) setup.py pyproject.toml
 
-.PHONY: demo test build lint bench clean
+.PHONY: demo test build lint sanitize bench clean
 build: .stamps/build
 
 .stamps/venv: pyproject.toml
@@ -37,6 +38,9 @@ lint: .stamps/dev
 
 test: .stamps/system .stamps/dev
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/run-tests
+
+sanitize: .stamps/system .stamps/dev
+	$(SUDO) tools/sanitize $(BIN)/python
 
 bench: .stamps/system .stamps/dev
 	@mkdir -p build/bench

@@ -6,7 +6,7 @@ priority, timers and what is sent. Times are integer nanoseconds; the kernel ans
 
 Left out on purpose: contention reports and what a router does about its own lateness. Neither
 document describes them; they have tests of their own. Of this project's own rules only the pacing
-of answers is here (ANSWERS_PER_INTERVAL).
+of answers and of the announcements that go with them is here (ANSWERS_PER_INTERVAL, QUIET).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 SECOND = 1_000_000_000
 INIT, BACKUP, MASTER, FAULT = "INIT", "BACKUP", "MASTER", "FAULT"
 ANSWERS_PER_INTERVAL = 4
+QUIET = SECOND  # at least, between announcements that others' adverts cause
 AWAIT = "await"
 
 
@@ -62,7 +63,9 @@ class Instance:
         self.preempt_from: int | None = None  # preempt_delay runs until then
         self.wants = False  # timer expired, waiting for the sync group
         self.silent_until = {"zero": 0, "lower": 0}  # pacing of answers
+        self.quiet_until = 0
         self.second_burst = 0
+        self.master_known = False
         self.sent: list[int] = []
         self.announced: list[int] = []
         self.priority = self.effective()
@@ -129,6 +132,7 @@ class Instance:
 
     def enter_master(self, now: int) -> None:
         self.state = MASTER
+        self.master_known = False
         self.wants = False
         self.preempt_from = None
         self.master_interval = self.config.interval  # it returns to its own
@@ -151,6 +155,7 @@ class Instance:
         if self.state == MASTER:
             self.sent += [0, 0] if state == FAULT else [0]
         self.state = state
+        self.master_known = False
         self.timers = {}
         self.wants = False
         self.preempt_from = None
@@ -182,6 +187,7 @@ class Instance:
                 self.preempt_from = now + self.config.preempt_delay
             accepted = now < self.preempt_from
         if accepted:
+            self.master_known = True
             self.master_interval = interval
             self.wants = False
             self.timers["down"] = now + self.down_interval()
@@ -207,6 +213,7 @@ class Instance:
                 self.sent.append(self.priority)
             self.master_interval = interval
             self.enter_backup(now)
+            self.master_known = True
             for member in self.router.members(self):
                 if member.state == MASTER:
                     member.enter_backup(now)
@@ -218,8 +225,31 @@ class Instance:
     def announce_again(self, now: int) -> None:
         """Another router was believed to be master: every member of the group announces."""
         for member in self.router.members(self):
-            if member.state == MASTER:
+            if member.state == MASTER and member.config.lower_repeat and now >= member.quiet_until:
+                member.quiet_until = now + max(QUIET, member.config.interval)
                 member.burst(now, member.config.lower_repeat, member.config.lower_delay)
+
+    # ---- reload ----
+
+    def adopt(self, config: Config, now: int) -> None:
+        """A changed configuration of a running instance: state, master and running timers stay;
+        what was shortened counts from now. Trackers report anew."""
+        old, self.config = self.config, config
+        self.adjust = 0
+        self.faults = set(config.faults)
+        if self.state != BACKUP or config.version == 2 or not self.master_known:
+            self.master_interval = config.interval
+        if self.state == MASTER:
+            self.timers["advert"] = min(self.timers["advert"], now + config.interval)
+            refresh = self.timers.pop("refresh", now + config.refresh)
+            if config.refresh:
+                self.timers["refresh"] = min(refresh, now + config.refresh)
+        elif (
+            "down" in self.timers
+            and config.interval != old.interval
+            and (config.version == 2 or not self.master_known)
+        ):
+            self.timers["down"] = now + self.down_interval()
 
 
 class Router:
@@ -235,6 +265,21 @@ class Router:
             self.instances[slot].observe_links(now)
         for instance in self.instances.values():
             self.settle(instance, now)
+
+    def commit(self, configs: dict[int, Config], removed: set[int], now: int) -> None:
+        """One reload: instances that go, come, and change."""
+        for slot in removed:
+            self.instances.pop(slot).leave(INIT)
+        for slot, config in configs.items():
+            if slot in self.instances:
+                self.instances[slot].adopt(config, now)
+            else:
+                self.instances[slot] = Instance(self, config)
+        for slot in configs:
+            self.instances[slot].observe_links(now)
+        for instance in list(self.instances.values()):
+            if not instance.stopped:
+                self.settle(instance, now)
 
     def members(self, instance: Instance) -> list[Instance]:
         group = instance.config.group

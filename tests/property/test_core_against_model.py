@@ -6,14 +6,18 @@ time, next deadline, adverts and announcements must agree.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastvrrp import _core
 from model.driver import MS, SECOND, VIP4, Driver, announced, instance, own, sent
 from model.vrrp_model import AWAIT, Config, Router
+
+pytestmark = pytest.mark.timeout(600)
 
 OWN = 5  # last byte of this router's address
 LINKS = 3
@@ -66,6 +70,28 @@ def configs(draw: st.DrawFn, *, grouped: bool) -> dict[int, Config]:
 
 
 SLOTS = st.integers(0, 2)
+# what a reload changes; version 2 takes whole seconds of the interval
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "priority": PRIORITIES,
+        "interval": INTERVALS,
+        "nopreempt": st.booleans(),
+        "preempt_delay": DELAYS,
+        "down_adverts": st.sampled_from([1, 2, 3, 5]),
+        "lower_prio_no_advert": st.booleans(),
+        "higher_prio_send_advert": st.booleans(),
+        "garp_repeat": st.integers(1, 5),
+        "garp_delay": DELAYS,
+        "refresh": st.sampled_from([0, SECOND, 7 * SECOND]),
+        "lower_repeat": st.integers(0, 5),
+        "lower_delay": DELAYS,
+        "tracks": st.lists(
+            st.tuples(st.integers(0, LINKS - 1), WEIGHTS, st.booleans()), max_size=2
+        ),
+        "faults": st.sets(st.sampled_from(sorted(FAULT_BITS)), max_size=1),
+    },
+)
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("advance"), st.integers(0, 4 * SECOND)),
@@ -73,10 +99,14 @@ OPERATIONS = st.lists(
         st.tuples(st.just("next"), st.integers(-1, 1)),
         st.tuples(st.just("hear"), SLOTS, RX_PRIORITIES, INTERVALS, st.integers(4, 6)),
         st.tuples(st.just("hear"), SLOTS, RX_PRIORITIES, st.none(), st.integers(4, 6)),
+        st.tuples(st.just("duel"), SLOTS, st.sampled_from([50 * MS, 300 * MS, 1200 * MS])),
         st.tuples(st.just("adjust"), SLOTS, st.sampled_from([-254, -60, -1, 0, 1, 60, 254])),
         st.tuples(st.just("fault"), SLOTS, st.sampled_from(sorted(FAULT_BITS)), st.booleans()),
         st.tuples(st.just("link"), st.integers(0, LINKS - 1), st.booleans()),
         st.tuples(st.just("stop"), SLOTS),
+        st.tuples(st.just("reload"), SLOTS, CHANGES),
+        st.tuples(st.just("reload"), SLOTS, CHANGES),
+        st.tuples(st.just("remove"), SLOTS),
     ),
     max_size=30,
 )
@@ -124,7 +154,8 @@ class Pair:
     def __init__(self, made: dict[int, Config]) -> None:
         self.driver = Driver(links_up=(), instances=4, links=LINKS, groups=1)
         self.model = Router()
-        self.configs = made
+        self.configs = dict(made)
+        self.before: dict[int, tuple[list[int], list[int]]] = {}  # of instances that were removed
         for link in range(LINKS):
             self.driver.link(link, up=True)
             self.model.links[link] = True
@@ -143,7 +174,9 @@ class Pair:
         elif name == "link":
             self.driver.link(rest[0], up=rest[1])
             self.model.link(rest[0], rest[1], now)
-        elif rest[0] in self.configs:
+        elif name == "reload":
+            self.reload(*rest)
+        elif rest[0] in self.model.instances:
             self.apply_to(name, *rest)
 
     def advance(self, when: int) -> None:
@@ -172,6 +205,10 @@ class Pair:
             )
             address = int.from_bytes(own(who), "big")
             self.model.instances[slot].hear(now, priority, interval, address)
+        elif name == "duel":  # an inferior router that does not give up
+            for _ in range(3):
+                self.apply_to("hear", slot, 1, None, OWN - 1)
+                self.advance(self.driver.now + rest[0])
         elif name == "adjust":
             self.driver.adjust(rest[0], slot)
             self.model.adjust(slot, rest[0], now)
@@ -179,9 +216,34 @@ class Pair:
             bit = FAULT_BITS[rest[0]]
             self.driver.fault(slot, set=bit if rest[1] else 0, clear=0 if rest[1] else bit)
             self.model.fault(slot, rest[0], rest[1], now)
+        elif name == "remove":
+            gone = self.model.instances[slot]
+            self.driver.add(remove=[slot])
+            self.model.commit({}, {slot}, now)
+            self.before[slot] = (gone.sent, gone.announced)
         elif name == "stop" and config.group < 0:
             self.driver.stop(slot)
             self.model.stop(slot)
+
+    def reload(self, slot: int, change: dict[str, Any]) -> None:
+        """Changes an instance; one that was removed comes back."""
+        if slot not in self.configs:
+            return
+        known = self.model.instances.get(slot)
+        if known is not None and known.stopped:
+            return
+        values = dict(change)
+        config = replace(self.configs[slot], **values)
+        if config.nopreempt:
+            config = replace(config, preempt_delay=0)
+        if config.version == 2:
+            config = replace(config, interval=max(1, config.interval // SECOND) * SECOND)
+        self.configs[slot] = config
+        self.driver.add(record(slot, config))
+        self.model.commit({slot: config}, set(), self.driver.now)
+        if known is None:
+            made = self.model.instances[slot]
+            made.sent[:0], made.announced[:0] = self.before[slot]
 
     def compare(self, after: object) -> None:
         for slot, expected in self.model.instances.items():
@@ -209,7 +271,7 @@ def live(made: dict[int, Config], operations: list[tuple[Any, ...]]) -> None:
 
 
 LIFE = settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

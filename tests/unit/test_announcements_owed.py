@@ -106,3 +106,12 @@ def test_who_says_goodbye_was_believed_to_be_master() -> None:
     assert announced(made.hear(0)) == []
     made.advance(SECOND)
     assert announced(made.hear(0)) == [3]
+
+
+def test_a_refresh_does_not_announce_what_the_kernel_does_not_have_yet() -> None:
+    """Conformance 84: not even by the way. The kernel's answer announces everything."""
+    made = master(garp_master_refresh_ns=SECOND)
+    generation = latest(made.add(with_address(new=True, garp_master_refresh_ns=SECOND)))
+    assert announced(made.advance(3 * SECOND)) == []
+    assert details(made.played(0, generation)) == [(5, False)]
+    assert announced(made.advance(SECOND)) == [1]

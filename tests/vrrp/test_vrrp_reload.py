@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -305,46 +303,6 @@ class TestApply:
         bench.apply(configuration(instance()))
         assert bench.plane.group_name(0) is None
         assert bench.plane.running["VI_1"].record.group == -1
-
-
-def test_hundreds_of_reloads_leave_nothing_behind(bench: Bench) -> None:
-    """New names, VRIDs, interfaces and groups every time, masters among them."""
-
-    def reload(number: int) -> None:
-        name = f"N{number}"
-        one = instance(
-            name,
-            virtual_router_id=number % 50 + 1,
-            interface=f"eth{number % 2}",
-            sync_group=f"G{number}",
-            virtual_ipaddress=(vip(f"10.0.1.{number % 250}/24", dev=f"gone{number}"),),
-        )
-        group = model.SyncGroup(name=f"G{number}", members=(name,))
-        bench.apply(configuration(one, instance(), sync_groups=(group,)))
-        bench.engine.advance(5)
-        bench.client.poll()
-        bench.plane.purge_retired(lambda item: False)
-        bench.forget_calls()
-        bench.listener.transitions.clear()
-        bench.listener.events.clear()
-        bench.listener.epochs.clear()
-
-    for number in range(50):
-        reload(number)
-    tracemalloc.start()
-    try:
-        for number in range(50, 100):
-            reload(number)
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        for number in range(100, 400):
-            reload(number)
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
-    finally:
-        tracemalloc.stop()
-    assert bench.engine.core.illegal_transitions() == 0
-    assert set(bench.plane.running) == {"VI_1", "N399"}
 
 
 class TestRefusal:

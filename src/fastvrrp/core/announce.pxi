@@ -5,6 +5,7 @@
 cdef enum:
     JOBS = 32768
     KINDS = 3                   # of jobs: everything, ANN_NEW, ANN_EXTRA
+    ANN_WAIT_NS = 5000000       # for the kernel's answer about new addresses
     ANN_TURN_LIMIT = 2048       # frames per turn: adverts of the next turn must not wait for them
 
 ctypedef struct job_t:
@@ -160,6 +161,11 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
             p.rounds = 0
         pace = &paces[links[g.link].pace]
         waiting = False
+        if c.vr[j.slot].adding:                         # the records name addresses that are not there yet
+            again = imin(again, now + ANN_WAIT_NS)
+            a.jobs[a.head % JOBS] = j
+            a.head += 1
+            continue
         if j.records != g.announce:
             j.records = g.announce
             j.at = 0

@@ -1,8 +1,9 @@
 # The applier: a thread that plays netlink programs (addresses, routes, rules), because the kernel's
 # RTNL lock can block and an advert must not wait for it. Work comes in one ring, results go back in
 # another. Of the programs queued for an instance only the newest is played: an older generation is
-# skipped, but for a down program whose addresses a later configuration does not know. Programs that wait together go to the kernel together. Retired configuration travels behind
-# everything that may still play it, then back to Python.
+# skipped, but for a down program whose addresses a later configuration does not know. Programs that
+# wait together go to the kernel together. Retired configuration travels behind everything that may
+# still play it, then back to Python.
 
 cdef enum:
     PLAY_RING = 16384

@@ -61,6 +61,14 @@ cdef inline void emit_announce(core_t *c, u32 i, u32 repeat, u32 mask, i64 now, 
     c.stat[i].n[C_ANNOUNCE] += 1
 
 
+cdef inline bint may_announce(vr_t *v) noexcept nogil:
+    """Not while the kernel is asked for addresses, nor after a pause before having listened: whoever ends
+    that announces, and then everything."""
+    if v.adding:
+        v.announce_mask = 0
+    return v.vips == 2 and not v.resumed and not v.adding
+
+
 cdef inline void emit_play(core_t *c, u32 i, u32 program, i64 now, out_t *out) noexcept nogil:
     cdef action_t *a = emit(out, A_PLAY, i, now)
     a.a = program
@@ -369,7 +377,7 @@ cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     or interval, because it multiplies what a sender of inferior adverts can make us send."""
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *g = c.cfg[i]
-    if g.lower_repeat == 0 or v.vips != 2 or v.resumed:     # after a pause the end of listening announces
+    if g.lower_repeat == 0 or not may_announce(v):
         return
     if now < v.announce_after_ns:
         return
@@ -468,7 +476,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
     v.due[D_ADVERT] += step
     if v.resumed:
         v.resumed = 0
-        if v.vips == 2:
+        if may_announce(v):
             emit_announce(c, i, g.garp_repeat, 0, now, out)
     if v.contention and now >= v.contention_until_ns:
         v.contention = 0
@@ -476,7 +484,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
         e.b = 1
         memcpy(e.address, v.master, g.alen)
         e.address_len = g.alen
-        if v.vips == 2:                                 # conformance 85: the winner announces again
+        if may_announce(v):                             # conformance 85: the winner announces again
             emit_announce(c, i, g.garp_repeat, 0, now, out)
 
 
@@ -519,16 +527,16 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
         backup_down_due(c, i, now, out)
     if v.due[D_GARP] <= now:
         v.due[D_GARP] = FV_NEVER
-        if v.vips == 2 and not v.resumed:               # after a pause: listen first, then announce everything
+        if may_announce(v):
             emit_announce(c, i, v.second_repeat, v.announce_mask, now, out)
         v.announce_mask = 0
     if v.due[D_REFRESH] <= now:
         v.due[D_REFRESH] = now + g.refresh_ns
-        if v.vips == 2 and not v.resumed:
+        if may_announce(v):
             emit_announce(c, i, g.refresh_repeat, 0, now, out)
     if v.due[D_EXTRA] <= now:
         v.due[D_EXTRA] = now + g.extra_ns
-        if v.vips == 2 and not v.resumed:
+        if may_announce(v):
             emit_announce(c, i, 1, ANN_EXTRA, now, out)
     if v.due[D_RETRY] <= now:
         v.due[D_RETRY] = FV_NEVER

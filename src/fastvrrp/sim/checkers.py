@@ -137,7 +137,8 @@ class Judge:
                 self.told[node.index, slot] = set()
         elif event.kind == _core.EV_DUAL_MASTER and event.a == 0 and event.b == 1:
             announces = any(a[0] == "announce" and a[1] == slot for a in actions)
-            if self.told.get((node.index, slot)) and not announces:
+            waits = node.kernel.busy_with(slot)  # and then announces everything
+            if self.told.get((node.index, slot)) and not announces and not waits:
                 self.fail("winner", f"router {node.index} won slot {slot} and does not announce")
 
     def _changed(self, node: Node, before: dict[int, int], actions: Actions) -> None:
@@ -215,7 +216,8 @@ class Judge:
 
     def announced(self, node: Node, slot: int, address: bytes, lost: set[int]) -> None:
         self.note(f"r{node.index} s{slot} announce {address.hex()}")
-        if address not in node.kernel.held.get(slot, ()) and not node.kernel.busy_with(slot):
+        kernel = node.kernel
+        if address not in kernel.held.get(slot, ()) and address not in kernel.stolen.get(slot, ()):
             self.fail("unheld", f"router {node.index} announces {address.hex()} without holding it")
         self.told.setdefault((node.index, slot), set()).add(address)
         ports = self.last_announcer.setdefault(slot, {})
@@ -241,6 +243,9 @@ class Judge:
             self.fail("illegal", f"router {node.index} tried a transition that does not exist")
         held = node.kernel.held
         for slot, state in node.states.items():
+            if state in (BACKUP, MASTER) and not node.links[node.routers[slot].segment]:
+                name = _core.STATE_NAMES[state]
+                self.fail("cut off", f"router {node.index} is {name} of slot {slot} without a link")
             if state == MASTER:
                 self._beat(node, slot)
                 self._addresses(node, slot, state)
@@ -339,6 +344,11 @@ class Judge:
             for group in sorted({router.group for router in node.routers} - {-1}):
                 self.joining.discard((node.index, group))
                 self._uniform(node, group)
+
+    def stable(self, made: int) -> None:
+        """Later on: who is right stays."""
+        if self.master_changes != made:
+            self.fail("stable", f"{self.master_changes - made} masters made with nothing wrong")
 
     def _settled_slot(self, slot: int, alive: list[Node], ports: list[int]) -> None:
         masters = [n for n in alive if n.states[slot] == MASTER]

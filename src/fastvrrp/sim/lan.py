@@ -169,7 +169,7 @@ class Segment:
                 scheduler.at(arrival, self.hosts[port].hear, frame.data, scheduler.now)
                 continue
             sent = frame
-            if weather.corruption and self.random.random() < weather.corruption:
+            if weather.corruption and frame.data and self.random.random() < weather.corruption:
                 sent = self._corrupt(frame)
             scheduler.at(arrival, self.receive, port, sent)
 

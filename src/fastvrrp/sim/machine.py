@@ -72,6 +72,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.held: dict[int, set[bytes]] = {}  # slot -> addresses
+        self.stolen: dict[int, set[bytes]] = {}  # deleted by somebody else, not yet put back
         self.refused: dict[int, set[bytes]] = {}  # what the latest up program could not add
         self.pending: deque[Work] = deque()
         self.wanted: dict[int, int] = {}  # slot -> newest generation; older programs are skipped
@@ -87,6 +88,7 @@ class Kernel:
     def clear(self) -> None:
         """The machine is as after a boot."""
         self.held.clear()
+        self.stolen.clear()
         self.refused.clear()
         self.pending.clear()
         self.wanted.clear()

@@ -313,8 +313,10 @@ class Node:
     def lose_address(self, slot: int) -> None:
         """Somebody deletes an address; the monitor sees it and asks for it again."""
         held = self.kernel.held.get(slot)
-        if held:
-            held.discard(min(held))
+        if held:  # the core may announce it until it is asked for again
+            gone = min(held)
+            held.discard(gone)
+            self.kernel.stolen.setdefault(slot, set()).add(gone)
             self.control(lambda core, now: core.replay(slot, now_ns=now))
 
     # ---- one step and its outputs ----
@@ -441,6 +443,7 @@ class Node:
         """Adds or removes; returns how many requests the kernel refused."""
         kernel = self.kernel
         held = kernel.held.setdefault(slot, set())
+        kernel.stolen.pop(slot, None)
         if program != _core.P_UP:
             held.difference_update(addresses)
             if program == _core.P_DOWN:

@@ -216,8 +216,8 @@ def draw_member(
 ) -> Member:
     nopreempt = rng.random() < 0.25
     other = interval
-    if version == 3 and interval <= 20 * SECOND and rng.random() < 0.1:
-        other = interval * 2  # routers that do not agree; version 3 learns
+    if version == 3 and interval <= 10 * SECOND and rng.random() < 0.1:
+        other = interval * rng.choice([2, 4])  # routers that do not agree; version 3 learns
     return Member(
         priority=rng.choice([1, 50, 100, 100, 100, 101, 150, 254, 255]),
         advert_int_ns=other,

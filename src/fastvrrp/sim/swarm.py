@@ -18,6 +18,8 @@ from fastvrrp.sim.lan import Frame, Scheduler, Segment
 from fastvrrp.sim.node import Node
 from fastvrrp.sim.options import Options, draw_options
 
+STABLE_INTERVALS = 4  # more than a down interval of the shortest kind
+
 
 @dataclass
 class Report:
@@ -107,6 +109,9 @@ class Simulation:
         scheduler.run_until(scheduler.now + options.settle_ns)
         self.judge.sweep()
         self.judge.settled(options.components)
+        made = self.judge.master_changes
+        scheduler.run_until(scheduler.now + STABLE_INTERVALS * options.unit_ns)
+        self.judge.stable(made)
         for node in self.nodes:
             if node.core is not None:
                 self.judge.note(f"r{node.index} {node.core.fingerprint():016x}")
