@@ -210,7 +210,13 @@ class Judge:
         if self.leaving.get((node.index, slot)) is False:
             number = node.routers[slot].segment
             others = [self.nodes[n] for n in self.masters[slot]]
-            heard = all(n.running and n.links[number] and n.index not in lost for n in others)
+            heard = all(
+                n.running
+                and n.links[number]
+                and n.index not in lost
+                and self._understands(n, node, slot)
+                for n in others
+            )
             if heard and self.segments[number].weather.is_calm(self.now):
                 self.unheard.discard(slot)
 
@@ -318,7 +324,6 @@ class Judge:
 
     def _can_talk(self, segment: Segment, slot: int, a: Node, b: Node) -> bool:
         number = a.routers[slot].segment
-        same = a.members[slot].advert_int_ns == b.members[slot].advert_int_ns
         return (
             a.running
             and b.running
@@ -326,8 +331,13 @@ class Judge:
             and b.links[number]
             and segment.connected(a.index, b.index)
             and segment.weather.is_calm(self.now)
-            and (same or a.routers[slot].version == 3)  # version 2 rejects other intervals
+            and self._understands(a, b, slot)
         )
+
+    def _understands(self, a: Node, b: Node, slot: int) -> bool:
+        """Version 2 rejects other intervals."""
+        same = a.members[slot].advert_int_ns == b.members[slot].advert_int_ns
+        return same or a.routers[slot].version == 3
 
     # ---- when faults have stopped ----
 
