@@ -102,16 +102,21 @@ class Machine:
     that never waits for the lock (fastvrrp's engine).
     """
 
-    def __init__(self) -> None:
-        self._cpus = _Witness("cpus")
-        self._ordinary = _Witness("ordinary")
+    def __init__(self, *, watched: bool = True) -> None:
+        """Without witnesses (`watched`) every question raises RuntimeError."""
+        self._witnesses = {kind: _Witness(kind) for kind in KINDS} if watched else {}
+
+    def _spans(self, kind: str, begin_ns: int, end_ns: int) -> list[Span]:
+        if not self._witnesses:
+            raise RuntimeError("nobody watches the machine: mark the test `timing`")
+        return self._witnesses[kind].spans(begin_ns, end_ns)
 
     def lost_ns(self, begin_ns: int, end_ns: int, *, ordinary: bool = False) -> int:
         """How much of a span of time the machine took. What happens at once is not counted
         twice."""
-        noted = self._cpus.spans(begin_ns, end_ns)
+        noted = self._spans("cpus", begin_ns, end_ns)
         if ordinary:
-            noted += self._ordinary.spans(begin_ns, end_ns)
+            noted += self._spans("ordinary", begin_ns, end_ns)
         lost, reached = 0, begin_ns
         for begin, end in sorted(noted):
             begin, end = max(begin, reached), min(end, end_ns)
@@ -141,11 +146,11 @@ class Machine:
 
     def stalls(self, begin_ns: int, end_ns: int) -> list[int]:
         """How long a CPU stood still, each time."""
-        return [end - begin for begin, end in self._cpus.spans(begin_ns, end_ns)]
+        return [end - begin for begin, end in self._spans("cpus", begin_ns, end_ns)]
 
     def close(self) -> None:
-        self._cpus.close()
-        self._ordinary.close()
+        for witness in self._witnesses.values():
+            witness.close()
 
     def __enter__(self) -> Machine:
         return self
@@ -218,7 +223,9 @@ def watch_lock(notes: _Notes) -> None:
     notes.watch(lambda: None, take)
 
 
+KINDS = {"cpus": watch_cpus, "ordinary": watch_lock}
+
 if __name__ == "__main__":
-    found = _Notes()
-    {"cpus": watch_cpus, "ordinary": watch_lock}[sys.argv[1]](found)
-    found.answer()
+    notes = _Notes()
+    KINDS[sys.argv[1]](notes)
+    notes.answer()
