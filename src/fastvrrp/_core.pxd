@@ -51,6 +51,7 @@ cdef enum:                      # flags
     F_CHECKSUM_AS_V2 = 128
     F_DONT_TRACK_PRIMARY = 256
     F_UNICAST = 512
+    F_PACKET = 1024             # adverts go out as frames, with the MAC address of the record
 
 cdef enum:                      # fault reason bits
     FAULT_LINK = 1
@@ -199,6 +200,7 @@ cdef struct cfg_s:              # immutable after commit
     u8 source[16]
     u8 destination[16]
     u8 auth[8]
+    u8 mac[8]                   # source of frames (6 used)
     u32 fault
     i32 adjust
     i64 advert_int_ns

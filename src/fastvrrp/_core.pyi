@@ -38,6 +38,7 @@ F_SKIP_CHECK_ADV_ADDR: int
 F_CHECKSUM_AS_V2: int  # IPv4 v3: send without pseudo-header
 F_DONT_TRACK_PRIMARY: int
 F_UNICAST: int
+F_PACKET: int  # send Ethernet frames (the packet backend)
 
 # why a state was entered (Event.reason)
 REASON_NAMES: tuple[str, ...]
@@ -119,6 +120,7 @@ class Instance:
         up: bytes = b"",  # pack_program(): played on becoming MASTER
         down: bytes = b"",  # pack_program(): played on leaving MASTER
         change: bytes = b"",  # pack_program(): played when committed over a running MASTER
+        mac: bytes = b"",  # source of frames, with F_PACKET
     ) -> None: ...
     slot: int
     @property
@@ -202,9 +204,11 @@ def build_announcement(
     address that is not 6 bytes.
     """
 
-def socket_filter(*, family: int, vrids: bytes | None = None, any_ttl: bool = True) -> bytes:
+def socket_filter(
+    *, family: int, vrids: bytes | None = None, any_ttl: bool = True, packet: bool = False
+) -> bytes:
     """The classic BPF program (struct sock_filter, linux/filter.h) of a socket; see
-    `Engine.accept`."""
+    `Engine.accept`. `packet`: of a packet socket, else of a raw one."""
 
 OK_EXIST: int  # EEXIST counts as success
 OK_GONE: int  # ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, EINVAL-free "nothing to delete" count too
@@ -329,13 +333,16 @@ class Engine:
         vrids4: bytes | None = None,
         vrids6: bytes | None = None,
         any_ttl: int = 3,
+        packet: int = 0,
     ) -> None:
         """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
         multicast groups given. `rejoin`: the interface may be another one with the index of one
         that the slot had before, so the groups are joined again once its sockets are closed. The
         engine follows up and down by itself. ifindex 0: the interface
         is absent (down). ifindex -1: pseudo link, always up, of unicast instances without an
-        interface. `vrids4`, `vrids6`, `any_ttl`: see `accept`. Raises OSError when a socket
+        interface. `vrids4`, `vrids6`, `any_ttl`: see `accept`. `packet`: families whose groups
+        are heard through the receive ring of a packet socket instead of the raw socket, which is
+        then made only if `families` names it as well, for unicast. Raises OSError when a socket
         cannot be made."""
     def accept(
         self,

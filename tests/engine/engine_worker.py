@@ -48,6 +48,7 @@ def instance(
     # requests that change nothing and take time; slot 1 has them and waits for its moment
     noise = [(address_request(RTM_DELADDR, 0, NOWHERE, ifindex), _core.OK_GONE)]
     noise *= what.get("busy", 0) if slot == 1 else 0
+    framed = _core.F_PACKET if what.get("packet") else 0
     return _core.Instance(
         slot=slot,
         vrid=what["vrid"] + slot,
@@ -55,7 +56,7 @@ def instance(
         version=3,
         priority=what["priority"],
         advert_int_ns=what["advert_int_ms"] * 1_000_000,
-        flags=what.get("flags", 0),
+        flags=what.get("flags", 0) | framed,
         link=0,
         source=socket.inet_aton(what["source"]),
         destination=GROUP,
@@ -73,6 +74,7 @@ def instance(
             )
             for k, v in enumerate(vips)
         ),
+        mac=mac if framed else b"",
     )
 
 
@@ -94,6 +96,8 @@ def main() -> None:
         ifindex=ifindex,
         mcast4=[GROUP],
         garp_interval_ns=what.get("garp_interval_ns", 0),
+        families=0 if what.get("packet") else 1,
+        packet=1 if what.get("packet") else 0,
     )
     count = what.get("count", 1)
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from machine import ALLOWANCE_NS, MS, Machine, now_ns
 pytestmark = pytest.mark.netns
 WORKER = str(Path(__file__).parent / "engine_worker.py")
 NS = 1_000_000_000
+Start = Callable[..., "Worker"]
 
 
 class Worker:
@@ -81,13 +82,19 @@ def network() -> Iterator[Network]:
         yield made
 
 
-def start(network: Network, name: str = "r1", **what: object) -> Worker:
-    return Worker(network[name], **what)
+@pytest.fixture(params=[False, True], ids=["raw", "packet"])
+def start(request: pytest.FixtureRequest) -> Start:
+    """Starts an engine in a node, with either backend."""
+
+    def start(network: Network, name: str = "r1", **what: object) -> Worker:
+        return Worker(network[name], packet=request.param, **what)
+
+    return start
 
 
 @pytest.mark.timing
 def test_adverts_keep_their_beat_while_python_burns_the_gil(
-    network: Network, machine: Machine
+    network: Network, start: Start, machine: Machine
 ) -> None:
     """RFC 9568 6.4.3: an advert every Advertisement_Interval, whatever the process does besides.
 
@@ -110,7 +117,7 @@ def test_adverts_keep_their_beat_while_python_burns_the_gil(
     assert len(adverts) >= machine.own_ns(begin, end) // (10 * MS) - 2
 
 
-def test_link_down_and_up_without_python(network: Network) -> None:
+def test_link_down_and_up_without_python(network: Network, start: Start) -> None:
     """Carrier lost: the address goes; carrier back: BACKUP, then MASTER."""
     worker = start(network)
     node = network["r1"]
@@ -135,7 +142,7 @@ def test_link_down_and_up_without_python(network: Network) -> None:
         worker.close()
 
 
-def test_stop_says_priority_zero_and_takes_the_address_away(network: Network) -> None:
+def test_stop_says_priority_zero_and_takes_the_address_away(network: Network, start: Start) -> None:
     """RFC 9568 6.4.3 Shutdown."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:
         worker = start(network)
@@ -148,7 +155,7 @@ def test_stop_says_priority_zero_and_takes_the_address_away(network: Network) ->
     assert "10.0.0.100" not in network["r1"].addresses()
 
 
-def test_announces_after_the_kernel_has_the_address(network: Network) -> None:
+def test_announces_after_the_kernel_has_the_address(network: Network, start: Start) -> None:
     """RFC 9568 6.4.2: advert first, then the gratuitous ARPs, `repeat` of them."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:
         worker = start(network, repeat=3)
@@ -166,7 +173,7 @@ def test_announces_after_the_kernel_has_the_address(network: Network) -> None:
 
 
 @pytest.mark.timing
-def test_announcements_are_paced(network: Network, machine: Machine) -> None:
+def test_announcements_are_paced(network: Network, start: Start, machine: Machine) -> None:
     """vrrp_garp_interval: the gap between gratuitous ARPs of one interface, over all instances."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:
         worker = start(network, repeat=3, count=4, garp_interval_ns=20_000_000, rt_priority=20)
@@ -185,7 +192,7 @@ def test_announcements_are_paced(network: Network, machine: Machine) -> None:
             worker.close()
 
 
-def test_a_paced_burst_outlives_a_change_of_the_addresses(network: Network) -> None:
+def test_a_paced_burst_outlives_a_change_of_the_addresses(network: Network, start: Start) -> None:
     """What was due before a commit is due after it, for the old address and for the new one."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:
         worker = start(network, repeat=6, garp_interval_ns=100_000_000)
@@ -208,7 +215,7 @@ def test_a_paced_burst_outlives_a_change_of_the_addresses(network: Network) -> N
             worker.close()
 
 
-def test_reconfiguration_returns_its_memory(network: Network) -> None:
+def test_reconfiguration_returns_its_memory(network: Network, start: Start) -> None:
     """Displaced configuration is freed once nobody plays it: 2000 commits of 100 instances."""
     worker = start(network, count=100)
     try:
@@ -227,6 +234,7 @@ def test_reconfiguration_returns_its_memory(network: Network) -> None:
 
 def test_addresses_of_an_older_configuration_go_although_a_newer_one_is_up(
     network: Network,
+    start: Start,
 ) -> None:
     """Programs that a newer one makes needless are skipped; the removal of addresses that the newer
     configuration does not know is not needless."""
@@ -244,7 +252,9 @@ def test_addresses_of_an_older_configuration_go_although_a_newer_one_is_up(
         worker.close()
 
 
-def test_a_refused_address_is_never_announced_and_tried_again(network: Network) -> None:
+def test_a_refused_address_is_never_announced_and_tried_again(
+    network: Network, start: Start
+) -> None:
     """Never announce an address not held (RFC 9568 8.1.2): no GARP, EV_PLAYED, retry."""
     node = network["r1"]
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:
@@ -263,7 +273,7 @@ def test_a_refused_address_is_never_announced_and_tried_again(network: Network) 
 
 
 @pytest.mark.timing
-def test_two_engines_elect_and_fail_over(network: Network, machine: Machine) -> None:
+def test_two_engines_elect_and_fail_over(network: Network, start: Start, machine: Machine) -> None:
     """RFC 9568 6.4: higher priority is master; when it is killed the other
     takes over after three intervals and its skew."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:
@@ -285,7 +295,7 @@ def test_two_engines_elect_and_fail_over(network: Network, machine: Machine) -> 
             other.close()
 
 
-def test_filters_are_replaced_without_losing_an_advert(network: Network) -> None:
+def test_filters_are_replaced_without_losing_an_advert(network: Network, start: Start) -> None:
     """2000 new filters while 100 adverts a second arrive; then one that lets nothing of ours in."""
     sender = start(network, "r1", priority=200, advert_int_ms=10, rt_priority=20)
     hearer = start(network, "r2", priority=100, advert_int_ms=10, rt_priority=20)

@@ -39,6 +39,7 @@ def build(
     observed: Observed | None = None,
     group: model.SyncGroup | None = None,
     forwarding: bool = False,
+    defs: model.GlobalDefs = model.GlobalDefs(),  # noqa: B008  # frozen
 ) -> Compiled:
     observed = observed or kernel("eth0", "eth1")
     keys = sorted(link_keys(wanted, group, observed))
@@ -48,6 +49,7 @@ def build(
         group_slots={} if group is None else {group.name: 7},
         groups={} if group is None else {group.name: group},
         virtual=virtual_addresses(configuration(wanted)),
+        defs=defs,
         forwarding=lambda interface: forwarding,
     )
     return compile_instance(wanted, context)
@@ -64,6 +66,51 @@ def test_a_plain_instance() -> None:
     assert record.ttl == 255
     # The core checks everything again.
     assert build(instance()).instance(0).size > 0
+
+
+FRAMES = model.GlobalDefs(vrrp_socket_backend="packet")
+
+
+class TestPacketBackend:
+    """Frames where frames are: multicast on Ethernet. RFC 9568 7.3 names their source."""
+
+    def specs(self, observed: Observed, *instances: model.VrrpInstance) -> dict[str, LinkSpec]:
+        wanted = configuration(*instances, global_defs=FRAMES)
+        keys = {key for i in instances for key in link_keys(i, None, observed)}
+        return link_specs(wanted, keys, observed)
+
+    def test_raw_is_the_default(self) -> None:
+        record = build(instance()).record
+        assert (record.mac, record.flags & _core.F_PACKET) == (b"", 0)
+
+    def test_multicast_on_ethernet(self) -> None:
+        observed = kernel("eth0")
+        made = build(instance(), observed=observed, defs=FRAMES)
+        assert made.record.mac == observed.links[1].mac
+        assert made.record.flags & _core.F_PACKET
+        made.instance(0)
+        spec = self.specs(observed, instance())["eth0"]
+        assert (spec.packet, spec.families) == (1, 0)
+
+    def test_unicast_stays_with_the_kernel(self) -> None:
+        peer = instance("U", unicast_peers=(model.UnicastPeer(address="10.0.1.2"),))
+        assert build(peer, defs=FRAMES).record.mac == b""
+        six = instance("SIX", family=6, version=3, virtual_ipaddress=(vip("fe80::100/64"),))
+        spec = self.specs(kernel("eth0"), peer, six)["eth0"]
+        assert (spec.packet, spec.families, spec.any_ttl) == (2, 1, 1)
+
+    @pytest.mark.parametrize(
+        "change", [{"hardware": 65534}, {"mac": bytes(20)}, {"flags": 0x41 | 0x8}]
+    )
+    def test_other_interfaces_keep_raw_sockets(self, change: dict[str, Any]) -> None:
+        observed = kernel("eth0")
+        observed.put_link(observed.links[1]._replace(**change))
+        assert build(instance(), observed=observed, defs=FRAMES).record.mac == b""
+        assert self.specs(observed, instance())["eth0"].packet == 0
+
+    def test_an_interface_that_is_to_come_will_be_ethernet(self) -> None:
+        assert build(instance(), observed=kernel(), defs=FRAMES).record.mac == b""
+        assert self.specs(kernel(), instance())["eth0"].packet == 1
 
 
 FLAGS = {

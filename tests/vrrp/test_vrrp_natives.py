@@ -26,7 +26,13 @@ def compiled(observed: Observed, natives: Natives, priority: int = 255) -> Compi
     owner = instance(priority=priority, virtual_ipaddress=(OWN, vip("10.0.1.9/24")))
     links = {"eth0": 0}
     context = Context(
-        observed=observed, links=links, group_slots={}, groups={}, virtual=(), is_native=natives
+        observed=observed,
+        links=links,
+        group_slots={},
+        groups={},
+        virtual=(),
+        defs=model.GlobalDefs(),
+        is_native=natives,
     )
     return compile_instance(owner, context)
 

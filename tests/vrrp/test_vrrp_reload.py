@@ -255,6 +255,34 @@ class TestApply:
         bench.apply(configuration(instance(), global_defs=logging))
         assert bench.engine.links[0]["vrids4"] is None
 
+    def test_the_backend_can_change(self, bench: Bench) -> None:
+        """Both hear until the engine has committed who sends how."""
+        frames = model.GlobalDefs(vrrp_socket_backend="packet")
+        bench.apply(configuration(instance()))
+        assert bench.engine.links[0]["packet"] == 0
+        bench.forget_calls()
+        bench.apply(configuration(instance(), global_defs=frames))
+        assert [call[0] for call in bench.engine.calls] == ["link", "commit", "link"]
+        link = bench.engine.links[0]
+        assert (link["packet"], link["families"]) == (1, 0)
+        bench.forget_calls()
+        bench.apply(configuration(instance()))
+        assert [call[0] for call in bench.engine.calls] == ["link", "commit", "link"]
+        assert (link["packet"], link["families"]) == (1, 0)
+        link = bench.engine.links[0]
+        assert (link["packet"], link["families"]) == (0, 1)
+
+    def test_an_interface_that_turns_out_to_be_a_tunnel_has_raw_sockets(self, bench: Bench) -> None:
+        known = bench.observed.links[1]
+        bench.observed.drop_link(1)
+        frames = model.GlobalDefs(vrrp_socket_backend="packet")
+        bench.apply(configuration(instance(), global_defs=frames))
+        assert bench.engine.links[0]["packet"] == 1
+        bench.observed.put_link(known._replace(hardware=65534))
+        bench.plane.refresh({"VI_1"})
+        link = bench.engine.links[0]
+        assert (link["ifindex"], link["packet"], link["families"]) == (1, 0, 1)
+
     def test_an_interface_that_comes_back_has_its_filters(self, bench: Bench) -> None:
         peer = model.UnicastPeer(address="10.0.1.2")
         bench.apply(configuration(instance(), instance("U", **SECOND_VR, unicast_peers=(peer,))))

@@ -11,7 +11,7 @@ default    as text
 range      MIN..MAX, or choices separated by /
 effect     done, warn (nothing yet), accepted (nothing, on purpose), refused
 reason     why it has no effect
-since      release of keepalived, empty: 2.2.7 or earlier
+since      release of keepalived, empty: 2.2.7 or earlier; fastvrrp: not a keyword of keepalived's
 tier       A most deployments, B common, C rare
 aliases    other spellings; `use NAME` marks an old spelling of NAME
 meaning    one sentence

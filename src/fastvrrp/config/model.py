@@ -392,6 +392,7 @@ class GlobalDefs(Struct):
     shutdown_script: Command | None = None
     shutdown_script_timeout_s: int = 10
     log_unknown_vrids: bool = False
+    vrrp_socket_backend: str = "raw"  # raw or packet
     vrrp_rt_priority: int = 0
     vrrp_rlimit_rttime_us: int = 10000
     vrrp_priority: int = 0

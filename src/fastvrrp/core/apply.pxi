@@ -14,6 +14,7 @@ cdef enum:
     W_FREE = 2
     W_EXIT = 3
     W_REJOIN = 5                # blob: groups_t
+    W_RING = 6                  # blob: pring_t, the same of the packet backend
     W_CLOSE = 4                 # slot: a socket; leaving its multicast groups takes the RTNL lock, too
     OK_EXIST = 1                # errno classes that count as success, per request
     OK_GONE = 2
@@ -245,6 +246,9 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
             break
         if w.kind == W_CLOSE:
             close(<int> w.slot)
+            continue
+        if w.kind == W_RING:
+            free_ring(<pring_t *> w.blob)
             continue
         if w.kind == W_REJOIN:
             rejoin_groups(<groups_t *> w.blob)

@@ -9,12 +9,18 @@ cdef enum:
     COMMANDS_PER_TURN = 256
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
-    POLL_TICK_NS = 1000000
+    POLL_TICK_NS = 1000000      # at least, and at most POLL_TICK_MAX_NS: a part of the shortest interval
+    POLL_TICK_MAX_NS = 4000000
+    POLL_TICK_PARTS = 50
     POLL_RATE = 2000            # packets a second above which waking per packet costs more than looking each tick
     POLL_WINDOW_NS = 50000000
     PAUSED_NS = 5000000         # a turn this late follows a pause of ours: every socket before any timer
     CATCHING_TURNS = 16
     LATENESS_BUCKETS = 40       # by power of two nanoseconds
+    LANE_IPV4 = 0               # which socket sends: those of elink_t.fd, or netio_t.packet_fd
+    LANE_IPV6 = 1
+    LANE_PACKET = 2
+    LANES = 3
 
 cdef enum:                      # commands
     CMD_COMMIT = 1
@@ -30,6 +36,7 @@ cdef enum:                      # what epoll tells (upper half of data.u64; lowe
     SRC_LINK = 1
     SRC_COMMAND = 2
     SRC_APPLIER = 3
+    SRC_RING = 4
     EV_GARBAGE = 255            # event ring only: Python frees the block in `a`
 
 ctypedef struct command_t:
@@ -50,6 +57,7 @@ ctypedef struct linkdef_t:
     u32 slot
     i32 ifindex
     int fd[2]
+    pring_t *ring[2]
     u32 pace
     i64 interval_ns[2]
     groups_t *rejoin            # NULL: what was joined with the new sockets is right
@@ -71,6 +79,8 @@ ctypedef struct engine_t:
     u64 *failed                 # per slot: requests of the up program that the kernel refused
     u8 *owed                    # per slot: programs that did not fit the work ring
     u32 n_owed
+    u32 *ringed                 # link*2+family of the rings there are
+    u32 n_ringed
     u32 *by_ifindex             # open addressing: link slot + 1
     u32 hash_mask
     cfg_t *retired              # chain through cfg_t.displaced: waiting for room in the work ring
@@ -89,7 +99,9 @@ ctypedef struct engine_t:
     i64 send_error_told_ns
     i64 window_ns               # start of the current rate window
     u64 window_packets
+    i64 tick_ns                 # while polling
     u8 polling
+    u8 undrained                # this turn left packets in a socket
     u64 turns
     u64 packets
     u64 late_turns
@@ -150,12 +162,26 @@ cdef void link_state(engine_t *e, u32 slot, bint up, i64 now) noexcept nogil:
     tell_simple(e, EV_LINK, slot, e.links[slot].ifindex, up, now)
 
 
+cdef void watch_socket(engine_t *e, int fd, u32 source, u32 tag, bint on) noexcept nogil:
+    cdef epoll_event ev
+    memset(&ev, 0, sizeof(ev))
+    ev.events = EPOLLIN
+    ev.data.u64 = (<u64> source << 32) | tag
+    epoll_ctl(e.ep, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, fd, &ev)
+
+
+cdef void watch_rings(engine_t *e, bint on) noexcept nogil:
+    """While they are looked at every millisecond, nobody waits for them, and a packet costs its sender
+    no wake-up of ours."""
+    cdef u32 k
+    for k in range(e.n_ringed):
+        watch_socket(e, e.links[e.ringed[k] >> 1].ring[e.ringed[k] & 1].fd, SRC_RING, e.ringed[k], on)
+
+
 cdef void give_up_socket(engine_t *e, int fd) noexcept nogil:
     """Closing a socket leaves its groups, which waits for the kernel's RTNL lock: not in this thread."""
     cdef work_t w
-    cdef epoll_event ev
-    memset(&ev, 0, sizeof(ev))
-    epoll_ctl(e.ep, EPOLL_CTL_DEL, fd, &ev)
+    watch_socket(e, fd, SRC_PACKET, 0, False)
     memset(&w, 0, sizeof(w))
     w.kind = W_CLOSE
     w.slot = <u32> fd
@@ -164,10 +190,38 @@ cdef void give_up_socket(engine_t *e, int fd) noexcept nogil:
     ring_bell(&e.applier.work)
 
 
+cdef void give_up_ring(engine_t *e, pring_t *r) noexcept nogil:
+    cdef work_t w
+    memset(&w, 0, sizeof(w))
+    w.kind = W_RING
+    w.blob = <const u8 *> r
+    if not ring_push(&e.applier.work, &w):
+        free_ring(r)
+    ring_bell(&e.applier.work)
+
+
+cdef void swap_rings(engine_t *e, linkdef_t *d) noexcept nogil:
+    cdef elink_t *io = &e.links[d.slot]
+    cdef u32 six
+    cdef u32 k
+    for six in range(2):
+        if io.ring[six] != NULL:
+            if not e.polling:
+                watch_socket(e, io.ring[six].fd, SRC_RING, 0, False)
+            give_up_ring(e, io.ring[six])
+        io.ring[six] = d.ring[six]
+        if io.ring[six] != NULL and not e.polling:
+            watch_socket(e, io.ring[six].fd, SRC_RING, d.slot * 2 + six, True)
+    e.n_ringed = 0
+    for k in range(2 * e.core.cap_link):
+        if e.links[k >> 1].ring[k & 1] != NULL:
+            e.ringed[e.n_ringed] = k
+            e.n_ringed += 1
+
+
 cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
     """New sockets for a slot. What leaves the old interface says so through the old ones."""
     cdef elink_t *io = &e.links[d.slot]
-    cdef epoll_event ev
     cdef work_t w
     cdef u32 six
     cdef bint up
@@ -179,11 +233,10 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
             give_up_socket(e, io.fd[six])
         io.fd[six] = d.fd[six]
         if io.fd[six] >= 0:
-            memset(&ev, 0, sizeof(ev))
-            ev.events = EPOLLIN
-            ev.data.u64 = (<u64> SRC_PACKET << 32) | (d.slot * 2 + six)
-            epoll_ctl(e.ep, EPOLL_CTL_ADD, io.fd[six], &ev)
+            watch_socket(e, io.fd[six], SRC_PACKET, d.slot * 2 + six, True)
         e.paces[d.pace].interval_ns[six] = d.interval_ns[six]
+    if d.ring[0] != io.ring[0] or d.ring[1] != io.ring[1]:
+        swap_rings(e, d)
     if d.rejoin != NULL:
         memset(&w, 0, sizeof(w))
         w.kind = W_REJOIN
@@ -325,31 +378,43 @@ cdef void retire_blocks(engine_t *e) noexcept nogil:
         e.told = 1
 
 
+cdef inline u32 lane_of(const cfg_t *g) noexcept nogil:
+    """Which socket of a link sends for an instance."""
+    if g.flags & F_PACKET:
+        return LANE_PACKET
+    return LANE_IPV6 if g.alen == 16 else LANE_IPV4
+
+
 cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
-    """This turn's adverts of one link, in their order, in batches per family."""
+    """This turn's adverts of one link, in their order, in batches per socket."""
     cdef elink_t *io = &e.links[slot]
-    cdef u32 six
+    cdef u32 lane
     cdef u32 n
     cdef u32 k
     cdef u32 p
+    cdef int fd
     cdef action_t *a
     cdef cfg_t *g
-    cdef int error
-    for six in range(2):
+    for lane in range(<u32> LANES):
+        if not io.lanes & (1 << lane):
+            continue
+        fd = io.fd[lane] if lane != LANE_PACKET else e.io.packet_fd if io.ifindex > 0 else -1
         n = 0
         k = io.tx_head
         while k != NONE:
             a = &e.out.items[k]
             k = a.pad
             g = e.core.cfg[a.slot]
-            if (g.alen == 16) != six:
+            if lane_of(g) != lane:
                 continue
-            if io.fd[six] < 0:
+            if fd < 0:
                 e.core.stat[a.slot].n[C_SEND_ERROR] += 1
                 continue
             p = 0
             while True:
-                if g.flags & F_UNICAST:
+                if lane == LANE_PACKET:
+                    prepare_frame(&e.io, n, g, a.priority, io.ifindex)
+                elif g.flags & F_UNICAST:
                     if p >= g.n_peers:
                         break
                     prepare_tx(&e.io, n, g, a.priority, g.peers[p].address, io.ifindex)
@@ -358,15 +423,13 @@ cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
                 n += 1
                 p += 1
                 if n == TX_BATCH:
-                    error = send_batch(&e.io, &e.core, io.fd[six], n)
-                    note_send_error(e, error, now)
+                    note_send_error(e, send_batch(&e.io, &e.core, fd, n), now)
                     n = 0
                 if not g.flags & F_UNICAST:
                     break
         if n:
-            error = send_batch(&e.io, &e.core, io.fd[six], n)
-            note_send_error(e, error, now)
-    io.touched = 0
+            note_send_error(e, send_batch(&e.io, &e.core, fd, n), now)
+    io.lanes = 0
     io.tx_head = NONE
 
 
@@ -394,13 +457,13 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
         link = e.core.cfg[a.slot].link
         io = &e.links[link]
         a.pad = NONE
-        if not io.touched:
-            io.touched = 1
+        if not io.lanes:
             io.tx_head = k
             a.c = touched                               # chain of touched links through their first action
             touched = k
         else:
             e.out.items[io.tx_tail].pad = k
+        io.lanes |= 1 << lane_of(e.core.cfg[a.slot])
         io.tx_tail = k
     while touched != NONE:
         a = &e.out.items[touched]
@@ -454,6 +517,15 @@ cdef void results_drain(engine_t *e, i64 now) noexcept nogil:
             engine_flush(e, now)
 
 
+cdef void choose_tick(engine_t *e) noexcept nogil:
+    cdef u32 k
+    cdef i64 shortest = FV_NEVER
+    for k in range(e.core.high_vr):
+        if e.core.vr[k].used:
+            shortest = imin(shortest, e.core.cfg[k].advert_int_ns)
+    e.tick_ns = imax(POLL_TICK_NS, imin(POLL_TICK_MAX_NS, shortest // POLL_TICK_PARTS))
+
+
 cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
     cdef u32 k
     cdef cfg_t *g
@@ -471,6 +543,7 @@ cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
         if g != NULL:
             g.displaced = e.retired
             e.retired = g
+    choose_tick(e)
     tell_simple(e, EV_COMMITTED, NONE, m.epoch, 0, now)
     free(m.items)
     free(m.remove)
@@ -527,7 +600,55 @@ cdef bint serve_packets(engine_t *e, u32 tag, i64 now) noexcept nogil:
             break
         in_time = fv_now_ns() - now < RX_TURN_NS
     e.packets += total
+    e.undrained |= not in_time or total >= RX_TURN_LIMIT
     return in_time
+
+
+cdef bint serve_ring(engine_t *e, u32 tag, i64 now) noexcept nogil:
+    """False when packets have had their time in this turn."""
+    cdef pring_t *r = e.links[tag >> 1].ring[tag & 1]
+    cdef u32 n
+    cdef u32 total = 0
+    cdef bint in_time = True
+    while in_time and total < RX_TURN_LIMIT:
+        n = receive_ring(r, &e.io, &e.core, tag >> 1, now, &e.out)
+        total += n
+        if e.out.n * 2 > e.out.cap:
+            engine_flush(e, now)
+        if n < RX_BATCH:
+            break
+        in_time = fv_now_ns() - now < RX_TURN_NS
+    e.packets += total
+    e.undrained |= not in_time or total >= RX_TURN_LIMIT
+    return in_time
+
+
+cdef void serve_rings(engine_t *e, i64 now) noexcept nogil:
+    """All of them, beginning with another one each turn."""
+    cdef u32 k
+    for k in range(e.n_ringed):
+        if not serve_ring(e, e.ringed[(k + e.turns) % e.n_ringed], now):
+            return
+
+
+cdef void ring_event(engine_t *e, u32 tag, u32 events) noexcept nogil:
+    """An interface that goes down is told as an error of its packet socket, until that is read."""
+    cdef int error
+    cdef socklen_t n = sizeof(error)
+    if events & EPOLLERR:
+        getsockopt(e.links[tag >> 1].ring[tag & 1].fd, SOL_SOCKET, SO_ERROR, &error, &n)
+
+
+cdef void choose_polling(engine_t *e, i64 now) noexcept nogil:
+    """Once a window: does the rate of packets make looking every tick cheaper than waking up?"""
+    cdef u8 before = e.polling
+    if now - e.window_ns < POLL_WINDOW_NS:
+        return
+    e.polling = (e.packets - e.window_packets) * FV_NS_PER_S > <u64> (POLL_RATE * (now - e.window_ns))
+    e.window_ns = now
+    e.window_packets = e.packets
+    if e.polling != before:
+        watch_rings(e, not e.polling)
 
 
 cdef void engine_loop(engine_t *e) noexcept nogil:
@@ -540,10 +661,11 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef i64 wait
     cdef int n
     cdef int k
+    cdef epoll_event *event
     cdef u32 source
+    cdef u32 tag
     cdef u32 commands
     cdef bint more = False
-    cdef bint drained
     cdef u32 catching = 0
     fv_block_signals()
     fv_timer_slack()
@@ -557,7 +679,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             wait = imax(due - fv_now_ns(), 0)
         if e.polling and wait != 0:
             # nobody sleeps on the sockets, so a packet wakes nobody: cheaper for us and for the sender
-            fv_sleep_ns(POLL_TICK_NS if wait < 0 else imin(wait, POLL_TICK_NS))
+            fv_sleep_ns(e.tick_ns if wait < 0 else imin(wait, e.tick_ns))
             wait = 0
         n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, wait)
         if n < 0:                                       # stopped and continued: what came meanwhile counts first
@@ -566,17 +688,20 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         e.turns += 1
         fv_store_u64(&e.pulse.due_ns, <u64> now)
         fv_store_u64(&e.pulse.turns, e.turns)
-        if now - e.window_ns >= POLL_WINDOW_NS:
-            e.polling = (e.packets - e.window_packets) * FV_NS_PER_S > <u64> (POLL_RATE * (now - e.window_ns))
-            e.window_ns = now
-            e.window_packets = e.packets
         commands = 0
-        drained = n < EPOLL_BATCH
+        e.undrained = n == EPOLL_BATCH
+        if e.polling:
+            serve_rings(e, now)
         for k in range(n):                              # packets before anything that counts time, in turn
-            if evs[(k + e.turns) % <u32> n].data.u64 >> 32 == SRC_PACKET:
-                if not serve_packets(e, <u32> evs[(k + e.turns) % <u32> n].data.u64, now):
-                    drained = False
-                    break
+            event = &evs[(k + e.turns) % <u32> n]
+            source = <u32> (event.data.u64 >> 32)
+            tag = <u32> event.data.u64
+            if source == SRC_RING:
+                ring_event(e, tag, event.events)
+            if (source == SRC_PACKET and not serve_packets(e, tag, now)) or (
+                    source == SRC_RING and not serve_ring(e, tag, now)):
+                break
+        choose_polling(e, now)
         for k in range(n):
             source = <u32> (evs[k].data.u64 >> 32)
             if source == SRC_LINK:
@@ -586,7 +711,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             elif source == SRC_COMMAND:
                 ring_answer(&e.commands)
         due = core_next_due(&e.core)
-        if not drained and due != FV_NEVER and now - due > PAUSED_NS and catching < CATCHING_TURNS:
+        if e.undrained and due != FV_NEVER and now - due > PAUSED_NS and catching < CATCHING_TURNS:
             catching += 1                               # adverts may wait in sockets that had no turn yet
             more = True
             engine_flush(e, now)

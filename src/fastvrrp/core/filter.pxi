@@ -4,7 +4,7 @@
 # that it is still noticed, counted and told.
 
 cdef enum:
-    FILTER_MAX = 64             # instructions; the longest program has 46
+    FILTER_MAX = 64             # instructions; the longest program has 52
     FILTER_SAMPLE = 8           # a power of two: one in so many adverts with a wrong TTL passes
     FILTER_ALL = 0xFFFFFFFF     # bytes to keep
     ON_MULTICAST = 2            # PACKET_MULTICAST, linux/if_packet.h
@@ -69,12 +69,28 @@ cdef void put_vrids(filter_t *f, const u32 *words) noexcept nogil:
     put_return(f, 0)
 
 
-cdef void build_filter(filter_t *f, u32 six, const accept_t *a) noexcept nogil:
-    """For a raw socket. IPv4 begins with the network header, IPv6 with the VRRP message."""
+cdef void put_protocol(filter_t *f, u32 six) noexcept nogil:
+    """Drop what is not a multicast VRRP packet in one piece. The kind of packet comes first: all
+    other traffic of the interface ends there."""
+    put_op(f, BPF_LD | BPF_W | BPF_ABS, 0, 0, FV_PKTTYPE)
+    put_require(f, ON_MULTICAST)
+    put_op(f, BPF_LD | BPF_B | BPF_ABS, 0, 0, 6 if six else 9)
+    put_require(f, VRRP_PROTOCOL)
+    if not six:
+        put_op(f, BPF_LD | BPF_H | BPF_ABS, 0, 0, 6)
+        put_op(f, BPF_JMP | BPF_JSET | BPF_K, 0, 1, 0x3FFF)
+        put_return(f, 0)
+
+
+cdef void build_filter(filter_t *f, u32 six, bint packet, const accept_t *a) noexcept nogil:
+    """For a raw socket, where IPv4 begins with the network header and IPv6 with the VRRP message, or
+    for a packet socket, where both begin with the network header."""
     f.n = 0
+    if packet:
+        put_protocol(f, six)
     if not a.every_vrid:
         if six:
-            put_op(f, BPF_LD | BPF_B | BPF_ABS, 0, 0, 1)
+            put_op(f, BPF_LD | BPF_B | BPF_ABS, 0, 0, 41 if packet else 1)
         else:
             put_op(f, BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0)
             put_op(f, BPF_LD | BPF_B | BPF_IND, 0, 0, 1)
@@ -96,11 +112,11 @@ cdef int attach_filter(int fd, filter_t *f) noexcept nogil:
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p))
 
 
-cdef void set_filter(int fd, u32 six, const accept_t *a) noexcept nogil:
+cdef void set_filter(int fd, u32 six, bint packet, const accept_t *a) noexcept nogil:
     """Without memory for a filter the socket takes everything: the receive rules are the same."""
     cdef filter_t f
     cdef int nothing = 0
-    build_filter(&f, six, a)
+    build_filter(&f, six, packet, a)
     if attach_filter(fd, &f) < 0:
         setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &nothing, sizeof(nothing))
 

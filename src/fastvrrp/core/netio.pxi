@@ -1,4 +1,4 @@
-# Packet sockets of the engine: one raw socket per link and family, batches in and out.
+# Raw sockets of the engine: one per link and family, batches in and out; see packet.pxi for frames.
 # Sockets are made by the control thread (make_socket) and handed over; afterwards only the engine
 # reads, writes and closes them.
 
@@ -11,14 +11,18 @@ cdef enum:
     TX_BATCH = 64
     TX_BUFFER = 4352
     TX_CONTROL = 128
+    PACKET_SEND_BUFFER = 4194304    # of one socket for all links, whose devices free frames late
     RX_SOCKET_BUFFER = 1048576  # the system's default holds one burst of 255 routers, and no pause of ours
+
+ctypedef pring_s pring_t
 
 ctypedef struct elink_t:        # what the engine knows about a link slot besides link_t
     int fd[2]                   # IPv4, IPv6; -1 none
+    pring_t *ring[2]            # the same, of the packet backend; NULL none
     i32 ifindex
     u32 tx_head                 # chain of this turn's adverts, by action index
     u32 tx_tail
-    u8 touched
+    u8 lanes                    # mask of the sockets that this turn's adverts leave by
     u32 pace                    # index of the pacing budget
 
 ctypedef struct pace_t:         # shared by the links of a garp_group
@@ -37,6 +41,8 @@ ctypedef struct netio_t:
     u8 tx_control[64][128]
     sockaddr_in6 tx_name[64]
     u32 tx_slot[64]
+    int packet_fd               # sends the frames of every link
+    u64 ring_lost               # packets that found their ring full
 
 
 cdef int netio_init(netio_t *io) noexcept nogil:
@@ -57,10 +63,19 @@ cdef int netio_init(netio_t *io) noexcept nogil:
         io.tx[k].msg_hdr.msg_iov = &io.tx_iov[k]
         io.tx[k].msg_hdr.msg_iovlen = 1
         io.tx[k].msg_hdr.msg_name = &io.tx_name[k]
+    io.packet_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    if io.packet_fd < 0:
+        return -1
+    # The queueing discipline is kept: it lets adverts go first (priority 6), and tcpdump sees them.
+    fv_set_int(io.packet_fd, SOL_SOCKET, SO_PRIORITY, 6)
+    fv_set_int(io.packet_fd, SOL_SOCKET, SO_SNDBUFFORCE, PACKET_SEND_BUFFER)
     return 0
 
 
 cdef void netio_free(netio_t *io) noexcept nogil:
+    if io.packet_fd >= 0:
+        close(io.packet_fd)
+    io.packet_fd = -1
     free(io.rx_buffer)
     free(io.tx_buffer)
     io.rx_buffer = NULL
@@ -139,7 +154,7 @@ cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int r
         return -error
     while recv(fd, &stray, 1, MSG_DONTWAIT | MSG_TRUNC) >= 0:
         pass                                            # came between socket() and the filter; bounded by it
-    set_filter(fd, six, accept)
+    set_filter(fd, six, False, accept)
     return fd
 
 

@@ -62,7 +62,7 @@ def _export(namespace):
         F_HIGHER_PRIO_SEND_ADVERT=F_HIGHER_PRIO_SEND_ADVERT,
         F_OWNER_IGNORE_ADVERTS=F_OWNER_IGNORE_ADVERTS,
         F_SKIP_CHECK_ADV_ADDR=F_SKIP_CHECK_ADV_ADDR, F_CHECKSUM_AS_V2=F_CHECKSUM_AS_V2,
-        F_DONT_TRACK_PRIMARY=F_DONT_TRACK_PRIMARY, F_UNICAST=F_UNICAST,
+        F_DONT_TRACK_PRIMARY=F_DONT_TRACK_PRIMARY, F_UNICAST=F_UNICAST, F_PACKET=F_PACKET,
         EV_STATE=EV_STATE, EV_PRIORITY=EV_PRIORITY, EV_RX_LOWER_PRI=EV_RX_LOWER_PRI,
         EV_DUAL_MASTER=EV_DUAL_MASTER, EV_LATE=EV_LATE, EV_PLAYED=EV_PLAYED,
         EV_RX_ERROR=EV_RX_ERROR, EV_INTERVAL_MISMATCH=EV_INTERVAL_MISMATCH,
@@ -144,7 +144,7 @@ cdef class Instance:
         garp_master_refresh_repeat=1, garp_lower_prio_repeat=5, garp_lower_prio_delay_ns=5000000000,
         garp_extra_if_ns=0,
         timer_expired_backup=0, list tracks=None, fault=0, adjust=0, bytes announce=b"",
-        bytes up=b"", bytes down=b"", bytes change=b"",
+        bytes up=b"", bytes down=b"", bytes change=b"", bytes mac=b"",
     ):
         cdef u32 alen = 4 if family == 4 else 16
         cdef bytes joined
@@ -185,6 +185,10 @@ cdef class Instance:
                 raise ValueError(f"address {value!r} is not {alen} bytes")
         if not flags & F_UNICAST and not destination:
             raise ValueError("a multicast instance needs a destination")
+        if len(mac) != (6 if flags & F_PACKET else 0):
+            raise ValueError(f"a link-layer address of {len(mac)} bytes")
+        if flags & F_PACKET and flags & F_UNICAST:
+            raise ValueError("a unicast instance sends no frames")
         check_announce(announce)
         for value in (up, down, change):
             check_program(value)
@@ -216,6 +220,7 @@ cdef class Instance:
             memcpy(g.source, <const char *> source, alen)
         if destination:
             memcpy(g.destination, <const char *> destination, alen)
+        memcpy(g.mac, <const char *> mac, len(mac))
         auth_data = auth_data[:V2_AUTH_LEN]
         memcpy(g.auth, <const char *> auth_data, len(auth_data))
         g.fault = fault

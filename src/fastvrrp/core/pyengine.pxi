@@ -15,7 +15,8 @@ cdef class Engine:
     cdef int cpu
     cdef bint lock_memory
     cdef readonly int rt_errno
-    cdef int *newest                    # sockets of each link slot as handed over last: closed only by the next link()
+    cdef int *newest                    # sockets of each link slot as handed over last, raw ones before those of rings:
+                                        # closed only by the next link()
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
                   bint lock_memory=False, int cpu=-1, int pulse=-1):
@@ -32,7 +33,7 @@ cdef class Engine:
         if e == NULL:
             raise MemoryError()
         e.pulse = &e.own_pulse
-        e.ep = e.link_fd = e.control_fd = e.announcer.fd = e.applier.fd = -1
+        e.ep = e.link_fd = e.control_fd = e.announcer.fd = e.applier.fd = e.io.packet_fd = -1
         e.commands.fd = e.events.fd = e.applier.work.fd = e.applier.done.fd = -1
         if pulse >= 0:
             page = mmap(NULL, sizeof(pulse_t), PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0)
@@ -52,19 +53,21 @@ cdef class Engine:
         e.paces = <pace_t *> calloc(2 * links, sizeof(pace_t))
         e.failed = <u64 *> calloc(instances, 8)
         e.owed = <u8 *> calloc(instances, 1)
+        e.ringed = <u32 *> calloc(2 * links, 4)
         while hash_size < 4 * links:
             hash_size *= 2
         e.by_ifindex = <u32 *> calloc(hash_size, 4)
         e.hash_mask = hash_size - 1
         e.again_ns = FV_NEVER
+        e.tick_ns = POLL_TICK_NS
         if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
-                or e.by_ifindex == NULL):
+                or e.ringed == NULL or e.by_ifindex == NULL):
             raise MemoryError()
-        self.newest = <int *> calloc(2 * links, sizeof(int))
+        self.newest = <int *> calloc(4 * links, sizeof(int))
         if self.newest == NULL:
             raise MemoryError()
         for k in range(links):
-            self.newest[2 * k] = self.newest[2 * k + 1] = -1
+            memset(&self.newest[4 * k], 0xFF, 4 * sizeof(int))
             e.links[k].fd[0] = e.links[k].fd[1] = -1
             e.links[k].tx_head = NONE
         if (netio_init(&e.io) or announcer_init(&e.announcer, instances) or applier_init(&e.applier, instances)
@@ -83,6 +86,7 @@ cdef class Engine:
     def __dealloc__(self):
         cdef engine_t *e = self.e
         cdef u32 k
+        cdef u32 six
         cdef action_t a
         free(self.newest)
         self.newest = NULL
@@ -101,6 +105,9 @@ cdef class Engine:
                 if e.links != NULL:
                     close_fd(e.links[k].fd[0])
                     close_fd(e.links[k].fd[1])
+                    for six in range(2):
+                        if e.links[k].ring[six] != NULL:
+                            free_ring(e.links[k].ring[six])
             munmap(self.arena, self.arena_size)
         if e.pulse != &e.own_pulse:
             munmap(e.pulse, sizeof(pulse_t))
@@ -109,6 +116,7 @@ cdef class Engine:
         free(e.paces)
         free(e.failed)
         free(e.owed)
+        free(e.ringed)
         free(e.by_ifindex)
         netio_free(&e.io)
         announcer_free(&e.announcer)
@@ -189,17 +197,23 @@ cdef class Engine:
 
     def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
              int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0,
-             bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3):
+             bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3, int packet=0):
         cdef linkdef_t *d
         cdef accept_t accept[2]
+        cdef accept_t framed
         cdef bytes groups4 = b"".join(mcast4 or [])
         cdef bytes groups6 = b"".join(mcast6 or [])
         cdef i32 device = vrf_ifindex if ifindex == -1 else ifindex
         cdef groups_t *groups
+        cdef int fresh[4]
+        cdef int failed = 0
+        cdef u32 six
         in_range("link", slot, 0, self.e.core.cap_link - 1)
         in_range("pace_group", pace_group, -1, self.e.core.cap_link - 1)
         if len(groups4) % 4 or len(groups6) % 16:
             raise ValueError("a multicast group is 4 bytes (IPv4) or 16 bytes (IPv6)")
+        if packet and ifindex == -1:
+            raise ValueError("a pseudo link has no frames")
         fill_accept(&accept[0], vrids4, any_ttl & 1)
         fill_accept(&accept[1], vrids6, any_ttl & 2)
         d = <linkdef_t *> calloc(1, sizeof(linkdef_t))
@@ -213,22 +227,35 @@ cdef class Engine:
         d.interval_ns[0] = garp_interval_ns
         d.interval_ns[1] = gna_interval_ns
         if ifindex != 0:
-            if families & 1:
-                d.fd[0] = make_socket(0, device, <const u8 *> <const char *> groups4, len(groups4) // 4, rx_buffer,
-                                      &accept[0])
-            if families & 2 and d.fd[0] >= -1:
-                d.fd[1] = make_socket(1, device, <const u8 *> <const char *> groups6, len(groups6) // 16, rx_buffer,
-                                      &accept[1])
-            if (families & 1 and d.fd[0] < 0) or (families & 2 and d.fd[1] < 0):
-                error = -min(d.fd[0], d.fd[1])
-                close_fd(d.fd[0])
-                free(d)
-                raise OSError(error, f"VRRP socket on interface {ifindex}: {_os.strerror(error)}")
+            for six in range(2):
+                joined = groups6 if six else groups4
+                alen = 16 if six else 4
+                if packet & (1 << six) and not failed:
+                    framed = accept[six]
+                    framed.every_ttl = 0                # frames are multicast
+                    d.ring[six] = make_ring(six, device, <const u8 *> <const char *> joined, len(joined) // alen,
+                                            &framed, &failed)
+                    joined = b""                        # the raw socket beside it is for unicast
+                if families & (1 << six) and not failed:
+                    d.fd[six] = make_socket(six, device, <const u8 *> <const char *> joined, len(joined) // alen,
+                                            rx_buffer, &accept[six])
+                    if d.fd[six] < 0:
+                        failed = -d.fd[six]
+        if failed:
+            for six in range(2):
+                close_fd(d.fd[six])
+                if d.ring[six] != NULL:
+                    free_ring(d.ring[six])
+            free(d)
+            raise OSError(failed, f"VRRP socket on interface {ifindex}: {_os.strerror(failed)}")
+        for six in range(2):
+            fresh[six] = d.fd[six]
+            fresh[2 + six] = d.ring[six].fd if d.ring[six] != NULL else -1
         if rejoin and ifindex > 0:
             groups = <groups_t *> calloc(1, sizeof(groups_t) + len(groups4) + len(groups6))
             if groups != NULL:                              # no memory: the sockets are members, as far as it goes
-                groups.fd[0] = d.fd[0]
-                groups.fd[1] = d.fd[1]
+                for six in range(2):
+                    groups.fd[six] = d.ring[six].member if d.ring[six] != NULL else d.fd[six]
                 groups.ifindex = ifindex
                 groups.n[0] = len(groups4) // 4
                 groups.n[1] = len(groups6) // 16
@@ -236,18 +263,17 @@ cdef class Engine:
                 memcpy(groups.addresses, <const u8 *> <const char *> groups4, len(groups4))
                 memcpy(groups.addresses + len(groups4), <const u8 *> <const char *> groups6, len(groups6))
                 d.rejoin = groups
-        fresh = (d.fd[0], d.fd[1])
         self.command(CMD_LINK, slot, 0, 0, d)
-        self.newest[2 * slot], self.newest[2 * slot + 1] = fresh
+        memcpy(&self.newest[4 * slot], fresh, sizeof(fresh))
 
     def accept(self, u32 slot, *, bytes vrids4=None, bytes vrids6=None, int any_ttl=3):
         cdef accept_t accept
-        cdef u32 six
+        cdef u32 k
         in_range("link", slot, 0, self.e.core.cap_link - 1)
-        for six in range(2):
-            if self.newest[2 * slot + six] >= 0:
-                fill_accept(&accept, vrids6 if six else vrids4, any_ttl & (1 << six))
-                set_filter(self.newest[2 * slot + six], six, &accept)
+        for k in range(4):
+            if self.newest[4 * slot + k] >= 0:
+                fill_accept(&accept, vrids6 if k & 1 else vrids4, any_ttl & (1 << (k & 1)) and k < 2)
+                set_filter(self.newest[4 * slot + k], k & 1, k >= 2, &accept)
 
     def commit(self, list instances, *, list remove=None, i64 epoch):
         cdef u32 n = len(instances)
@@ -325,6 +351,7 @@ cdef class Engine:
         result.update(
             turns=fv_peek_u64(&e.turns), packets=fv_peek_u64(&e.packets), turns_late_1ms=fv_peek_u64(&e.late_turns),
             lateness_ns_max=fv_peek_u64(<const u64 *> &e.late_max_ns), send_errors=fv_peek_u64(&e.send_errors),
+            ring_overruns=fv_peek_u64(&e.io.ring_lost),
             events_lost=fv_peek_u32(&e.events.lost), announce_frames=fv_peek_u64(&e.announcer.frames),
             announce_dropped=fv_peek_u32(&e.announcer.dropped), programs_played=fv_peek_u64(&e.applier.played),
             programs_superseded=fv_peek_u64(&e.applier.skipped),
@@ -347,11 +374,11 @@ cdef int fill_accept(accept_t *a, bytes vrids, bint every_ttl) except -1:
     return 0
 
 
-def socket_filter(*, family, bytes vrids=None, bint any_ttl=True):
+def socket_filter(*, family, bytes vrids=None, bint any_ttl=True, bint packet=False):
     cdef accept_t accept
     cdef filter_t f
     fill_accept(&accept, vrids, any_ttl)
-    build_filter(&f, family == 6, &accept)
+    build_filter(&f, family == 6, packet, &accept)
     return packed(<const u8 *> f.code, f.n * sizeof(sock_filter))
 
 

@@ -5,6 +5,8 @@
 cdef enum:
     ACTIONS_PER_VR = 18
     ACTIONS_SPARE = 256
+    LOOK_AHEAD = 8              # slots of the wheel that are searched for the next deadline
+    LOOK_CROWD = 16             # nodes of a slot that is still far away
 
 
 cdef bint blob_equal(const u8 *a, const u8 *b) noexcept nogil:
@@ -288,8 +290,41 @@ cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
     return True
 
 
-cdef inline i64 core_next_due(const core_t *c) noexcept nogil:
-    return wheel_next_due(c)
+cdef i64 core_next_due(const core_t *c) noexcept nogil:
+    """Earliest moment at which something may be due; FV_NEVER when nothing is. What waits in the
+    wheel under a deadline that was put off meanwhile (every backup that hears its master) wakes
+    nobody: it is armed again with the next turn there is."""
+    cdef u32 level
+    cdef u32 s
+    cdef u32 i
+    cdef u32 seen
+    cdef u32 slots = 0
+    cdef i64 block
+    cdef i64 start
+    cdef i64 best = FV_NEVER
+    for level in range(<u32> LEVELS):
+        block = (c.wheel.current >> (8 * (level + 1))) << (8 * (level + 1))
+        s = <u32> ((c.wheel.current >> (8 * level)) & 255) + (1 if level else 0)
+        while True:
+            s = next_occupied(&c.wheel.occupied[level * 4], s)
+            if s > 255:
+                break
+            start = (block + (<i64> s << (8 * level))) << TICK_BITS
+            if start >= best:
+                return best
+            slots += 1
+            if slots > LOOK_AHEAD:
+                return start
+            seen = 0
+            i = c.wheel.head[level * 256 + s]
+            while i != NONE:
+                best = imin(best, earliest_due(&c.vr[i]))
+                seen += 1
+                if level and seen > LOOK_CROWD:
+                    return start
+                i = c.vr[i].wheel_next
+            s += 1
+    return best
 
 
 cdef u64 core_fingerprint(const core_t *c) noexcept nogil:

@@ -31,7 +31,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *ev)
     const int EPOLL_CTL_ADD
     const int EPOLL_CTL_DEL
-    const u32 EPOLLIN
+    const u32 EPOLLIN, EPOLLERR
     const int EPOLL_CLOEXEC
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -97,7 +97,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int ioctl(int fd, unsigned long request, void *arg)
     const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
-    const int SO_ATTACH_FILTER, SO_DETACH_FILTER
+    const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE
     const int MSG_DONTWAIT, MSG_TRUNC
 
 cdef extern from "<linux/filter.h>" nogil:
@@ -211,6 +211,26 @@ cdef extern from "<linux/if_packet.h>" nogil:
         u8 sll_pkttype
         u8 sll_halen
         u8 sll_addr[8]
+    struct tpacket2_hdr:
+        u32 tp_status
+        u32 tp_len
+        u32 tp_snaplen
+        u16 tp_net
+    struct tpacket_req:
+        unsigned int tp_block_size
+        unsigned int tp_block_nr
+        unsigned int tp_frame_size
+        unsigned int tp_frame_nr
+    struct tpacket_stats:
+        unsigned int tp_drops
+    struct packet_mreq:
+        int mr_ifindex
+        unsigned short mr_type
+        unsigned short mr_alen
+        u8 mr_address[8]
+    const int SOL_PACKET, PACKET_VERSION, TPACKET_V2, PACKET_RX_RING, PACKET_COPY_THRESH, PACKET_STATISTICS
+    const int PACKET_ADD_MEMBERSHIP, PACKET_MR_MULTICAST
+    const u32 TP_STATUS_KERNEL, TP_STATUS_USER, TP_STATUS_COPY, TP_STATUS_LOSING
 
 cdef extern from "<linux/rtnetlink.h>" nogil:
     struct nlmsghdr:
@@ -245,4 +265,4 @@ cdef extern from "<sys/mman.h>" nogil:
     const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MCL_CURRENT, MCL_FUTURE
 
 cdef extern from "<errno.h>" nogil:
-    const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ENXIO, ETIMEDOUT
+    const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ENXIO, ENOMEM, ETIMEDOUT

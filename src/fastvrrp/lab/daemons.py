@@ -79,17 +79,23 @@ class Daemon(abc.ABC):
             )
 
     def wait_listening(self, family: int = 4, timeout_s: float = 15) -> None:
-        """Wait until a raw socket for protocol 112 is open in the node.
+        """Wait until a raw socket for protocol 112, or a packet socket for the family, is open in
+        the node.
 
         Raises LabError with the log when the daemon ends instead, TimeoutError when it hangs.
         """
         table = Path(f"/proc/{self.pid}/net/{'raw6' if family == 6 else 'raw'}")
+        packets = Path(f"/proc/{self.pid}/net/packet")
+        ethertype = "86dd" if family == 6 else "0800"
 
         def listening() -> bool:
             if not self.alive:
                 raise LabError(f"{self.node.name}: {self.kind} ended: {self.log()[-2000:]}")
             # "  sl  local_address ..." where the port of a raw socket is its protocol, 0x70
-            return re.search(r"^\s*\d+: [0-9A-F]+:0070 ", table.read_text(), re.M) is not None
+            if re.search(r"^\s*\d+: [0-9A-F]+:0070 ", table.read_text(), re.M):
+                return True
+            # "sk RefCnt Type Proto ..."; a type other than 3 hears packets, not frames
+            return re.search(rf"^\w+ \d+ +2 +{ethertype} ", packets.read_text(), re.M) is not None
 
         wait_for(listening, timeout_s, f"{self.kind} in {self.node.name} listens to VRRP")
 

@@ -22,20 +22,21 @@ from fastvrrp.net.observed import Observed, primary_source
 from fastvrrp.net.programs import Item, Objects, instance_objects
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 from fastvrrp.vrrp.links import (
+    ETHERNET_ADDRESS,
+    IFF_LOOPBACK,
     PSEUDO,
     is_unicast,
     link_key,
     multicast_group,
     object_interfaces,
+    sends_frames,
 )
 
 OWNER = 255  # priority of the address owner, RFC 9568 5.2.4
 MULTICAST_TTL = 255  # RFC 9568 5.1.1.3, 5.1.2.3
 NS = model.NS_PER_S
 
-_IFF_LOOPBACK = 0x8  # net/if.h
-_IFF_NOARP = 0x80
-_ETHERNET_ADDRESS = 6
+_IFF_NOARP = 0x80  # net/if.h
 
 
 class Announcement(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +77,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tracks: tuple[tuple[int, int, bool], ...]
     fault: int
     announcements: tuple[Announcement, ...]
+    mac: bytes  # source of adverts as frames, RFC 9568 7.3; b"": the kernel makes the frames
 
 
 def piece(item: Item) -> tuple[object, ...]:
@@ -180,6 +182,7 @@ class Compiled(NamedTuple):
                 [(item.delete, OK_GONE) for item in reversed(items) if not item.native]
             ),
             change=change,
+            mac=r.mac,
         )
 
 
@@ -202,6 +205,7 @@ class Context:
         group_slots: Mapping[str, int],
         groups: Mapping[str, model.SyncGroup],
         virtual: Collection[bytes],
+        defs: model.GlobalDefs,
         hold_until_ns: int = 0,
         forwarding: Callable[[str], bool] = lambda interface: False,
         is_native: Callable[[AddressKey], bool] = lambda key: False,
@@ -211,6 +215,7 @@ class Context:
         self.observed = observed
         self.groups = groups
         self.group_slots = group_slots
+        self.defs = defs
         self.hold_until_ns = hold_until_ns
         self.is_native = is_native
         self._links = links
@@ -252,6 +257,13 @@ class Context:
             found = self._multicast[key] = multicast_group(instance)
         return found
 
+    def frame_source(self, instance: model.VrrpInstance) -> bytes:
+        """MAC address that adverts leave with as frames; b"" for the raw socket."""
+        if not sends_frames(instance, self.defs, self.observed):
+            return b""
+        link = self.observed.link_by_name(instance.interface or "")
+        return b"" if link is None else link.mac
+
     def learning(self, ifindex: int, family: int) -> tuple[Link, bool] | None:
         """The link, and whether we are a router on it, where hosts learn from announcements."""
         key = (ifindex, family)
@@ -280,6 +292,7 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
     group = None if instance.sync_group is None else context.groups.get(instance.sync_group)
     objects = _objects(instance, context)
     unicast = is_unicast(instance)
+    mac = context.frame_source(instance)
     record = Record(
         vrid=instance.virtual_router_id,
         family=instance.family,
@@ -287,7 +300,7 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         priority=instance.priority,
         advert_int_ns=instance.advert_int_ns,
         link=context.own_link(instance),
-        flags=_flags(instance, unicast),
+        flags=_flags(instance, unicast) | (_core.F_PACKET if mac else 0),
         group=-1 if group is None else context.group_slots[group.name],
         down_timer_adverts=instance.down_timer_adverts,
         preempt_delay_ns=instance.preempt_delay_ns,
@@ -309,6 +322,7 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         tracks=_tracks(instance, group, context),
         fault=0 if not unicast or instance.unicast_peers else _core.FAULT_CONFIG,
         announcements=tuple(_announcements(instance, objects, context)),
+        mac=mac,
     )
     return Compiled(record, objects)
 
@@ -442,5 +456,5 @@ def _announcements(
 
 
 def _announces(link: Link) -> bool:
-    silent = link.flags & (_IFF_LOOPBACK | _IFF_NOARP)
-    return not silent and len(link.mac) == _ETHERNET_ADDRESS
+    silent = link.flags & (IFF_LOOPBACK | _IFF_NOARP)
+    return not silent and len(link.mac) == ETHERNET_ADDRESS

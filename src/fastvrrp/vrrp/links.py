@@ -20,6 +20,11 @@ ABSENT = 0
 
 MULTICAST_V6 = "ff02::12"  # RFC 9568 5.1.2.2
 IPV4, IPV6 = 1, 2
+PACKET = "packet"  # value of vrrp_socket_backend
+
+_ARPHRD_ETHER = 1  # net/if_arp.h
+IFF_LOOPBACK = 0x8  # net/if.h
+ETHERNET_ADDRESS = 6
 
 
 class LinkSpec(NamedTuple):
@@ -37,6 +42,7 @@ class LinkSpec(NamedTuple):
     vrids4: bytes | None = b""
     vrids6: bytes | None = b""
     any_ttl: int = 0
+    packet: int = 0  # families that a receive ring hears
 
     def accepting(self, other: LinkSpec) -> LinkSpec:
         """These sockets with the other's filters."""
@@ -52,6 +58,7 @@ class LinkSpec(NamedTuple):
             vrids4=_union(self.vrids4, other.vrids4),
             vrids6=_union(self.vrids6, other.vrids6),
             any_ttl=self.any_ttl | other.any_ttl,
+            packet=self.packet | other.packet,
         )
 
 
@@ -135,6 +142,26 @@ def ifindex_of(key: str, observed: Observed) -> int:
     return observed.interfaces.get(key, ABSENT)
 
 
+def is_ethernet(key: str, observed: Observed) -> bool:
+    """Whether frames can be sent there; believed of an interface that does not exist yet."""
+    link = observed.link_by_name(key)
+    return link is None or (
+        link.hardware == _ARPHRD_ETHER
+        and not link.flags & IFF_LOOPBACK
+        and len(link.mac) == ETHERNET_ADDRESS
+    )
+
+
+def sends_frames(instance: model.VrrpInstance, defs: model.GlobalDefs, observed: Observed) -> bool:
+    """Whether adverts are Ethernet frames of ours (vrrp_socket_backend packet). Unicast ones are
+    not: the kernel knows the way to a peer."""
+    return (
+        defs.vrrp_socket_backend == PACKET
+        and not is_unicast(instance)
+        and is_ethernet(own_link(instance, observed), observed)
+    )
+
+
 def link_specs(
     configuration: model.Configuration, keys: Iterable[str], observed: Observed
 ) -> dict[str, LinkSpec]:
@@ -143,11 +170,16 @@ def link_specs(
     groups: dict[tuple[str, int], set[str]] = {}  # text of multicast groups by key and family
     vrids: dict[tuple[str, int], set[int]] = {}
     far: dict[str, int] = {}
+    framed: dict[str, int] = {}
+    defs = configuration.global_defs
     buffers: dict[str, int] = {}
     for instance in configuration.vrrp_instances:
         key = own_link(instance, observed)
         family = IPV4 if instance.family == 4 else IPV6
-        families[key] = families.get(key, 0) | family
+        if sends_frames(instance, defs, observed):
+            framed[key] = framed.get(key, 0) | family
+        else:
+            families[key] = families.get(key, 0) | family
         vrids.setdefault((key, instance.family), set()).add(instance.virtual_router_id)
         if instance.kernel_rx_buf_size:
             buffers[key] = max(buffers.get(key, 0), instance.kernel_rx_buf_size)
@@ -159,7 +191,6 @@ def link_specs(
     for index, garp_group in enumerate(configuration.garp_groups):
         for name in garp_group.interfaces:
             pace.setdefault(link_key(name, observed), (index, garp_group))
-    defs = configuration.global_defs
 
     def accepted(key: str, family: int) -> bytes | None:
         return None if defs.log_unknown_vrids else bytes(sorted(vrids.get((key, family), ())))
@@ -181,6 +212,7 @@ def link_specs(
             vrids4=accepted(key, 4),
             vrids6=accepted(key, 6),
             any_ttl=far.get(key, 0),
+            packet=framed.get(key, 0),
         )
     return specs
 

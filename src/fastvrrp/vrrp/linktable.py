@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from fastvrrp.net.observed import Observed
 from fastvrrp.vrrp.engine_client import EngineClient
-from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of
+from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, is_ethernet
 from fastvrrp.vrrp.slots import SlotTable
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ class LinkTable:
                 ifindex=ifindex_of(key, observed),
                 vrf_ifindex=observed.interfaces.get(vrf, 0) if vrf else 0,
             )
+            if known.packet and not is_ethernet(key, observed):
+                spec = spec._replace(families=spec.families | spec.packet, packet=0)
             if spec != known:
                 found[key] = spec
         return found
@@ -145,5 +147,6 @@ class LinkTable:
             vrids4=spec.vrids4,
             vrids6=spec.vrids6,
             any_ttl=spec.any_ttl,
+            packet=spec.packet,
         )
         self._defined[slot] = spec

@@ -189,6 +189,7 @@ class Plane:
             group_slots=groups.slots,
             groups={group.name: group for group in configuration.sync_groups},
             virtual=virtual,
+            defs=configuration.global_defs,
             hold_until_ns=self._hold_until_ns,
             forwarding=self._forwarding,
             is_native=self.natives,
