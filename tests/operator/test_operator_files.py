@@ -28,6 +28,8 @@ EXPECTED: dict[str, list[str]] = {
     "includes": ["3 warning no file matches"],
     "k8s-apiserver": [f"6 warning {SECURITY}"],
     "lvs-director": [
+        "6 warning vrrp_garp_interval is not a time",
+        "7 warning vrrp_gna_interval is not a time",
         "8 warning lvs_sync_daemon has no effect yet",
         "18 warning lvs_sync_daemon_interface has no effect yet",
         "18 warning old spelling",
@@ -78,6 +80,7 @@ EXPECTED: dict[str, list[str]] = {
     ],
     "vyos": [
         f"13 warning {SECURITY}",
+        "14 warning vrrp_garp_interval is not a time",
         "32 warning use_vmac has no effect yet",
         "33 warning vmac_xmit_base has no effect yet",
     ],
