@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 
-# How late a daemon may be beyond what the protocol says and what the machine took. In some 300
+# How late a daemon may be beyond what the protocol says and what the machine took. In some 60
 # takeovers of fastvrrp and keepalived, beside other tests at a load of 3 to 15, it was 0.3 ms as a
 # rule and 8 ms at most.
 ALLOWANCE_NS = 25 * MS

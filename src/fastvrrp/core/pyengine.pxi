@@ -15,8 +15,8 @@ cdef class Engine:
     cdef int cpu
     cdef bint lock_memory
     cdef readonly int rt_errno
-    cdef int *newest                    # sockets of each link slot as handed over last, raw ones before those of rings:
-                                        # closed only by the next link()
+    # sockets of each link slot as handed over last, raw ones before those of rings: closed only by the next link()
+    cdef int *newest
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
                   bint lock_memory=False, int cpu=-1, int pulse=-1):
