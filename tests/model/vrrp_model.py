@@ -179,7 +179,9 @@ class Instance:
             if not self.wants:  # a member that waits for its group goes on waiting
                 self.timers["down"] = now + self.skew()
             return
-        accepted = priority >= self.priority or self.config.nopreempt
+        # an owner always preempts (RFC 9568 6.1)
+        stays = self.config.nopreempt and self.config.priority != 255
+        accepted = priority >= self.priority or stays
         if accepted:
             self.preempt_from = None
         elif self.config.preempt_delay:
@@ -217,15 +219,21 @@ class Instance:
             for member in self.router.members(self):
                 if member.state == MASTER:
                     member.enter_backup(now)
-        elif self.may_answer(now, "lower"):
-            if not config.lower_prio_no_advert:
-                self.sent.append(self.priority)
+        else:
             self.announce_again(now)
+            if self.may_answer(now, "lower") and not config.lower_prio_no_advert:
+                self.sent.append(self.priority)
 
     def announce_again(self, now: int) -> None:
         """Another router was believed to be master: every member of the group announces."""
         for member in self.router.members(self):
-            if member.state == MASTER and member.config.lower_repeat and now >= member.quiet_until:
+            if member.state != MASTER or not member.config.lower_repeat:
+                continue
+            if now < member.quiet_until:
+                if "garp" not in member.timers:  # made up for afterwards
+                    member.timers["garp"] = member.quiet_until
+                    member.second_burst = member.config.lower_repeat
+            else:
                 member.quiet_until = now + max(QUIET, member.config.interval)
                 member.burst(now, member.config.lower_repeat, member.config.lower_delay)
 

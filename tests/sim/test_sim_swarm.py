@@ -22,7 +22,27 @@ from fastvrrp.sim.swarm import Simulation, run
 SEEDS = range(1000, 1400)
 AT_ONCE = 20  # seeds of one test: enough tests to share out, few enough not to pay for each
 # seeds that once showed a defect, under the draw of their time or of now
-REGRESSIONS = (18, 34, 64, 70, 90, 95, 101, 102, 142, 157, 191, 293, 465, 503, 549, 805, 1762)
+REGRESSIONS = (
+    18,
+    34,
+    64,
+    70,
+    90,
+    95,
+    101,
+    102,
+    142,
+    157,
+    191,
+    293,
+    465,
+    503,
+    549,
+    805,
+    852,
+    880,
+    1762,
+)
 
 
 @pytest.mark.parametrize("first", SEEDS[::AT_ONCE])

@@ -380,6 +380,10 @@ cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     if g.lower_repeat == 0 or not may_announce(v):
         return
     if now < v.announce_after_ns:
+        if v.due[D_GARP] == FV_NEVER:                   # the hosts may believe this one: made up for, not dropped
+            v.second_repeat = g.lower_repeat
+            v.announce_mask = 0
+            set_due(c, i, D_GARP, v.announce_after_ns)
         return
     v.announce_after_ns = now + imax(g.advert_int_ns, FV_NS_PER_S)
     v.announce_mask = 0
@@ -428,12 +432,12 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     # within the first interval it is the last word of the router we preempted, not a rival
     if now - v.since_ns >= g.advert_int_ns:
         master_contention(c, i, a, source, True, now, out)
+    master_announce(c, i, now, out)                     # has a pace of its own: no rival's hosts are forgotten
     if not answer:
         return
     v.answer_after_ns = now + g.advert_int_ns / 4
     if not g.flags & F_LOWER_PRIO_NO_ADVERT:
         emit_tx(c, i, v.priority, now, out)             # the periodic timer goes on (conformance 68)
-    master_announce(c, i, now, out)
     if now - v.since_ns >= g.advert_int_ns and now >= v.inferior_told_ns:
         v.inferior_told_ns = now + imax(g.advert_int_ns, TOLD_NS)
         e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
