@@ -200,6 +200,7 @@ MUTATIONS = (
         "    if when < c.vr[i].node_due:\n        wheel_arm",
         "    if when < c.vr[i].node_due and not (MUTANT and c.vr[i].node_due != FV_NEVER):\n"
         "        wheel_arm",
+        "overdue",
         "skew",
         "beat",
         "one master",

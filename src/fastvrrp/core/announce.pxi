@@ -188,7 +188,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
                 continue                                # the kernel refused it: never announce what we do not hold
             a.iov[a.n].iov_base = record + ANN_HEADER
             a.iov[a.n].iov_len = (<u16 *> record)[2]
-            a.name[a.n].sll_ifindex = (<i32 *> record)[0]
+            memcpy(&a.name[a.n].sll_ifindex, record, 4)     # records are packed: not aligned to 4
             memcpy(a.name[a.n].sll_addr, record + ANN_HEADER, 6)
             a.n += 1
             budget -= 1

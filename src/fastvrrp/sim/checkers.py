@@ -45,8 +45,8 @@ class Judge:
         self.masters: dict[int, set[int]] = {}  # slot -> nodes
         self.rival_since: dict[tuple[int, int, int], int] = {}  # slot, node, node
         self.told: dict[tuple[int, int], set[bytes]] = {}  # node, slot -> announced as this master
-        # slot -> per port: who announced last there (a host that missed it knows that itself)
-        self.last_announcer: dict[int, dict[int, Node]] = {}
+        # address -> per port: who announced last there (a host that missed it knows that itself)
+        self.last_announcer: dict[bytes, dict[int, Node]] = {}
         # slots in which one of two masters gave up, and the other one never heard of it
         self.unheard: set[int] = set()
         # node, slot that gave up in this very step -> whether the slot was among those before
@@ -226,7 +226,7 @@ class Judge:
         if address not in kernel.held.get(slot, ()) and address not in kernel.stolen.get(slot, ()):
             self.fail("unheld", f"router {node.index} announces {address.hex()} without holding it")
         self.told.setdefault((node.index, slot), set()).add(address)
-        ports = self.last_announcer.setdefault(slot, {})
+        ports = self.last_announcer.setdefault(address, {})
         for port in range(len(self.nodes)):
             if port not in lost:
                 ports[port] = node
@@ -377,13 +377,12 @@ class Judge:
         one that a short-lived master misled of whom the right one never heard; what a refresh is
         for."""
         host = segment.hosts[port]
-        if not master.members[slot].refresh_ns:
-            last = self.last_announcer.get(slot, {}).get(port)
-            if last is not master and slot in self.unheard:
-                return
+        refreshing = master.members[slot].refresh_ns > 0
         for address in master.addresses[slot]:
-            missed = address in host.missed and not master.members[slot].refresh_ns
-            if not missed and host.neighbours.get(address) != master.mac:
+            misled = self.last_announcer.get(address, {}).get(port) is not master
+            if not refreshing and (address in host.missed or (misled and slot in self.unheard)):
+                continue
+            if host.neighbours.get(address) != master.mac:
                 self.fail("neighbours", f"host {port} looks for slot {slot} elsewhere")
 
     def _right(self, slot: int, master: Node, alive: list[Node]) -> None:
