@@ -97,12 +97,21 @@ def test_an_unanswered_ping() -> None:
     watch = Watch(LIMIT_S)
     assert watch.ask(100.0) == 1
     assert watch.look(signs(answered=1), 110.0) == ("", None)
-    assert not watch.asked
+    assert not watch.waits(signs(answered=1))
     assert watch.ask(110.0) == 2
     reason, again_s = watch.look(signs(answered=1), 115.0)
-    assert (reason, watch.asked) == ("", True)
+    assert reason == ""
+    assert watch.waits(signs(answered=1))
     assert again_s == pytest.approx(120.0, abs=0.02)
     assert watch.look(signs(answered=1), 120.1)[0].startswith("its event loop has stood still")
+
+
+def test_an_answer_that_no_look_has_seen_yet() -> None:
+    """Otherwise a request in vain would not have the loop asked again."""
+    watch = Watch(LIMIT_S)
+    watch.ask(100.0)
+    assert watch.waits(signs(answered=0))
+    assert not watch.waits(signs(answered=1))
 
 
 def test_a_busy_loop_owes_no_answer() -> None:

@@ -162,7 +162,8 @@ class Child:
 
     def _ask(self, now: float) -> None:
         """Have the event loop answer. While it is at a configuration it need not."""
-        if self._configured and not self._configures and not self._watch.asked:
+        owed = self._watch.waits(self._page.read())
+        if self._configured and not self._configures and not owed:
             self._next_ask = now + self._settings.ask_s - self._settings.look_s / 2
             self._channel.send(messages.Ping(self._watch.ask(now)))
 

@@ -96,9 +96,10 @@ class Watch:
         self._asked_s = now_s
         return self._asked
 
-    @property
-    def asked(self) -> bool:
-        """Whether an answer is waited for, as far as the last look knows."""
+    def waits(self, signs: Signs) -> bool:
+        """Whether the answer to a Ping is still owed."""
+        if signs.answered >= self._asked:
+            self._asked_s = None
         return self._asked_s is not None
 
     def look(self, signs: Signs, now_s: float) -> tuple[str, float | None]:
@@ -110,9 +111,7 @@ class Watch:
             reason, again_s = self._judge(signs.due_ns / _NS_PER_S, now_s, still=not moved)
             if reason:
                 return f"its engine {reason}", None
-        if signs.answered >= self._asked:
-            self._asked_s = None
-        if self._asked_s is not None:
+        if self.waits(signs) and self._asked_s is not None:
             reason, loop_again_s = self._judge(self._asked_s, now_s, still=True)
             if reason:
                 return f"its event loop {reason}", None
