@@ -57,6 +57,22 @@ def run(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str]]
     return done.returncode, [re.sub(r", \d+ s$", "", line) for line in summary.splitlines()]
 
 
+GROUPED = """
+import os, pathlib, pytest
+pytestmark = [pytest.mark.xdist_group("together")]
+@pytest.mark.parametrize("number", range(12))
+def test_worker(number):
+    with pathlib.Path("workers").open("a") as file:
+        file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+"""
+
+
+def test_a_group_has_one_worker(tmp_path: Path) -> None:
+    """pytest 9.2 with xdist 3.8 forgets groups without a word; what they share breaks."""
+    assert run(tmp_path, grouped=GROUPED)[0] == pytest.ExitCode.OK
+    assert len(set((tmp_path / "workers").read_text().split())) == 1
+
+
 def test_all_is_well(tmp_path: Path) -> None:
     """Each test runs once, in its pass; without failures there is no third one."""
     (tmp_path / "seen").touch()
