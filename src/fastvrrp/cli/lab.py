@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import select
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,9 +117,9 @@ def _play_live(scene: Scene, console: Console, hold: bool) -> bool:
         complete = scene.play().complete
         live.refresh()
         if hold:
-            _explain(scene, console)
-            with contextlib.suppress(KeyboardInterrupt):
-                scene.hold()
+            with _interruption() as interrupted:
+                _explain(scene, console)
+                scene.hold(interrupted)
     return complete
 
 
@@ -129,10 +133,26 @@ def _play_plain(scene: Scene, console: Console, hold: bool) -> bool:
     result = scene.play()
     console.print(summary(scene), soft_wrap=True)
     if hold:
-        _explain(scene, console)
-        with contextlib.suppress(KeyboardInterrupt):
-            scene.hold()
+        with _interruption() as interrupted:
+            _explain(scene, console)
+            scene.hold(interrupted)
     return result.complete
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator[Callable[[float], bool]]:
+    """Waits so many seconds at most; true once there was a Ctrl-C.
+
+    As an exception it could be lost: raised in a finaliser or a callback it is only printed.
+    """
+    reader, writer = os.pipe()
+    previous = signal.signal(signal.SIGINT, lambda *_: os.write(writer, b"!"))
+    try:
+        yield lambda timeout_s: bool(select.select([reader], [], [], timeout_s)[0])
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        os.close(reader)
+        os.close(writer)
 
 
 def _explain(scene: Scene, console: Console) -> None:

@@ -340,11 +340,10 @@ class Scene:
             lambda: len(self.prober.answers(since_ns=since_ns)) >= 5, 10, "answers to the client"
         )
 
-    def hold(self) -> None:
-        """Keep everything as it is until interrupted."""
+    def hold(self, interrupted: Callable[[float], bool]) -> None:
+        """Keep everything as it is until `interrupted`, which waits so many seconds, says so."""
         self.title = "holding; Ctrl-C ends it"
-        while True:
-            time.sleep(60)
+        while not interrupted(60):
             self.sniffer.forget()
             oldest = self.now_ns() // SLOT_NS - SLOTS_KEPT
             for router in self.routers.values():
