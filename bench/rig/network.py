@@ -6,6 +6,7 @@ sender and the receiver. `Hub` puts both routers and a stranger on one bridge.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,18 +69,16 @@ class Router:
         return Traffic(sent, received)
 
 
-class Network:
+class Network(ABC):
     """Routers `a` and `b`. Use as a context manager."""
 
     def __init__(self, instances: int) -> None:
         self.places: list[Place] = places(instances)
         self.links = link_count(instances)
-        self._stack = ExitStack()
-        try:
+        with ExitStack() as stack:  # what was built so far goes when the rest fails
+            self._stack = stack
             self._build()
-        except BaseException:
-            self._stack.close()
-            raise
+            self._stack = stack.pop_all()
 
     def _namespace(self, name: str) -> Namespace:
         return self._stack.enter_context(Namespace(f"bch-{name}"))
@@ -94,8 +93,9 @@ class Network:
         self.a.bring_up()
         self.b.bring_up()
 
+    @abstractmethod
     def _connect(self) -> None:
-        raise NotImplementedError
+        """Give both routers their interfaces."""
 
     def __enter__(self) -> Self:
         return self

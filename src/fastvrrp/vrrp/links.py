@@ -116,8 +116,7 @@ def object_interfaces(instance: model.VrrpInstance, *, tracked_only: bool) -> se
     for rule in instance.virtual_rules:
         if not (tracked_only and rule.no_track):
             names.update((rule.iif, rule.oif))
-    names.discard(None)
-    return names  # type: ignore[return-value]  # None is gone
+    return {name for name in names if name is not None}
 
 
 def link_keys(
