@@ -106,6 +106,30 @@ def test_a_stop_while_the_configuration_is_read(tmp_path: Path) -> None:
         assert not daemon.logged("Traceback")
 
 
+@pytest.mark.parametrize("moment", ["spawn", "start_reading"])
+def test_a_stop_when_a_process_has_just_begun(tmp_path: Path, moment: str) -> None:
+    """It is running, and the call that began it has not returned yet."""
+    file = tmp_path / "fastvrrp.conf"
+    os.mkfifo(file)
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from fastvrrp.supervisor import early, start\n"
+        f"begin = early.{moment}\n"
+        "def interrupted(*arguments):\n"
+        "    begun = begin(*arguments)\n"
+        "    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):\n"
+        "        os.kill(os.getpid(), number)\n"
+        "    return begun\n"
+        f"early.{moment} = interrupted\n"
+        "paths = map(pathlib.Path, sys.argv[1:])\n"
+        "sys.exit(start.run(start.Options(*paths)))\n"
+    )
+    run_dir = tmp_path / "run"
+    done = subprocess.run([sys.executable, "-c", program, file, run_dir], timeout=30)
+    assert done.returncode == 0
+    assert processes(run_dir) == []
+
+
 def test_a_stop_at_any_moment_of_the_start(tmp_path: Path) -> None:
     for delay_ms in range(0, 900, 90):
         with Daemon(tmp_path) as daemon:

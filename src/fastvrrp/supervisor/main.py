@@ -27,6 +27,7 @@ from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import janitor, process
 from fastvrrp.supervisor.commands import Allowed, allowed_commands, allows
 from fastvrrp.supervisor.configuration import ReadError, Source, wall_clock
+from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
 from fastvrrp.supervisor.keeper import EXIT_PERMISSION, Hooks, Keeper, Refused, State
 from fastvrrp.supervisor.reader import Held
 from fastvrrp.supervisor.rundir import RunDir
@@ -34,7 +35,7 @@ from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.signals import Signals
 from fastvrrp.supervisor.spawn import Settings
-from fastvrrp.supervisor.start import Early, Options
+from fastvrrp.supervisor.start import Options
 from fastvrrp.track.runner import resolve
 from fastvrrp.words import counted
 
@@ -46,28 +47,23 @@ CHANGES_SHOWN = 20  # in the log, of one reload
 ORPHAN_SWEEP_S = 2.0  # after a child ended, and as long as one waits to be collected
 STATUS_S = 1.0  # from a change to systemd's status line: a takeover of many is one change
 
-DUMPS: dict[int, tuple[str, str]] = {
-    signal.SIGUSR1: ("data", "keepalived.data"),
-    signal.SIGUSR2: ("stats", "keepalived.stats"),
-    signal.SIGRTMIN + 2: ("json", "keepalived.json"),
-    # keepalived also clears the counters then: two readers would disturb each other
-    signal.SIGRTMAX - 1: ("stats", "keepalived.stats"),
-}
-
 
 def supervise(
-    options: Options, settings: Settings, run_dir: RunDir, notifier: Notifier, early: Early
+    options: Options,
+    settings: Settings,
+    run_dir: RunDir,
+    notifier: Notifier,
+    early: Early,
+    early_signals: EarlySignals,
 ) -> int:
     """The supervisor's part of `start.run`; returns the exit code."""
+
+    async def supervise() -> int:
+        signals = Signals(early_signals.waiting)
+        return await Supervisor(options, settings, run_dir, notifier, early, signals).run()
+
     with asyncio.Runner() as runner:
-        return runner.run(_supervise(options, settings, run_dir, notifier, early))
-
-
-async def _supervise(
-    options: Options, settings: Settings, run_dir: RunDir, notifier: Notifier, early: Early
-) -> int:
-    signals = Signals(tuple(DUMPS))
-    return await Supervisor(options, settings, run_dir, notifier, early, signals).run()
+        return runner.run(supervise())
 
 
 class Supervisor:

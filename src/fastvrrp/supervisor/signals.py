@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
 from typing import Protocol
+
+from fastvrrp.supervisor.early import DUMPS, STOPS
 
 
 class Receiver(Protocol):
@@ -18,15 +19,15 @@ class Receiver(Protocol):
 class Signals:
     """Collects signals from the start on; `connect` names who gets them, late ones first."""
 
-    def __init__(self, others: Sequence[int]) -> None:
-        """`others`: signals for `Receiver.on_signal` besides SIGHUP."""
+    def __init__(self, waiting: list[int]) -> None:
+        """`waiting`: what arrived before (`early.EarlySignals`), which goes on adding to it."""
         self._stop = asyncio.Event()
-        self._waiting: list[int] = []
+        self._waiting = waiting
         self._receiver: Receiver | None = None
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             loop.add_signal_handler(number, self._stop.set)
-        for other in (signal.SIGHUP, *others):
+        for other in (signal.SIGHUP, *DUMPS):
             loop.add_signal_handler(other, self._arrived, other)
         loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from fastvrrp.supervisor import logs, process
+from fastvrrp.supervisor.early import Early, EarlySignals
 from fastvrrp.supervisor.rundir import RunDir, RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
-from fastvrrp.supervisor.spawn import Reading, Settings, Spawned, spawn, start_reading
+from fastvrrp.supervisor.spawn import Settings
 
 log = logging.getLogger(__name__)
 
@@ -33,41 +33,13 @@ class Options(NamedTuple):
     child: Settings | None = None  # tests run another program, with other times
 
 
-class Early:
-    """What was started early. Whoever takes something out answers for it from then on."""
-
-    def __init__(self, reading: Reading | None, child: Spawned | None) -> None:
-        self._reading = reading
-        self._child = child
-
-    def take_reading(self) -> Reading | None:
-        reading, self._reading = self._reading, None
-        return reading
-
-    def take_child(self) -> Spawned | None:
-        child, self._child = self._child, None
-        return child
-
-    def discard_child(self) -> None:
-        """It is in the wrong namespace, or not needed."""
-        if (child := self.take_child()) is not None:
-            child.discard()
-
-    def close(self) -> None:
-        self.discard_child()
-        if (reading := self.take_reading()) is not None:
-            reading.close()
-
-
 def run(options: Options) -> int:
     """Run until stopped; returns the exit code.
 
     0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start;
     2 when the VRRP process refuses the configuration; 4 when it lacks a permission.
     """
-    # Process 1 of a container ignores signals it has no handler for.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopped_early)
+    signals = EarlySignals()
     logs.setup(level=options.log_level, form=options.log_format, process="supervisor")
     process.set_name("fastvrrp")
     os.umask(0o027)  # nothing that any of our processes writes is for everybody
@@ -78,27 +50,19 @@ def run(options: Options) -> int:
             log.error("%s", exc)
             return 1
         with contextlib.closing(run_dir):
-            return _run(options, run_dir, notifier)
+            return _run(options, run_dir, notifier, signals)
 
 
-def _run(options: Options, run_dir: RunDir, notifier: Notifier) -> int:
+def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySignals) -> int:
     settings = options.child or Settings(
         run_dir=run_dir.path, log_level=options.log_level, log_format=options.log_format
     )
     # The child holds the lock too: after a kill -9 of this process nobody may start anew
     # while the old child is still undoing its work.
     settings = settings._replace(keep_fds=(run_dir.lock,))
-    child = reading = None
-    # What cannot be started now is tried again where it is needed, and reported there.
-    with contextlib.suppress(OSError):
-        child = spawn(settings)
-    with contextlib.suppress(OSError):
-        reading = start_reading(options.file, options.config_id)
-    with contextlib.closing(Early(reading, child)) as early:
+    with contextlib.closing(Early()) as early:
+        with signals.stop_deferred():
+            early.start(settings, options.file, options.config_id)
         from fastvrrp.supervisor.main import supervise
 
-        return supervise(options, settings, run_dir, notifier, early)
-
-
-def _stopped_early(number: int, frame: object) -> NoReturn:
-    raise SystemExit(0)
+        return supervise(options, settings, run_dir, notifier, early, signals)

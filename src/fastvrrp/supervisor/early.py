@@ -1,0 +1,88 @@
+"""What the supervisor holds before it is loaded itself: its first processes, and early signals."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastvrrp.supervisor.spawn import Reading, Settings, Spawned, spawn, start_reading
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+DUMPS: dict[int, tuple[str, str]] = {
+    signal.SIGUSR1: ("data", "keepalived.data"),
+    signal.SIGUSR2: ("stats", "keepalived.stats"),
+    signal.SIGRTMIN + 2: ("json", "keepalived.json"),
+    # keepalived also clears the counters then: two readers would disturb each other
+    signal.SIGRTMAX - 1: ("stats", "keepalived.stats"),
+}
+"""Signals that ask for a dump: its kind, and the file it goes to."""
+
+
+class EarlySignals:
+    """Signals before the event loop handles them.
+
+    Without handlers the kernel would end us at a SIGHUP or SIGUSR1 (signal(7)), and ignore a stop
+    where we are process 1 of a container.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []  # each once: a reload or dumps, for whoever comes next
+        self._stopped = False
+        self._deferred = False
+        for number in STOPS:
+            signal.signal(number, self._stop)
+        for other in (signal.SIGHUP, *DUMPS):
+            signal.signal(other, self._arrived)
+
+    @contextlib.contextmanager
+    def stop_deferred(self) -> Iterator[None]:
+        """A stop waits until the end: what is being made must not get lost half made."""
+        self._deferred = True
+        yield
+        self._deferred = False
+        if self._stopped:
+            raise SystemExit(0)
+
+    def _stop(self, number: int, frame: object) -> None:
+        again, self._stopped = self._stopped, True
+        if not self._deferred and not again:  # a second one would interrupt the tidying up
+            raise SystemExit(0)
+
+    def _arrived(self, number: int, frame: object) -> None:
+        if number not in self.waiting:
+            self.waiting.append(number)
+
+
+class Early:
+    """What was started early. Whoever takes something out answers for it from then on."""
+
+    def __init__(self) -> None:
+        self._reading: Reading | None = None
+        self._child: Spawned | None = None
+
+    def start(self, settings: Settings, file: Path, config_id: str | None) -> None:
+        """What cannot be started now is tried again where it is needed, and reported there."""
+        with contextlib.suppress(OSError):
+            self._child = spawn(settings)
+        with contextlib.suppress(OSError):
+            self._reading = start_reading(file, config_id)
+
+    def take_reading(self) -> Reading | None:
+        reading, self._reading = self._reading, None
+        return reading
+
+    def take_child(self) -> Spawned | None:
+        child, self._child = self._child, None
+        return child
+
+    def discard_child(self) -> None:
+        """It is in the wrong namespace, or not needed."""
+        if (child := self.take_child()) is not None:
+            child.discard()
+
+    def close(self) -> None:
+        self.discard_child()
+        if (reading := self.take_reading()) is not None:
+            reading.close()
