@@ -81,14 +81,27 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert summary == ["side by side:  1 passed", "timing:        2 passed"]
 
 
-def test_a_failure_of_the_first_pass_is_final(tmp_path: Path) -> None:
+def test_a_failure_of_the_first_pass_that_stays(tmp_path: Path) -> None:
     (tmp_path / "seen").touch()
     status, summary = run(tmp_path, "-n", "0", plain=FAILS, timing=TIMING)
     assert status == 1
     assert summary == [
         "side by side:  1 failed",
         "timing:        2 passed",
-        "FAILED: test_plain.py::test_plain",
+        "alone:         1 failed",
+        "FAILED, and alone again: test_plain.py::test_plain",
+    ]
+
+
+def test_a_failure_of_the_first_pass_gets_a_second_look(tmp_path: Path) -> None:
+    once = TIMING.replace("pytestmark = pytest.mark.timing", "")
+    status, summary = run(tmp_path, "-n", "1", plain=PASSES, once=once)
+    assert status == 0
+    assert summary == [
+        "side by side:  2 passed, 1 failed",
+        "timing:        no tests",
+        "alone:         1 passed",
+        "failed, but passed alone: test_once.py::test_once[a@b]",
     ]
 
 
@@ -121,10 +134,10 @@ def test_what_fails_again_has_failed(tmp_path: Path, text: str, test: str) -> No
 
 
 def test_a_failure_of_both_kinds(tmp_path: Path) -> None:
-    """The second look mends its own pass only."""
+    """What the second look mends in one pass is no help to the other."""
     status, summary = run(tmp_path, "-n", "0", plain=FAILS, timing=TIMING)
     assert status == 1
-    assert "FAILED: test_plain.py::test_plain" in summary
+    assert "FAILED, and alone again: test_plain.py::test_plain" in summary
     assert "failed, but passed alone: test_timing.py::test_once[a@b]" in summary
 
 
@@ -144,12 +157,15 @@ def test_what_cannot_be_collected_gets_no_second_look(tmp_path: Path) -> None:
     assert not any(line.startswith("alone") for line in summary)
 
 
-def test_many_failures_get_no_second_look(tmp_path: Path) -> None:
-    many = 'import pytest\n@pytest.mark.timing\n@pytest.mark.parametrize("n", range(7))\n'
-    status, summary = run(tmp_path, "-n", "0", many=f"{many}def test_n(n): assert 0\n")
+@pytest.mark.parametrize(("mark", "count"), [("timing", 7), ("xdist_group", 3)])
+def test_many_failures_get_no_second_look(tmp_path: Path, mark: str, count: int) -> None:
+    many = f'import pytest\n@pytest.mark.{mark}\n@pytest.mark.parametrize("n", range({count}))\n'
+    status, summary = run(tmp_path, "-n", "1", many=f"{many}def test_n(n): assert 0\n")
     assert status == 1
-    assert summary[:2] == ["side by side:  no tests", "timing:        7 failed"]
-    assert len(summary) == 2 + 7
+    assert [line.partition(":")[2].strip() for line in summary[:2] if "no tests" not in line] == [
+        f"{count} failed"
+    ]
+    assert len(summary) == 2 + count
 
 
 @pytest.mark.parametrize(
