@@ -9,65 +9,21 @@ Everything here can be encoded with msgspec (MessagePack between processes).
 
 from __future__ import annotations
 
-import enum
-from typing import Any, dataclass_transform
+from typing import Any
 
 import msgspec
 
-NS_PER_S = 1_000_000_000
+from fastvrrp.config.base import NS_PER_S as NS_PER_S
+from fastvrrp.config.base import Account as Account
+from fastvrrp.config.base import Command as Command
+from fastvrrp.config.base import Message as Message
+from fastvrrp.config.base import Position as Position
+from fastvrrp.config.base import Severity as Severity
+from fastvrrp.config.base import Struct as Struct
+from fastvrrp.config.servers import Ipvs
+
 OWNER = 255  # priority of the address owner, RFC 9568 5.2.4
 FOREVER_S = 0xFFFF_FFFF  # an explicit `preferred_lft forever`
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Base of every model type: immutable, compared by value, keyword-only.
-
-    Frozen values cannot form circles, so the garbage collector need not know of them.
-    """
-
-
-class Position(Struct):
-    """Where something was written. Line and column count from 1."""
-
-    file: str
-    line: int
-    column: int = 1
-
-
-class Severity(enum.Enum):
-    ERROR = "error"
-    WARNING = "warning"
-
-
-class Message(Struct):
-    """One diagnostic. `hint` says what would be right."""
-
-    position: Position
-    severity: Severity
-    text: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        p = self.position
-        tail = f"; {self.hint}" if self.hint else ""
-        return f"{p.file}:{p.line}:{p.column}: {self.severity.value}: {self.text}{tail}"
-
-
-class Account(Struct):
-    """The user and group a script runs as, resolved to numbers when configuration is read."""
-
-    user: str
-    uid: int
-    gid: int
-
-
-class Command(Struct):
-    """A program with its arguments; never a shell line."""
-
-    argv: tuple[str, ...]
-    account: Account | None = None  # None: the default script account
-    position: Position | None = None
 
 
 class VirtualAddress(Struct):
@@ -129,10 +85,12 @@ class VirtualRoute(Struct):
     # hoplimit, initcwnd, initrwnd, window, cwnd, ssthresh, reordering, quickack,
     # fastopen_no_cookie, features (bits, ecn = 1); rtt, rttvar, rto_min in the kernel's own
     # units, or rtt_ms, rttvar_ms, rto_min_ms
-    metrics: dict[str, int] = {}
+    metrics: dict[str, int] = msgspec.field(default_factory=dict)
     metric_locks: tuple[str, ...] = ()  # metric names written with `lock`, also advmss, congctl
     congctl: str | None = None
-    encap: dict[str, str] = {}  # `encap` type and attributes, not yet effective
+    encap: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  # `encap` type and attributes, not yet effective
     preference: str | None = None  # IPv6 `pref`
     expires_s: int | None = None
     ttl_propagate: bool | None = None
@@ -417,6 +375,7 @@ class Configuration(Struct):
     static_addresses: tuple[VirtualAddress, ...] = ()
     static_routes: tuple[VirtualRoute, ...] = ()
     static_rules: tuple[VirtualRule, ...] = ()
+    ipvs: Ipvs = Ipvs()
     source_files: tuple[str, ...] = ()
 
 

@@ -1,0 +1,1 @@
+"""The load balancer: IPVS services, health checks, pools."""
