@@ -1,0 +1,89 @@
+"""What every checker's attempt looks like from outside: Probe, Outcome, and who makes which.
+
+A probe does one attempt at a time and knows nothing of delays, retries or what came before; that
+is the machine's (core/check.pxi). It costs bounded time and memory whatever the server does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from fastvrrp.config.servers import Check, TcpCheck, TlsContext
+from fastvrrp.track.file import FileWatcher
+from fastvrrp.track.runner import Runner
+
+DETAIL_CHARACTERS = 200
+
+
+class Verdict(enum.IntEnum):
+    """Numbers are those of core/check.pxi."""
+
+    DOWN = 0
+    UP = 1
+    LOCAL = 2  # our own problem: neither up nor down, the next attempt is after delay_loop
+
+
+class Outcome(NamedTuple):
+    """One attempt."""
+
+    verdict: Verdict
+    detail: str  # for logs and status: printable, at most DETAIL_CHARACTERS
+    latency_ns: int
+    weight: int = 0  # what MISC_CHECK dynamic and FILE_CHECK add to the configured weight
+
+
+Done = Callable[[Outcome], None]
+
+
+class Probe(Protocol):
+    """One checker's attempts, one after the other. Belongs to the thread of its event loop."""
+
+    steps: int  # HTTP_GET, SSL_GET: number of urls; others 1
+
+    def start(self, step: int, done: Done) -> None:
+        """Begin an attempt of step 0..steps-1; never while another one runs.
+
+        `done` is called exactly once and never before `start` has returned, at the latest when
+        the checker's timeouts are over. Raises nothing for what the network or the server does.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Forget the attempt: `done` is not called any more and nothing stays open.
+
+        Does nothing when none runs.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What probes need of the process; a reload makes a new one."""
+
+    loop: asyncio.AbstractEventLoop
+    runner: Runner | None = None  # MISC_CHECK
+    tls: TlsContext = field(default_factory=TlsContext)  # SSL_GET
+    files: FileWatcher | None = None  # FILE_CHECK
+
+
+def make_probe(check: Check, surroundings: Surroundings) -> Probe:
+    """The probe of a checker. Raises TypeError for what is no checker."""
+    # imported here: whoever checks with TCP alone need not load TLS
+    match check:
+        case TcpCheck():
+            from fastvrrp.ipvs.checks.tcp import TcpProbe
+
+            return TcpProbe(check, surroundings)
+    raise TypeError(f"no probe for {type(check).__name__}")
+
+
+def detail(text: str) -> str:
+    """Text that a server may have had a hand in: printable, one line, bounded."""
+    if len(text) <= DETAIL_CHARACTERS and text.isprintable():
+        return text
+    shown = "".join(c if c.isprintable() else "?" for c in text[: DETAIL_CHARACTERS + 1])
+    return shown if len(shown) <= DETAIL_CHARACTERS else shown[: DETAIL_CHARACTERS - 3] + "..."
