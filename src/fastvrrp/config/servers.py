@@ -130,7 +130,7 @@ class FileCheck(Struct, tag="FILE_CHECK"):
     track_file: str  # name of a TrackFile
     weight: int = 1
     reverse: bool = False
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Schedule(retry=0, warmup_ns=0)  # what the file says counts at once
     position: Position | None = None
 
 

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +164,10 @@ class FileWatcher:
     @property
     def definitions(self) -> list[model.TrackFile]:
         return [file.definition for file in self._files.values()]
+
+    @property
+    def names(self) -> KeysView[str]:
+        return self._files.keys()
 
     def value(self, name: str) -> int:
         return self._files[name].value

@@ -10,10 +10,11 @@ import asyncio
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from fastvrrp.config.base import Account
 from fastvrrp.config.servers import Check, TcpCheck, TlsContext
-from fastvrrp.track.file import FileWatcher
+from fastvrrp.ipvs.files import TrackedFiles
 from fastvrrp.track.runner import Runner
 
 DETAIL_CHARACTERS = 200
@@ -33,7 +34,16 @@ class Outcome(NamedTuple):
     verdict: Verdict
     detail: str  # for logs and status: printable, at most DETAIL_CHARACTERS
     latency_ns: int
-    weight: int = 0  # what MISC_CHECK dynamic and FILE_CHECK add to the configured weight
+    weight: int = 0  # FILE_CHECK: what it adds to the configured weight
+    weight_is: int | None = None  # MISC_CHECK dynamic: the weight a real server is to have
+
+    def adds(self, configured_weight: int) -> int:
+        """What is added to the configured weight of a real server while this is the last UP.
+
+        A failed attempt says nothing about weights: what the last UP added stays. The sources of
+        one real server add up, so `weight_is` counts as its difference to the configured weight.
+        """
+        return self.weight if self.weight_is is None else self.weight_is - configured_weight
 
 
 Done = Callable[[Outcome], None]
@@ -60,6 +70,18 @@ class Probe(Protocol):
         ...
 
 
+@runtime_checkable
+class FollowingProbe(Probe, Protocol):
+    """A probe that hears by itself that its outcome is another one now: FILE_CHECK.
+
+    Whoever runs it starts an attempt at once then, whatever delay_loop and retry say.
+    """
+
+    def follow(self, changed: Callable[[], None] | None) -> None:
+        """`changed` is called for every change until `follow(None)`, never within this call."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What probes need of the process; a reload makes a new one."""
@@ -67,7 +89,8 @@ class Surroundings:
     loop: asyncio.AbstractEventLoop
     runner: Runner | None = None  # MISC_CHECK
     tls: TlsContext = field(default_factory=TlsContext)  # SSL_GET
-    files: FileWatcher | None = None  # FILE_CHECK
+    script_account: Account | None = None  # of MISC_CHECKs without `user`
+    files: TrackedFiles | None = None  # FILE_CHECK
 
 
 def make_probe(check: Check, surroundings: Surroundings) -> Probe:
