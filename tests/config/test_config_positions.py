@@ -269,8 +269,11 @@ MALFORMED = {
         "virtual_server 10.0.0.1 80 {\n delay_loop 5\n real_server 10.0.0.2 80 {\n"
         "  TCP_CHECK {\n   conect_timeout 3\n  }\n }\n}\n",
         [
-            "1:1: warning: virtual_server has no effect yet: IPVS and health checks are not "
-            "built yet; the rest of the configuration works without it",
+            "1:16: warning: [10.0.0.1]:udp:80: no protocol, using UDP; "
+            "add protocol TCP, UDP or SCTP",
+            "1:16: warning: [10.0.0.1]:udp:80: no lvs_sched, using wlc; add lvs_sched NAME",
+            "1:16: warning: [10.0.0.1]:udp:80: no lvs_method, using NAT; "
+            "add lvs_method NAT, DR or TUN",
             "5:4: error: unknown keyword 'conect_timeout'; did you mean connect_timeout?",
         ],
     ),

@@ -30,12 +30,9 @@ EXPECTED: dict[str, list[str]] = {
     "lvs-director": [
         "6 warning vrrp_garp_interval is not a time",
         "7 warning vrrp_gna_interval is not a time",
-        "8 warning lvs_sync_daemon has no effect yet",
-        "18 warning lvs_sync_daemon_interface has no effect yet",
         "18 warning old spelling",
-        "24 warning virtual_server has no effect yet",
-        "45 warning virtual_server_group has no effect yet",
-        "50 warning virtual_server has no effect yet",
+        "18 warning the daemon is configured already",
+        f"77 warning {SECURITY}",
     ],
     "neutron": [f"18 warning {OWN}", "26 warning scope is for IPv4"],
     "old-style": [

@@ -15,6 +15,7 @@ import msgspec
 
 from fastvrrp.config.context import Context
 from fastvrrp.config.keywords import SECRET_BLOCKS, TOP, WORKS_WITHOUT, Block, Keyword, table
+from fastvrrp.config.lvsreaders import LVS_READERS
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.readers import READERS, Reader
 from fastvrrp.config.scripts import (
@@ -36,6 +37,10 @@ FIRST_WINS = frozenset(
         "notify_deleted",
         "notify",
         "notify_master_rx_lower_pri",
+        "notify_up",
+        "notify_down",
+        "quorum_up",
+        "quorum_down",
         "notify_fifo",
         "vrrp_notify_fifo",
         "lvs_notify_fifo",
@@ -46,6 +51,7 @@ FIRST_WINS = frozenset(
         "shutdown_script",
     )
 )
+ADDED_UP = frozenset(("status_code", "regex_options"))  # further lines add to the first
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -62,6 +68,7 @@ LineReader = Callable[[Context, Node], list[Entry]]
 _PURE_READERS: dict[str, Reader] = {
     **READERS,
     **SPECIAL_READERS,
+    **LVS_READERS,
     "vmac": READERS["words?"],
 }
 _READERS: dict[str, Reader] = {
@@ -91,6 +98,12 @@ def listed_words(entries: Entries, keyword: str) -> Iterator[tuple[str, Node, in
     for _, line in itertools.groupby(listed(entries, keyword), lambda entry: id(entry.node)):
         for number, entry in enumerate(line):
             yield entry.value, entry.node, number
+
+
+def listed_blocks(entries: Entries, keyword: str) -> list[Node]:
+    """The statements of blocks that may be repeated, in the order of the file."""
+    entry = entries.get(keyword)
+    return [] if entry is None else entry.value
 
 
 def has_body(context: Context, node: Node) -> bool:
@@ -157,13 +170,15 @@ def warn_effect(context: Context, node: Node, keyword: Keyword, *, effective: bo
 
 class _Plan(NamedTuple):
     """How to read a keyword: the name its value goes by, its row, its reader (None: a block),
-    whether equal words always have that value, and whether its mere presence is worth a message."""
+    whether equal words always have that value, whether its mere presence is worth a message, and
+    whether it opens one of several blocks that are read by whoever makes something of them."""
 
     name: str
     keyword: Keyword
     reader: Reader | None
     is_pure: bool
     is_marked: bool
+    is_repeated: bool
 
 
 @functools.cache
@@ -173,11 +188,13 @@ def _plans(path: str) -> dict[str, _Plan]:
     for word, keyword in block.items():
         if word.startswith("("):
             continue
-        name = keyword.replacement if keyword.replacement in block else word
+        name = keyword.canonical if keyword.canonical in block else word
         is_block = keyword.type.startswith(("block", "lines"))
         is_marked = keyword.effect != "done" or bool(keyword.replacement)
         reader = None if is_block else _READERS[keyword.type]
-        plans[word] = _Plan(name, keyword, reader, keyword.type in _PURE_READERS, is_marked)
+        is_repeated = keyword.type.startswith("blocks")
+        is_pure = keyword.type in _PURE_READERS
+        plans[word] = _Plan(name, keyword, reader, is_pure, is_marked, is_repeated)
     return plans
 
 
@@ -205,7 +222,8 @@ def read_block(
 ) -> Entries:
     """Read the statements of a block.
 
-    `lines` has the readers of `lines:KIND` types. With `effective` false the block has been
+    `lines` has the readers of `lines:KIND` types. The value of a `blocks` type is the list of its
+    statements, see `listed_blocks`. With `effective` false the block has been
     reported as without effect already, and its keywords are not reported again.
 
     Thousands of instances say the same things: words that were read without a message once have
@@ -226,12 +244,17 @@ def read_block(
         if plan is None:
             unknown_keyword(context, statement, table().get(path, {}), path)
             continue
-        word, keyword, reader, is_pure, is_marked = plan
+        word, keyword, reader, is_pure, is_marked, is_repeated = plan
         said = diagnostics.count
         if is_marked:
             warn_effect(context, statement, keyword, effective=effective)
         if reader is None:
             if not has_body(context, statement):
+                continue
+            if is_repeated:
+                if len(words) > 1 and keyword.type == "blocks":
+                    context.extra(statement, 1)
+                entries.setdefault(word, Entry([], statement)).value.append(statement)
                 continue
             value = _nested(context, statement, keyword, lines, effective)
             earlier = entries.get(word)
@@ -258,6 +281,8 @@ def read_block(
                     statement, f"{word} is set already, ignored", "keep one of the lines"
                 )
                 continue
+            if word in ADDED_UP:
+                value = (*entries[word].value, *value)
             del entries[word]  # a repeated keyword counts where it stands last
         entries[word] = Entry(value, statement)
     return entries
@@ -272,7 +297,7 @@ def _nested(
 ) -> Any:
     kind, _, detail = keyword.type.partition(":")
     if kind == "lines":
-        if len(statement.words) > 1 and keyword.keyword != "virtual_server_group":
+        if len(statement.words) > 1:
             context.extra(statement, 1)
         reader = lines.get(detail, read_words)
         return reader(context, statement)

@@ -1,4 +1,4 @@
-"""What global_defs gives to instances: one object per state of global_defs, shared by many."""
+"""What global_defs gives to instances and virtual servers: one object per state of it, shared."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class Defaults:
         self.notify_priority_changes: bool = get(entries, "vrrp_notify_priority_changes", False)
         everything = get(entries, "smtp_alert", False)
         self.smtp_alert: bool = get(entries, "smtp_alert_vrrp", everything)
+        checkers = get(entries, "smtp_alert_checker", get(entries, "smtp_alert"))
+        self.smtp_alert_virtual_server: bool = bool(checkers)
+        self.smtp_alert_real_server: bool = True if checkers is None else checkers
+        self.checker_log_all_failures: bool = get(entries, "checker_log_all_failures", False)
         self.garp = _garp(entries)
         # What applies to an instance that says nothing of its own about it, see instance.py.
         self.quiet = {

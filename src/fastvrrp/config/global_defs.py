@@ -38,6 +38,8 @@ INSTANCE_DEFAULTS = frozenset(
         "vrrp_rx_bufs_policy",
     )
 )
+# The same for virtual servers, read in virtualservers.py.
+SERVER_DEFAULTS = frozenset(("smtp_alert", "smtp_alert_checker", "checker_log_all_failures"))
 LISTS = frozenset(("notification_email",))
 
 

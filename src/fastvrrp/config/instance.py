@@ -13,7 +13,7 @@ import msgspec
 
 from fastvrrp.config.addressing import addressing, family_settings, first_family
 from fastvrrp.config.authentication import authentication
-from fastvrrp.config.blocks import Entries, LineReader, get, read_block
+from fastvrrp.config.blocks import Entries, Entry, LineReader, get, read_block
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
@@ -102,6 +102,7 @@ class Instances:
         self.lines = lines
         self.trackers = trackers
         self.scripts = scripts
+        self.sync_daemons: list[tuple[str, Entry]] = []  # lvs_sync_daemon_interface, by instance
         # What was written, and where it counts -> an instance of which only the own parts change.
         self._alike: dict[tuple[object, ...], VrrpInstance] = {}
 
@@ -132,6 +133,8 @@ class Instances:
             own.update(instance_tracking(builder, self.trackers, weights_allowed))
         own["notify"] = build_notify(entries, raw.defaults, self.scripts)
         own["sync_group"] = sync_group
+        if "lvs_sync_daemon_interface" in entries:
+            self.sync_daemons.append((builder.name, entries["lvs_sync_daemon_interface"]))
         if diagnostics.errors > errors or "virtual_router_id" not in own:
             return None
         return msgspec.structs.replace(base, **own)

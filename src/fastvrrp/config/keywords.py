@@ -13,7 +13,7 @@ effect     done, warn (nothing yet), accepted (nothing, on purpose), refused
 reason     why it has no effect
 since      release of keepalived, empty: 2.2.7 or earlier; fastvrrp: not a keyword of keepalived's
 tier       A most deployments, B common, C rare
-aliases    other spellings; `use NAME` marks an old spelling of NAME
+aliases    other spellings; `use NAME` marks an old spelling of NAME, `as NAME` one that is as good
 meaning    one sentence
 """
 
@@ -59,6 +59,11 @@ class Keyword(NamedTuple):
     def replacement(self) -> str:
         """The current spelling of an old one, else ""."""
         return self.aliases[4:] if self.aliases.startswith("use ") else ""
+
+    @property
+    def canonical(self) -> str:
+        """The spelling its value goes by where that is another one, else ""."""
+        return self.aliases[3:] if self.aliases.startswith("as ") else self.replacement
 
     def no_effect(self) -> str:
         """What to say about a keyword that does nothing."""

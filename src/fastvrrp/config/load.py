@@ -19,6 +19,7 @@ from fastvrrp.config.addresses import distinct, read_addresses, read_static_addr
 from fastvrrp.config.addressing import read_peers
 from fastvrrp.config.blocks import (
     Entries,
+    Entry,
     LineReader,
     block_name,
     get,
@@ -38,10 +39,17 @@ from fastvrrp.config.diagnostics import (
     shown,
 )
 from fastvrrp.config.expand import Definitions
-from fastvrrp.config.global_defs import INSTANCE_DEFAULTS, GarpGroups, build, merge
+from fastvrrp.config.global_defs import (
+    INSTANCE_DEFAULTS,
+    SERVER_DEFAULTS,
+    GarpGroups,
+    build,
+    merge,
+)
 from fastvrrp.config.groups import RawGroup, assign_members, build_group
 from fastvrrp.config.host import HostInfo, SystemHost
 from fastvrrp.config.instance import Instances, RawInstance
+from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
 from fastvrrp.config.keywords import TOP, Keyword, table
 from fastvrrp.config.model import (
     Configuration,
@@ -50,13 +58,17 @@ from fastvrrp.config.model import (
     Position,
     Severity,
     VirtualAddress,
+    VrrpInstance,
 )
 from fastvrrp.config.node import Node
 from fastvrrp.config.routes import read_routes, read_static_routes
 from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
+from fastvrrp.config.servers import Ipvs
+from fastvrrp.config.servicegroups import ServiceGroup, check_conflicts, read_group
 from fastvrrp.config.source import Source
 from fastvrrp.config.trackers import Trackers, read_references
+from fastvrrp.config.virtualservers import RawVirtualServer, VirtualServers
 from fastvrrp.config.vrids import check_addresses, check_vrids
 
 _LINES: dict[str, LineReader] = {
@@ -124,6 +136,9 @@ class _Loader:
         self.defaults = Defaults({})
         self.instances: dict[str, RawInstance] = {}
         self.groups: dict[str, RawGroup] = {}
+        self.virtual_servers: list[RawVirtualServer] = []
+        self.service_groups: dict[str, ServiceGroup] = {}
+        self.tls: Entries = {}
         self.definitions: list[tuple[str, str, int, Node, Entries]] = []
         self.statics: dict[str, list[Any]] = {}
 
@@ -176,6 +191,13 @@ class _Loader:
 
     def _block(self, node: Node, order: int, keyword: Keyword, name: str) -> None:
         kind = keyword.keyword
+        if kind == "virtual_server":
+            self.virtual_servers.append(RawVirtualServer(node, self.defaults, order))
+            return
+        if kind == "virtual_server_group":
+            if self._is_new(self.service_groups, name, node):
+                self.service_groups[name] = read_group(self.context, node, name)
+            return
         if keyword.type.startswith("lines"):
             reader = _STATIC_LINES.get(keyword.type.partition(":")[2])
             if reader is not None:
@@ -192,12 +214,18 @@ class _Loader:
             self.groups[name] = RawGroup(name, node, entries, self.defaults, order)
         elif kind == "global_defs":
             self._global_defs(node, entries)
+        elif kind == "SSL":
+            if self.tls:
+                self.context.warning(node, "SSL again: the one above is forgotten", "keep one")
+            self.tls = entries
         elif kind == "garp_group":
             self.garp_groups.add(node, entries)
         elif keyword.effect == "done":
             self.definitions.append((kind, name, order, node, entries))
 
-    def _is_new(self, known: Mapping[str, RawInstance | RawGroup], name: str, node: Node) -> bool:
+    def _is_new(
+        self, known: Mapping[str, RawInstance | RawGroup | ServiceGroup], name: str, node: Node
+    ) -> bool:
         if name not in known:
             return True
         first = known[name].node.position()
@@ -210,14 +238,18 @@ class _Loader:
         return False
 
     def _global_defs(self, node: Node, entries: Entries) -> None:
-        late = INSTANCE_DEFAULTS & entries.keys()
-        if late and (self.instances or self.groups):
-            first = min(late)
-            self.context.warning(
-                entries[first].node,
-                f"{first} does not reach the instances above this line",
-                "move global_defs to the beginning",
-            )
+        for defaults, whom, is_above in (
+            (INSTANCE_DEFAULTS, "instances", self.instances or self.groups),
+            (SERVER_DEFAULTS, "virtual servers", self.virtual_servers),
+        ):
+            late = defaults & entries.keys()
+            if late and is_above:
+                first = min(late)
+                self.context.warning(
+                    entries[first].node,
+                    f"{first} does not reach the {whom} above this line",
+                    "move global_defs to the beginning",
+                )
         self.globals = merge(self.globals, entries)
         self.defaults = Defaults(self.globals)
         if "script_user" in entries and entries["script_user"].value:
@@ -238,11 +270,11 @@ class _Loader:
         for kind, name, order, node, entries in self.definitions:
             add[kind](name, order, node, entries)
         owners = assign_members(context, self.groups, self.instances)
-        make = Instances(context, _LINES, trackers, scripts).build
+        made = Instances(context, _LINES, trackers, scripts)
         instances = []
         for raw in self.instances.values():
             group = owners.get(raw.name)
-            instance = make(
+            instance = made.build(
                 raw,
                 sync_group=group.name if group is not None else None,
                 weights_allowed=group is None or group.weights_allowed,
@@ -250,6 +282,7 @@ class _Loader:
             if instance is not None:
                 instances.append((instance, raw.node))
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
+        ipvs = self._ipvs({i.name: i for i, _ in instances}, made.sync_daemons)
         track_scripts, track_files, track_processes = trackers.finish()
         check_vrids(context, instances)
         static_addresses = self._static_addresses(global_defs.default_interface)
@@ -265,7 +298,28 @@ class _Loader:
             static_addresses=static_addresses,
             static_routes=self._static("static_routes"),
             static_rules=self._static("static_rules"),
+            ipvs=ipvs,
             source_files=tuple(str(file) for file in source.includes.files),
+        )
+
+    def _ipvs(
+        self, instances: Mapping[str, VrrpInstance], sync_daemons: list[tuple[str, Entry]]
+    ) -> Ipvs:
+        """The load balancer's part."""
+        context, groups = self.context, self.service_groups
+        daemon = sync_daemon(context, self.globals, instances, sync_daemons)
+        settings = ipvs_settings(self.top, self.globals, self.tls, daemon)
+        make = VirtualServers(context, self.scripts, self.trackers, groups).build
+        servers = [(make(raw), raw.node) for raw in self.virtual_servers]
+        built = [(server, node) for server, node in servers if server is not None]
+        check_conflicts(context, built)
+        for group in groups.values():
+            if not group.is_used:
+                text = f"virtual_server_group {group.name} is not used"
+                hint = f"add virtual_server group {group.name}, or remove it"
+                context.warning(group.node, text, hint, word=1)
+        return msgspec.structs.replace(
+            settings, virtual_servers=tuple(server for server, _ in built)
         )
 
     def _static(self, kind: str) -> Any:

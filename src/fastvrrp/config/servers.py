@@ -68,6 +68,7 @@ class Url(Struct):
     digest: bytes | None = None  # MD5 of the body, 16 bytes
     status_codes: tuple[tuple[int, int], ...] = ((200, 299),)  # inclusive ranges
     regex: Regex | None = None
+    tls_compliant: bool = False  # SSL_GET: close_notify is sent
 
 
 class HttpCheck(Struct, tag="HTTP_GET"):
@@ -79,14 +80,15 @@ class HttpCheck(Struct, tag="HTTP_GET"):
     http_protocol: str = "1.0"  # 1.0, 1.0C, 1.1
     enable_sni: bool = False
     sni_name: str | None = None  # None: the virtual host
-    tls_compliant: bool = False
     fast_recovery: bool = False
     schedule: Schedule = Schedule()
     position: Position | None = None
 
 
 class SmtpCheck(Struct, tag="SMTP_CHECK"):
-    hosts: tuple[Connection, ...]
+    """A block with several hosts is a checker for each of them."""
+
+    connection: Connection
     helo_name: str = "smtpchecker.keepalived.org"
     schedule: Schedule = Schedule()
     position: Position | None = None
@@ -139,7 +141,7 @@ Check = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | MiscCheck | UdpCheck | Pin
 
 class RealServer(Struct):
     address: str
-    port: int  # 0 with a virtual server of port 0 or a firewall mark
+    port: int  # 0: the port of the service that a packet came to
     family: int  # 4 or 6
     weight: int = 1
     forwarding: Forwarding = Forwarding()
@@ -180,7 +182,7 @@ class VirtualServer(Struct):
     group: str | None = None  # name of its virtual_server_group
     protocol: str = "TCP"  # TCP, UDP, SCTP; TCP for firewall marks
     scheduler: str = "wlc"
-    flags: tuple[str, ...] = ()  # flag-1 flag-2 flag-3, also spelt sh-port ... in the file
+    flags: tuple[str, ...] = ()  # flag-1, flag-2, flag-3; sh-port ... of the file are among them
     persistence_timeout_s: int = 0  # 0: not persistent
     persistence_granularity: int | None = None  # prefix length; None: single hosts
     persistence_engine: str | None = None
@@ -246,5 +248,5 @@ class Ipvs(Struct):
     rlimit_rttime_us: int = 10000
     cpu_affinity: tuple[int, ...] = ()
     no_swap: bool = False
-    net_namespace: str | None = None  # net_namespace_ipvs where it differs from net_namespace
+    net_namespace: str | None = None  # net_namespace_ipvs; None: as net_namespace, "": the host's
     nftables: str | None = None  # nftables_ipvs: table name; None: an IPVS service per entry

@@ -263,6 +263,17 @@ class Trackers:
             )
         return tracked
 
+    def use(
+        self, kind: str, name: str, node: Node, owner: str, order: int
+    ) -> TrackScript | TrackFile | TrackProcess | None:
+        """A tracker that something else than a track_... block refers to; says why there is
+        none."""
+        definition = self._find(kind, name, node, owner, order)
+        if definition is None or definition.model is None:
+            return None
+        self.used.add((kind, name))
+        return definition.model
+
     def _find(self, kind: str, name: str, node: Node, owner: str, order: int) -> Definition | None:
         known = self.known[kind]
         definition = known.get(name)
