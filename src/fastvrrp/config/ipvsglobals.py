@@ -88,9 +88,9 @@ def sync_daemon(
             return None
         _option(context, node, index, fields, instances)
         index += 2
-    name = fields.get("instance")
-    if name is not None and "id" not in fields:
-        fields["id"] = instances[name].virtual_router_id
+    chosen: str | None = fields.get("instance")
+    if chosen is not None and "id" not in fields:
+        fields["id"] = instances[chosen].virtual_router_id
     return SyncDaemon(interface=words[1], **fields)
 
 
