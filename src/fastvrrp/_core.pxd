@@ -228,12 +228,15 @@ cdef struct cfg_s:              # immutable after commit
     track_t *tracks
     cfg_s *displaced            # the block this one replaced at its commit
 
-ctypedef struct vr_t:           # run-time state of an instance
-    i64 node_due                # what the wheel knows
-    u32 wheel_prev
-    u32 wheel_next
-    u16 wheel_slot
+ctypedef struct node_t:         # what the wheel keeps of a record: its first member
+    i64 due                     # what the wheel knows
+    u32 prev
+    u32 next
+    u16 slot
     u8 queued
+
+ctypedef struct vr_t:           # run-time state of an instance
+    node_t node
     u8 used
     u8 state
     u8 priority                 # effective
@@ -294,6 +297,8 @@ ctypedef struct group_t:
     u32 masters                 # members in MASTER
 
 ctypedef struct wheel_t:
+    u8 *nodes                   # the records, each begins with its node_t
+    size_t stride               # bytes from one record to the next
     i64 current                 # tick up to which everything earlier is empty
     u64 occupied[24]            # 6 levels x 256 bits
     u32 head[1536]              # 6 levels x 256

@@ -78,8 +78,8 @@ cdef inline void emit_play(core_t *c, u32 i, u32 program, i64 now, out_t *out) n
 cdef inline void set_due(core_t *c, u32 i, u32 which, i64 when) noexcept nogil:
     """A later deadline is only stored; the wheel learns of an earlier one."""
     c.vr[i].due[which] = when
-    if when < c.vr[i].node_due:
-        wheel_arm(c, i, when)
+    if when < c.vr[i].node.due:
+        wheel_arm(&c.wheel, i, when)
 
 
 cdef inline i64 earliest_due(const vr_t *v) noexcept nogil:
@@ -524,7 +524,7 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *g = c.cfg[i]
     cdef i64 due
-    v.node_due = FV_NEVER
+    v.node.due = FV_NEVER
     if v.due[D_ADVERT] <= now + imin(c.early_ns, g.advert_int_ns / 16):
         master_advert_due(c, i, now, out)
     if v.due[D_DOWN] <= now:
@@ -546,8 +546,8 @@ cdef void vr_fire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
         v.due[D_RETRY] = FV_NEVER
         emit_play(c, i, P_UP, now, out)
     due = earliest_due(v)
-    if due < v.node_due:
-        wheel_arm(c, i, due)
+    if due < v.node.due:
+        wheel_arm(&c.wheel, i, due)
 
 
 cdef void vr_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, u32 failed, i64 now,

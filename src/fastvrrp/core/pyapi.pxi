@@ -606,23 +606,23 @@ cdef class Wheel:
 
     def arm(self, u32 index, i64 due_ns):
         in_range("index", index, 0, self.core.cap_vr - 1)
-        wheel_arm(&self.core, index, due_ns)
+        wheel_arm(&self.core.wheel, index, due_ns)
 
     def cancel(self, u32 index):
         in_range("index", index, 0, self.core.cap_vr - 1)
-        wheel_cancel(&self.core, index)
+        wheel_cancel(&self.core.wheel, index)
 
     def next_due(self):
-        return wheel_next_due(&self.core)
+        return wheel_next_due(&self.core.wheel)
 
     def pop_due(self, i64 now_ns):
         cdef u32 n
         cdef u32 k
         cdef list result = []
         while True:
-            n = wheel_pop_due(&self.core, now_ns, self.core.scratch, self.core.cap_vr)
+            n = wheel_pop_due(&self.core.wheel, now_ns, self.core.scratch, self.core.cap_vr)
             if n == 0:
                 return result
             for k in range(n):
-                result.append((self.core.vr[self.core.scratch[k]].node_due, self.core.scratch[k]))
-                self.core.vr[self.core.scratch[k]].node_due = FV_NEVER
+                result.append((self.core.vr[self.core.scratch[k]].node.due, self.core.scratch[k]))
+                self.core.vr[self.core.scratch[k]].node.due = FV_NEVER

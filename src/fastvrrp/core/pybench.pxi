@@ -108,11 +108,11 @@ def bench_wheel(Wheel wheel, *, i64 now_ns, u32 rounds, i64 step_ns, i64 spread_
     for r in range(rounds):
         now_ns += step_ns
         while True:
-            n = wheel_pop_due(c, now_ns, c.scratch, c.cap_vr)
+            n = wheel_pop_due(&c.wheel, now_ns, c.scratch, c.cap_vr)
             if n == 0:
                 break
             for k in range(n):
-                due = c.vr[c.scratch[k]].node_due
-                wheel_arm(c, c.scratch[k], due + spread_ns)
+                due = c.vr[c.scratch[k]].node.due
+                wheel_arm(&c.wheel, c.scratch[k], due + spread_ns)
             fired += n
     return fv_now_ns() - start, fired

@@ -20,13 +20,13 @@ cdef void vr_reset(core_t *c, u32 i, i64 now) noexcept nogil:
     cdef u32 generation = v.generation
     cdef u32 sequence = v.sequence
     cdef u32 k
-    wheel_cancel(c, i)
+    wheel_cancel(&c.wheel, i)
     memset(v, 0, sizeof(vr_t))
     v.generation = generation + 1
     v.sequence = sequence
-    v.node_due = FV_NEVER
-    v.wheel_prev = NONE
-    v.wheel_next = NONE
+    v.node.due = FV_NEVER
+    v.node.prev = NONE
+    v.node.next = NONE
     v.next_same = NONE
     v.group_next = NONE
     v.since_ns = now
@@ -75,7 +75,7 @@ cdef void core_retire(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     if i < c.cap_vr and c.vr[i].used:
         vr_stop(c, i, now, out)
         c.vr[i].used = 0
-        wheel_cancel(c, i)
+        wheel_cancel(&c.wheel, i)
 
 
 cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nogil:
@@ -260,11 +260,11 @@ cdef void tick_coalesce(core_t *c, i64 now, u32 budget, out_t *out) noexcept nog
                 c.vr[i].due[D_ADVERT] <= now + imin(c.coalesce_ns, c.cfg[i].advert_int_ns / 16):
             c.scratch[n] = i
             n += 1
-        i = c.vr[i].wheel_next
-    sort_due(c, c.scratch, n)
+        i = c.vr[i].node.next
+    sort_due(&c.wheel, c.scratch, n)
     c.early_ns = c.coalesce_ns
     for k in range(n):
-        wheel_cancel(c, c.scratch[k])
+        wheel_cancel(&c.wheel, c.scratch[k])
         vr_fire(c, c.scratch[k], now, out)
     c.early_ns = 0
     groups_flush(c, now, out)
@@ -276,14 +276,14 @@ cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
     cdef u32 k
     cdef u32 whole = budget
     while budget:
-        n = wheel_pop_due(c, now, c.scratch, budget)
+        n = wheel_pop_due(&c.wheel, now, c.scratch, budget)
         if n == 0:
             if c.coalesce_ns and budget < whole and c.wheel.current == now >> TICK_BITS:
                 tick_coalesce(c, now, budget, out)
             return False
         for k in range(n):
             # an earlier member of its group may have moved this one's deadlines meanwhile
-            if not c.vr[c.scratch[k]].queued:
+            if not c.vr[c.scratch[k]].node.queued:
                 vr_fire(c, c.scratch[k], now, out)
         groups_flush(c, now, out)
         budget -= n
@@ -322,7 +322,7 @@ cdef i64 core_next_due(const core_t *c) noexcept nogil:
                 seen += 1
                 if level and seen > LOOK_CROWD:
                     return start
-                i = c.vr[i].wheel_next
+                i = c.vr[i].node.next
             s += 1
     return best
 
@@ -367,4 +367,4 @@ cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 no
     c.scratch = <u32 *> arena
     arena += vrs * 4
     c.dirty = <u32 *> arena
-    wheel_init(c, now)
+    wheel_init(&c.wheel, c.vr, sizeof(vr_t), now)

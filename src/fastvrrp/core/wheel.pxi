@@ -2,54 +2,61 @@
 # A node sits at the level of the highest 8-bit group in which its tick differs from the current
 # tick, so everything in a level-0 slot is due in that very tick. Order within a tick is by exact
 # (due, index). The owner stores later deadlines without telling the wheel (lazy re-arm): a node
-# that comes up early is armed again.
+# that comes up early is armed again. What is in the wheel are the owner's records, by index.
 
 cdef enum:
     TICK_BITS = 20
     LEVELS = 6
 
 
-cdef void wheel_init(core_t *c, i64 now) noexcept nogil:
-    memset(&c.wheel, 0, sizeof(wheel_t))
-    memset(c.wheel.head, 0xFF, sizeof(c.wheel.head))
-    c.wheel.current = now >> TICK_BITS
+cdef inline node_t *node_at(const wheel_t *w, u32 i) noexcept nogil:
+    return <node_t *> (w.nodes + i * w.stride)
 
 
-cdef inline void wheel_cancel(core_t *c, u32 i) noexcept nogil:
-    cdef vr_t *v = &c.vr[i]
-    cdef u32 s = v.wheel_slot
+cdef void wheel_init(wheel_t *w, void *nodes, size_t stride, i64 now) noexcept nogil:
+    """Empty. Each record begins with a node_t that is not queued."""
+    memset(w, 0, sizeof(wheel_t))
+    memset(w.head, 0xFF, sizeof(w.head))
+    w.nodes = <u8 *> nodes
+    w.stride = stride
+    w.current = now >> TICK_BITS
+
+
+cdef inline void wheel_cancel(wheel_t *w, u32 i) noexcept nogil:
+    cdef node_t *v = node_at(w, i)
+    cdef u32 s = v.slot
     if not v.queued:
         return
-    if v.wheel_prev != NONE:
-        c.vr[v.wheel_prev].wheel_next = v.wheel_next
+    if v.prev != NONE:
+        node_at(w, v.prev).next = v.next
     else:
-        c.wheel.head[s] = v.wheel_next
-        if v.wheel_next == NONE:
-            c.wheel.occupied[s >> 6] &= ~(<u64> 1 << (s & 63))
-    if v.wheel_next != NONE:
-        c.vr[v.wheel_next].wheel_prev = v.wheel_prev
+        w.head[s] = v.next
+        if v.next == NONE:
+            w.occupied[s >> 6] &= ~(<u64> 1 << (s & 63))
+    if v.next != NONE:
+        node_at(w, v.next).prev = v.prev
     v.queued = 0
-    v.node_due = FV_NEVER
+    v.due = FV_NEVER
 
 
-cdef inline void wheel_arm(core_t *c, u32 i, i64 due) noexcept nogil:
-    cdef vr_t *v = &c.vr[i]
-    cdef i64 tick = imax(due >> TICK_BITS, c.wheel.current)
-    cdef u64 diff = <u64> (tick ^ c.wheel.current)
+cdef inline void wheel_arm(wheel_t *w, u32 i, i64 due) noexcept nogil:
+    cdef node_t *v = node_at(w, i)
+    cdef i64 tick = imax(due >> TICK_BITS, w.current)
+    cdef u64 diff = <u64> (tick ^ w.current)
     cdef u32 level = 0 if diff == 0 else <u32> (63 - fv_clz64(diff)) >> 3
     cdef u32 s
-    wheel_cancel(c, i)
+    wheel_cancel(w, i)
     if due == FV_NEVER:
         return
     s = level * 256 + <u32> ((tick >> (8 * level)) & 255)
-    v.node_due = due
-    v.wheel_slot = <u16> s
-    v.wheel_prev = NONE
-    v.wheel_next = c.wheel.head[s]
-    if v.wheel_next != NONE:
-        c.vr[v.wheel_next].wheel_prev = i
-    c.wheel.head[s] = i
-    c.wheel.occupied[s >> 6] |= <u64> 1 << (s & 63)
+    v.due = due
+    v.slot = <u16> s
+    v.prev = NONE
+    v.next = w.head[s]
+    if v.next != NONE:
+        node_at(w, v.next).prev = i
+    w.head[s] = i
+    w.occupied[s >> 6] |= <u64> 1 << (s & 63)
     v.queued = 1
 
 
@@ -69,47 +76,47 @@ cdef inline u32 next_occupied(const u64 *bits, u32 start) noexcept nogil:
         word = bits[w]
 
 
-cdef i64 wheel_next_tick(const core_t *c, u32 *level_out, u32 *slot_out) noexcept nogil:
+cdef i64 wheel_next_tick(const wheel_t *w, u32 *level_out, u32 *slot_out) noexcept nogil:
     """Start tick of the first occupied slot, or -1."""
     cdef u32 level
     cdef u32 index
     cdef u32 found
     cdef i64 base
     for level in range(<u32> LEVELS):
-        index = <u32> ((c.wheel.current >> (8 * level)) & 255)
+        index = <u32> ((w.current >> (8 * level)) & 255)
         # above level 0 the current index is empty by construction
-        found = next_occupied(&c.wheel.occupied[level * 4], index if level == 0 else index + 1)
+        found = next_occupied(&w.occupied[level * 4], index if level == 0 else index + 1)
         if found < 256:
-            base = (c.wheel.current >> (8 * (level + 1))) << (8 * (level + 1))
+            base = (w.current >> (8 * (level + 1))) << (8 * (level + 1))
             level_out[0] = level
             slot_out[0] = level * 256 + found
             return base + (<i64> found << (8 * level))
     return -1
 
 
-cdef i64 wheel_next_due(const core_t *c) noexcept nogil:
+cdef i64 wheel_next_due(const wheel_t *w) noexcept nogil:
     """Earliest moment at which something may be due: exact, or the start of a far, crowded slot."""
     cdef u32 level = 0
     cdef u32 s = 0
     cdef u32 seen = 0
     cdef u32 i
     cdef i64 best = FV_NEVER
-    cdef i64 tick = wheel_next_tick(c, &level, &s)
+    cdef i64 tick = wheel_next_tick(w, &level, &s)
     if tick < 0:
         return FV_NEVER
-    i = c.wheel.head[s]
+    i = w.head[s]
     while i != NONE:
-        if c.vr[i].node_due < best:
-            best = c.vr[i].node_due
-        i = c.vr[i].wheel_next
+        if node_at(w, i).due < best:
+            best = node_at(w, i).due
+        i = node_at(w, i).next
         seen += 1
         if level and seen > 16:
             return tick << TICK_BITS
     return best
 
 
-cdef void sort_due(core_t *c, u32 *items, u32 n) noexcept nogil:
-    """Heap sort by (node_due, index): bounded, in place."""
+cdef void sort_due(wheel_t *w, u32 *items, u32 n) noexcept nogil:
+    """Heap sort by (due, index): bounded, in place."""
     cdef u32 start = n // 2
     cdef u32 end = n
     cdef u32 root
@@ -130,9 +137,9 @@ cdef void sort_due(core_t *c, u32 *items, u32 n) noexcept nogil:
             child = 2 * root + 1
             if child >= end:
                 break
-            if child + 1 < end and due_before(c, items[child], items[child + 1]):
+            if child + 1 < end and due_before(w, items[child], items[child + 1]):
                 child += 1
-            if not due_before(c, items[root], items[child]):
+            if not due_before(w, items[root], items[child]):
                 break
             t = items[root]
             items[root] = items[child]
@@ -140,15 +147,15 @@ cdef void sort_due(core_t *c, u32 *items, u32 n) noexcept nogil:
             root = child
 
 
-cdef inline bint due_before(core_t *c, u32 a, u32 b) noexcept nogil:
-    if c.vr[a].node_due != c.vr[b].node_due:
-        return c.vr[a].node_due < c.vr[b].node_due
+cdef inline bint due_before(wheel_t *w, u32 a, u32 b) noexcept nogil:
+    if node_at(w, a).due != node_at(w, b).due:
+        return node_at(w, a).due < node_at(w, b).due
     return a < b
 
 
-cdef u32 wheel_pop_due(core_t *c, i64 now, u32 *items, u32 limit) noexcept nogil:
-    """Takes nodes with node_due <= now out of the wheel, in order. At most one tick's worth, so the
-    caller repeats until 0; node_due keeps its value for the caller (queued is 0)."""
+cdef u32 wheel_pop_due(wheel_t *w, i64 now, u32 *items, u32 limit) noexcept nogil:
+    """Takes nodes with due <= now out of the wheel, in order. At most one tick's worth, so the
+    caller repeats until 0; its due keeps its value for the caller (queued is 0)."""
     cdef i64 target = now >> TICK_BITS
     cdef i64 tick
     cdef i64 due
@@ -158,27 +165,27 @@ cdef u32 wheel_pop_due(core_t *c, i64 now, u32 *items, u32 limit) noexcept nogil
     cdef u32 nxt
     cdef u32 n = 0
     while True:
-        tick = wheel_next_tick(c, &level, &s)
+        tick = wheel_next_tick(w, &level, &s)
         if tick < 0 or tick > target:
-            c.wheel.current = imax(c.wheel.current, target)
+            w.current = imax(w.current, target)
             return 0
-        c.wheel.current = tick
+        w.current = tick
         if level == 0:
             break
-        i = c.wheel.head[s]                             # cascade: same nodes, finer slots
+        i = w.head[s]                             # cascade: same nodes, finer slots
         while i != NONE:
-            nxt = c.vr[i].wheel_next
-            wheel_arm(c, i, c.vr[i].node_due)
+            nxt = node_at(w, i).next
+            wheel_arm(w, i, node_at(w, i).due)
             i = nxt
-    i = c.wheel.head[s]
+    i = w.head[s]
     while i != NONE and n < limit:
-        nxt = c.vr[i].wheel_next
-        if c.vr[i].node_due <= now:
-            due = c.vr[i].node_due
-            wheel_cancel(c, i)
-            c.vr[i].node_due = due
+        nxt = node_at(w, i).next
+        if node_at(w, i).due <= now:
+            due = node_at(w, i).due
+            wheel_cancel(w, i)
+            node_at(w, i).due = due
             items[n] = i
             n += 1
         i = nxt
-    sort_due(c, items, n)
+    sort_due(w, items, n)
     return n

@@ -85,7 +85,7 @@ class Dial:
     LOCAL for what this host could not do. Nothing is called after `cancel`.
     """
 
-    __slots__ = ("_connected", "_failed", "_loop", "_soon", "_sock", "_timer")
+    __slots__ = ("_connected", "_failed", "_loop", "_sock", "_soon", "_timer")
 
     def __init__(
         self,

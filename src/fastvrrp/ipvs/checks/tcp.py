@@ -24,7 +24,7 @@ class TcpProbe:
 
     def start(self, step: int, done: Done) -> None:
         """See Probe."""
-        assert self._dial is None and step == 0
+        assert self._dial is None
         self._done = done
         self._began_ns = time.monotonic_ns()
         self._dial = Dial(self._loop, self._connection, self._connected, self._failed)
