@@ -30,6 +30,7 @@ COMMANDS = {
     "events": Command("fastvrrp.cli.events", "follow what happens, live"),
     "lab": Command("fastvrrp.cli.lab", "two routers on this machine: watch a failover"),
     "capture": Command("fastvrrp.cli.capture", "decode the adverts on an interface, live"),
+    "genhash": Command("fastvrrp.cli.genhash", "the digest of a page, for HTTP_GET and SSL_GET"),
     "clean": Command("fastvrrp.cli.clean", "remove what a killed daemon left in the kernel"),
 }
 

@@ -10,12 +10,16 @@ import asyncio
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fastvrrp.config.base import Account
-from fastvrrp.config.servers import Check, TcpCheck, TlsContext
+from fastvrrp.config.servers import Check, HttpCheck, TcpCheck, TlsContext
 from fastvrrp.ipvs.files import TrackedFiles
 from fastvrrp.track.runner import Runner
+
+if TYPE_CHECKING:
+    import ssl
 
 DETAIL_CHARACTERS = 200
 
@@ -92,6 +96,13 @@ class Surroundings:
     script_account: Account | None = None  # of MISC_CHECKs without `user`
     files: TrackedFiles | None = None  # FILE_CHECK
 
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        """What all SSL_GETs share. Raises tls.TlsError."""
+        from fastvrrp.ipvs.checks.tls import client_context
+
+        return client_context(self.tls)
+
 
 def make_probe(check: Check, surroundings: Surroundings) -> Probe:
     """The probe of a checker. Raises TypeError for what is no checker."""
@@ -101,6 +112,10 @@ def make_probe(check: Check, surroundings: Surroundings) -> Probe:
             from fastvrrp.ipvs.checks.tcp import TcpProbe
 
             return TcpProbe(check, surroundings)
+        case HttpCheck():
+            from fastvrrp.ipvs.checks.http import HttpProbe
+
+            return HttpProbe(check, surroundings)
     raise TypeError(f"no probe for {type(check).__name__}")
 
 

@@ -1,0 +1,108 @@
+"""HTTP_GET and SSL_GET: every url answers as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fastvrrp.config.servers import Connection, HttpCheck, Url
+from fastvrrp.ipvs.checks.answer import Answer
+from fastvrrp.ipvs.checks.base import Done, Outcome, Surroundings, Verdict, detail
+from fastvrrp.ipvs.checks.exchange import Exchange, Tls
+from fastvrrp.ipvs.checks.pattern import Pattern, PatternError
+from fastvrrp.ipvs.checks.tls import TlsError
+
+USER_AGENT = "KeepAliveClient"  # servers leave it out of their logs by this name
+
+
+def make_request(
+    path: str, connection: Connection, *, virtualhost: str | None, http_protocol: str
+) -> bytes:
+    """The request as keepalived sends it; `http_protocol` is 1.0, 1.0C or 1.1."""
+    version = "1.1" if http_protocol == "1.1" else "1.0"
+    close = "" if http_protocol == "1.0" else "Connection: close\r\n"
+    host = virtualhost
+    if host is None:
+        address = f"[{connection.address}]" if ":" in connection.address else connection.address
+        host = f"{address}:{connection.port}"
+    text = f"GET {path} HTTP/{version}\r\nUser-Agent: {USER_AGENT}\r\n{close}Host: {host}\r\n\r\n"
+    return text.encode("utf-8", "surrogateescape")
+
+
+class HttpProbe:
+    """See Probe. A step is a url."""
+
+    def __init__(self, check: HttpCheck, surroundings: Surroundings) -> None:
+        self.steps = len(check.urls)
+        self._check = check
+        self._loop = surroundings.loop
+        self._requests = [
+            make_request(
+                url.path,
+                check.connection,
+                virtualhost=url.virtualhost,
+                http_protocol=check.http_protocol,
+            )
+            for url in check.urls
+        ]
+        self._problem = ""
+        self._patterns: list[Pattern | None] = []
+        self._tls: list[Tls | None] = []
+        try:
+            self._patterns = [Pattern(url.regex) if url.regex else None for url in check.urls]
+            self._tls = [
+                Tls(surroundings.ssl_context, self._server_name(url), check.tls_compliant)
+                if check.tls
+                else None
+                for url in check.urls
+            ]
+        except (PatternError, TlsError) as e:
+            self._problem = detail(str(e))
+        self._exchange: Exchange | None = None
+        self._answer: Answer | None = None
+        self._url: Url | None = None
+        self._soon: asyncio.Handle | None = None
+        self._done: Done | None = None
+        self._began_ns = 0
+
+    def _server_name(self, url: Url) -> str | None:
+        if self._check.sni_name is not None:
+            return self._check.sni_name
+        return url.virtualhost if self._check.enable_sni else None
+
+    def start(self, step: int, done: Done) -> None:
+        """See Probe."""
+        url = self._check.urls[step]
+        self._done = done
+        self._began_ns = time.monotonic_ns()
+        if self._problem:
+            self._soon = self._loop.call_soon(self._ended, Verdict.LOCAL, self._problem)
+            return
+        self._url = url
+        self._answer = Answer(digest=url.digest is not None, pattern=self._patterns[step])
+        self._exchange = Exchange(
+            self._loop,
+            self._check.connection,
+            self._requests[step],
+            feed=self._answer.feed,
+            ended=self._ended,
+            tls=self._tls[step],
+        )
+
+    def cancel(self) -> None:
+        """See Probe."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+            self._exchange = self._answer = None
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+    def _ended(self, verdict: Verdict, text: str) -> None:
+        answer, self._exchange, self._answer = self._answer, None, None
+        if verdict is Verdict.UP:
+            assert answer is not None
+            assert self._url is not None
+            verdict, text = answer.judge(self._url)
+        assert self._done is not None
+        self._done(Outcome(verdict, text, time.monotonic_ns() - self._began_ns))
