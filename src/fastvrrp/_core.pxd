@@ -146,6 +146,20 @@ cdef enum:                      # events for Python
     EV_MASTER_CHANGED = 15
     EV_GROUP = 16
 
+cdef enum:                      # result of one attempt of a health check
+    VERDICT_DOWN = 0
+    VERDICT_UP = 1
+    VERDICT_LOCAL = 2           # our own problem: counts for nothing
+
+cdef enum:                      # state of a health check; the last two also: what it has become just now
+    CHECK_UNKNOWN = 0           # has not completed yet
+    CHECK_UP = 1
+    CHECK_DOWN = 2
+
+cdef enum:                      # flags of a health check
+    CHECK_FAST_RECOVERY = 1     # no pauses between steps on the way to UP
+    CHECK_SLOW_RETRY = 2        # once failed: no attempt earlier than delay_before_retry
+
 ctypedef struct action_t:       # also the record of the event ring
     u8 kind
     u8 event
@@ -295,6 +309,20 @@ ctypedef struct group_t:
     u32 first
     u32 members
     u32 masters                 # members in MASTER
+
+ctypedef struct check_t:        # one health check, see check.pxi
+    i64 delay_loop_ns
+    i64 delay_before_retry_ns
+    i64 warmup_ns
+    u32 retry
+    u32 failures                # in a row, that did not count yet
+    u32 steps
+    u32 step                    # of the next attempt
+    u32 flags
+    u8 state
+    u8 stuck                    # the last attempt failed: only this step until it works
+    u8 suspended
+    u8 pad
 
 ctypedef struct wheel_t:
     u8 *nodes                   # the records, each begins with its node_t

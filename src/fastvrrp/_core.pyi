@@ -292,6 +292,54 @@ class Wheel:
     def pop_due(self, now_ns: int) -> list[tuple[int, int]]:
         """(due, index) of everything due, in that order."""
 
+# result of one attempt of a health check: fastvrrp.ipvs.checks.base.Verdict
+VERDICT_DOWN: int
+VERDICT_UP: int
+VERDICT_LOCAL: int  # our own problem: the attempt counts for nothing
+
+# state of a health check; the last two also: what it has become just now
+CHECK_UNKNOWN: int  # has not completed yet: up for servers without alpha, failed for those with
+CHECK_UP: int
+CHECK_DOWN: int
+CHECK_START_NS: int  # from the start to the first attempt, at the least
+
+class Check:
+    """One health check, pure: when the next attempt is due, and what a result means.
+
+    keepalived's schedule: once up it fails after `retry` more failures in a row, each
+    `delay_before_retry_ns` after the one before; before it has completed once, and to recover, a
+    single result is enough. With several `steps` (urls) one is done per `delay_loop_ns`, after a
+    failure only the failed one until it works, then all from the first; `fast_recovery`: without
+    pauses on the way up. `slow_retry`: while down no attempt earlier than
+    `delay_before_retry_ns`. Raises ValueError when a value is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        delay_loop_ns: int,
+        delay_before_retry_ns: int,
+        warmup_ns: int = 0,
+        retry: int = 1,
+        steps: int = 1,
+        fast_recovery: bool = False,
+        slow_retry: bool = False,
+    ) -> None: ...
+    state: int
+    step: int  # of the next attempt
+    failures: int  # in a row, that did not count yet
+    suspended: bool
+    def first(self, now_ns: int, random: int) -> int:
+        """When the first attempt is due. `random` is any number of 32 bits."""
+    def result(self, verdict: int, now_ns: int) -> tuple[int, int]:
+        """An attempt of `step` has ended: (when the next one is due, change). The change is
+        CHECK_UP, CHECK_DOWN or 0. Delays count from now_ns. Suspended: (NEVER, 0), and the
+        attempt counts for nothing."""
+    def suspend(self) -> None:
+        """The state is kept; nothing counts until `resume`."""
+    def resume(self, now_ns: int, random: int) -> int:
+        """When the next attempt is due: within a second, or `warmup_ns` if that is less."""
+
 class Engine:
     """The engine and applier threads. Create, `start()`, feed, `stop()`, `join()`.
 
