@@ -271,7 +271,7 @@ def record() -> None:
     with open_socket() as events, open_socket() as queries:
         for sock in (events, queries):
             sock.bind((0, 0))
-        for group in GROUPS:
+        for group in (number for numbers in GROUPS.values() for number in numbers):
             events.setsockopt(wire.SOL_NETLINK, 1, group)  # NETLINK_ADD_MEMBERSHIP
         for name, lines in (("built", SCENE), ("undone", UNDO)):
             for line in lines.strip().splitlines():

@@ -1,8 +1,9 @@
-"""A child that speaks the channel and behaves as FAKE_PLAN says; what it did goes to FAKE_LOG.
+"""A child that speaks the channel and behaves as its plan says; what it did goes to a file.
 
-FAKE_PLAN is a JSON list with one behaviour per life; the last one repeats:
-run, crash, kill, hang, hang-later, stuck-engine, refuse, refuse-reload, crash-on-reload,
-permission, slow-stop, deaf.
+Called with the name of a role. FAKE_PLAN is a JSON object with a list for each role, of one
+behaviour per life; the last one repeats: run, crash, kill, hang, hang-later, stuck-engine, refuse,
+refuse-reload, crash-on-reload, permission, slow-stop, slow-goodbye, deaf. FAKE_LOG is the directory
+of the files, which are called ROLE.log.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from fastvrrp.control.protocol import NOT_FOUND, ControlError
 from fastvrrp.supervisor import pulse
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link, adopt
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.supervisor.spawn import IPVS, VRRP
 from fastvrrp.track.runner import RunnerClient, resolve
 
-LOG = Path(os.environ["FAKE_LOG"])
-PLAN = json.loads(os.environ["FAKE_PLAN"])
+ROLE = {"vrrp": VRRP, "ipvs": IPVS}[sys.argv[1]]
+LOG = Path(os.environ["FAKE_LOG"]) / f"{ROLE.name}.log"
+PLAN = json.loads(os.environ["FAKE_PLAN"])[ROLE.name]
 
 
 def note(*words: object) -> None:
@@ -45,7 +48,7 @@ class Fake:
         self.configuration = model.Configuration()
         self.runner = RunnerClient(arguments.scripts)
         self.engine = pulse.Page(arguments.pulse)
-        self.link = Link(arguments, self)
+        self.link = Link(arguments, self, role=ROLE, on_states=self.states)
         self.turning = asyncio.create_task(self.turn())
 
     async def turn(self) -> None:
@@ -57,9 +60,12 @@ class Fake:
     async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
         if not self.plan:
             self.plan = behaviour()  # born now: before, it may turn out not to be needed
-        names = [instance.name for instance in configuration.vrrp_instances]
-        note("configure", epoch, *names)
-        reload = bool(self.configuration.vrrp_instances)
+        instances = [instance.name for instance in configuration.vrrp_instances]
+        servers = [server.name for server in configuration.ipvs.virtual_servers]
+        note("configure", epoch, *instances, *servers)
+        assert not (servers if ROLE is VRRP else instances), "what is not its own"
+        names = instances or servers
+        reload = self.configuration != model.Configuration()
         if self.plan == "refuse" or (self.plan == "refuse-reload" and reload):
             raise ConfigurationRefused("it does not please me")
         if self.plan == "permission":
@@ -68,7 +74,10 @@ class Fake:
             self.link.states([InstanceState(name, "MASTER") for name in names])
             os._exit(9)
         self.configuration = configuration
-        self.link.states([InstanceState(name, "MASTER", "192.0.2.1") for name in names])
+        if ROLE is VRRP:
+            self.link.states([InstanceState(name, "MASTER", "192.0.2.1") for name in names])
+        else:
+            self.link.summary(f"{len(names)} virtual servers")
         if not reload:
             self.link.ready()
         if self.plan == "kill":
@@ -81,7 +90,11 @@ class Fake:
             asyncio.get_running_loop().call_later(0.5, self.hang)
         if self.plan == "hang":
             asyncio.get_running_loop().call_later(0.1, time.sleep, 1000)
-        return [f"instances: {' '.join(names)}"]
+        return [f"{'instances' if ROLE is VRRP else 'servers'}: {' '.join(names)}"]
+
+    def states(self, states: Sequence[InstanceState]) -> None:
+        for state in states:
+            note("follows", state.name, state.state)
 
     def hang(self) -> None:
         note("hanging")
@@ -89,6 +102,11 @@ class Fake:
 
     async def stop(self) -> None:
         note("stop")
+        if self.plan == "slow-goodbye":
+            await asyncio.sleep(0.3)
+            self.link.handed_over()
+            note("handed over")
+            await asyncio.sleep(0.5)
         if self.plan == "slow-stop":
             await asyncio.sleep(1000)
         self.turning.cancel()
@@ -103,8 +121,11 @@ class Fake:
             await asyncio.sleep(1000)
         name = params.get("name")
         names = [instance.name for instance in self.configuration.vrrp_instances]
+        names += [server.name for server in self.configuration.ipvs.virtual_servers]
         if name is not None and name not in names:
             raise ControlError(NOT_FOUND, f"no {name}")
+        if ROLE is IPVS:
+            return {"virtual_servers": [{"name": n} for n in names if name in (None, n)]}
         if method == "counters":
             defs = self.configuration.global_defs
             command = resolve(self.configuration.track_scripts[0].command, defs.script_account)
@@ -128,4 +149,4 @@ async def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(adopt(sys.argv[1:])))
+    asyncio.run(main(adopt(sys.argv[2:], role=ROLE)))

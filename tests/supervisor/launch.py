@@ -1,4 +1,4 @@
-"""Runs the real supervisor with the fake child and short times: launch.py FILE RUN_DIR SETTINGS."""
+"""Runs the real supervisor with fake children and short times: launch.py FILE RUN_DIR SETTINGS [ONLY]."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastvrrp.supervisor import main as supervisor
 from fastvrrp.supervisor import process, start
-from fastvrrp.supervisor.spawn import Settings
+from fastvrrp.supervisor.spawn import ROLES, Settings
 
 supervisor.ORPHAN_SWEEP_S = 0.1
 process.Orphans.__init__.__kwdefaults__["grace_s"] = 0.3
@@ -20,18 +20,22 @@ raise SystemExit(
             file=Path(sys.argv[1]),
             run_dir=run_dir,
             log_level="debug",
-            child=Settings(
-                run_dir=run_dir,
-                argv=(sys.executable, "-P", str(FAKE)),
-                **{
-                    "look_s": 0.25,
-                    "ask_s": 0.25,
-                    "hang_limit_s": 1.0,
-                    "call_timeout_s": 0.5,
-                    "backoff_s": (0.0, 0.2, 0.4),
-                }
-                | json.loads(sys.argv[3]),
-            ),
+            only=sys.argv[4] if len(sys.argv) > 4 else None,
+            children=[
+                Settings(
+                    run_dir=run_dir,
+                    role=role._replace(argv=(sys.executable, "-P", str(FAKE), role.name)),
+                    **{
+                        "look_s": 0.25,
+                        "ask_s": 0.25,
+                        "hang_limit_s": 1.0,
+                        "call_timeout_s": 0.5,
+                        "backoff_s": (0.0, 0.2, 0.4),
+                    }
+                    | json.loads(sys.argv[3]),
+                )
+                for role in ROLES
+            ],
         )
     )
 )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,24 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -
         time.sleep(0.02)
 
 
+SERVER = """\
+virtual_server 192.0.2.200 80 {
+    delay_loop 6
+    lb_algo rr
+    lb_kind NAT
+    protocol TCP
+    real_server 198.51.100.1 80 {
+        TCP_CHECK {
+            connect_timeout 3
+        }
+    }
+}
+"""
+
+
 class Daemon:
-    """Context manager: a supervisor with the fake child in `directory`."""
+    """Context manager: a supervisor with fake children in `directory`. `plan` is the VRRP
+    process's, `servers` the IPVS process's."""
 
     def __init__(
         self,
@@ -74,14 +90,16 @@ class Daemon:
         extra: str = "",
         watchdog_us: int = 0,
         settings: dict[str, Any] | None = None,
+        servers: Sequence[str] = ("run",),
+        only: str | None = None,
     ) -> None:
         self.directory = directory
         self.run_dir = directory / "run"
         self.file = directory / "test.conf"
-        self.child_log = directory / "child.log"
+        self.only = () if only is None else (only,)
         self.stderr = directory / "stderr"
         self.configure(CONFIGURATION.format(extra=extra))
-        self.plan = plan or ("run",)
+        self.plan = {"vrrp": plan or ("run",), "ipvs": servers}
         self.name = f"fastvrrp-test-{uuid.uuid4()}"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind("\0" + self.name)
@@ -98,7 +116,7 @@ class Daemon:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join((str(SOURCE), os.environ.get("PYTHONPATH", ""))),
             "NOTIFY_SOCKET": "@" + self.name,
-            "FAKE_LOG": str(self.child_log),
+            "FAKE_LOG": str(self.directory),
             "FAKE_PLAN": json.dumps(self.plan),
         }
         if self.watchdog_us:
@@ -108,6 +126,7 @@ class Daemon:
                 [
                     *(sys.executable, str(LAUNCH), str(self.file), str(self.run_dir)),
                     json.dumps(self.settings),
+                    *self.only,
                 ],
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
@@ -149,14 +168,24 @@ class Daemon:
     def ready(self) -> None:
         assert self.notified_with("READY")["READY"] == "1"
 
-    def lives(self) -> list[tuple[float, int]]:
+    def did(self, child: str = "vrrp") -> str:
+        """What a child of this role did, all its lives."""
+        path = self.directory / f"{child}.log"
+        return path.read_text() if path.exists() else ""
+
+    def when(self, what: str, child: str = "vrrp") -> float:
+        """The time at which a child did something first."""
+        line = next(line for line in self.did(child).splitlines() if what in line)
+        return float(line.split()[0])
+
+    def lives(self, child: str = "vrrp") -> list[tuple[float, int]]:
         """When each child was born, and its process id."""
-        text = self.child_log.read_text() if self.child_log.exists() else ""
+        text = self.did(child)
         born = [line.split() for line in text.splitlines() if line.endswith(" born")]
         return [(float(when), int(pid)) for when, pid, _ in born]
 
-    def child_said(self, text: str) -> bool:
-        return self.child_log.exists() and text in self.child_log.read_text()
+    def child_said(self, text: str, child: str = "vrrp") -> bool:
+        return text in self.did(child)
 
     def request(self, method: str, **params: Any) -> Any:
         with Client(self.run_dir) as client:

@@ -251,7 +251,7 @@ def test_reload_that_kills_the_child_falls_back(tmp_path: Path) -> None:
         assert result["ok"] is False
         assert "old configuration" in result["error"]
         wait_for(lambda: len(daemon.lives()) == 2, "second child")
-        wait_for(lambda: daemon.child_log.read_text().count("configure 1 V1\n") == 2, "old one")
+        wait_for(lambda: daemon.did().count("configure 1 V1\n") == 2, "old one")
 
 
 def test_dumps_go_into_the_run_directory(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_killed_supervisor_takes_its_child_along(tmp_path: Path) -> None:
         # The next one waits until the orphaned child has stopped in order, then starts.
         with Daemon(tmp_path) as second:
             second.ready()
-            text = second.child_log.read_text()
+            text = second.did()
             (_, first_pid), (_, second_pid) = second.lives()
             assert text.index(f"{first_pid} end") < text.index(f"{second_pid} born")
 

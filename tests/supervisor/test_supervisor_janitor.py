@@ -20,7 +20,7 @@ from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.supervisor import janitor
 from fastvrrp.supervisor.messages import InstanceState
-from fastvrrp.supervisor.reader import Held
+from fastvrrp.supervisor.held import Held
 
 ROUTER = "sup-router"
 PEER = "sup-peer"
@@ -156,11 +156,11 @@ SEND = """
     from fastvrrp.config import model
     from fastvrrp.supervisor import janitor
     from fastvrrp.supervisor.messages import InstanceState
-    from fastvrrp.supervisor.reader import Held
+    from fastvrrp.supervisor.held import Held
     read = sys.stdin.buffer.read()
     configuration, states = msgspec.msgpack.decode(
         read, type=tuple[model.Configuration, list[InstanceState]])
-    asyncio.run(janitor.clean_up(Held.of(configuration), states, Path(sys.argv[1])))
+    asyncio.run(janitor.clean_up(Held.of(configuration).parts["vrrp"], states, Path(sys.argv[1])))
 """
 
 
@@ -242,6 +242,6 @@ def test_an_interface_that_is_gone_does_not_stop_the_rest(
 ) -> None:
     configuration = model.Configuration(vrrp_instances=(instance("V", interface="sup-absent"),))
     states = [InstanceState("V", "MASTER", "192.0.2.1")]
-    asyncio.run(janitor.clean_up(Held.of(configuration), states, tmp_path / "journal"))
+    asyncio.run(janitor.clean_up(Held.of(configuration).parts["vrrp"], states, tmp_path / "journal"))
     assert "(V) priority 0 to 224.0.0.18" in caplog.text
     assert "sent priority 0 for 0 of 1 masters" in caplog.text

@@ -17,7 +17,7 @@ from supervised import CONFIGURATION, Daemon, wait_for
 from fastvrrp.config.load import load
 from fastvrrp.supervisor import spawn
 from fastvrrp.supervisor.configuration import ReadError, Source
-from fastvrrp.supervisor.reader import Held, commands_of
+from fastvrrp.supervisor.held import Held
 
 PLAIN = CONFIGURATION.format(extra="")
 
@@ -185,10 +185,11 @@ def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
     assert outcome.messages == loaded.messages
     assert outcome.held is not None
     assert loaded.configuration is not None
-    assert outcome.held.decode() == loaded.configuration
+    part = outcome.held.parts["vrrp"]
+    assert part.decode() == loaded.configuration
     assert outcome.held == Held.of(loaded.configuration)
-    assert (outcome.held.instances, outcome.held.needed) == (1, True)
-    assert {command.argv for command in outcome.held.commands} == {("/bin/true",)}
+    assert (part.count, part.needed) == (1, True)
+    assert {command.argv for command in part.commands} == {("/bin/true",)}
     assert outcome.held.source_files == (str(file),)
 
 
@@ -202,7 +203,7 @@ def test_a_command_is_held_once(tmp_path: Path) -> None:
     file.write_text("".join(instances))
     configuration = load(file).configuration
     assert configuration is not None
-    assert len(commands_of(configuration)) == 1
+    assert len(Held.of(configuration).parts["vrrp"].commands) == 1
 
 
 @pytest.mark.parametrize(
@@ -245,16 +246,20 @@ def test_a_reading_that_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # ---------------------------------------------------------------------- the child
 
 
+def settings(run_dir: Path, *argv: str) -> spawn.Settings:
+    return spawn.Settings(run_dir=run_dir, role=spawn.VRRP._replace(argv=argv))
+
+
 def test_a_program_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
     before = descriptors()
     with pytest.raises(FileNotFoundError):
-        spawn.spawn(spawn.Settings(run_dir=tmp_path, argv=(str(tmp_path / "absent"),)))
+        spawn.spawn(settings(tmp_path, str(tmp_path / "absent")))
     assert not descriptors() - before
 
 
 def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
     before = descriptors()
-    child = spawn.spawn(spawn.Settings(run_dir=tmp_path, argv=("/bin/sleep", "1000")))
+    child = spawn.spawn(settings(tmp_path, "/bin/sleep", "1000"))
     child.discard()
     assert child.process.returncode is not None
     assert not descriptors() - before

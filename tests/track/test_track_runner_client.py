@@ -14,7 +14,7 @@ from track_helpers import MakeScript, alive
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.commands import allowed_commands, allows
-from fastvrrp.supervisor.reader import commands_of
+from fastvrrp.supervisor.held import Held
 from fastvrrp.supervisor.runner import Executor, RunnerService
 from fastvrrp.track.runner import Outcome, RunnerClient
 from looping import Run, S, command, until
@@ -171,7 +171,8 @@ def test_only_configured_commands(run: Run, tmp_path: Path) -> None:
             ),
         ),
     )
-    commands = allowed_commands(commands_of(config), config.global_defs.script_account)
+    part = Held.of(config).parts["vrrp"]
+    commands = allowed_commands(part.commands, config.global_defs.script_account)
     assert len(commands) == 3
 
     async def scene() -> None:

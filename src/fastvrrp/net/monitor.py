@@ -28,15 +28,12 @@ from fastvrrp.net.rtnl import (
 
 logger = logging.getLogger(__name__)
 
-GROUPS = (
-    wire.RTNLGRP_LINK,
-    wire.RTNLGRP_IPV4_IFADDR,
-    wire.RTNLGRP_IPV6_IFADDR,
-    wire.RTNLGRP_IPV4_ROUTE,
-    wire.RTNLGRP_IPV6_ROUTE,
-    wire.RTNLGRP_IPV4_RULE,
-    wire.RTNLGRP_IPV6_RULE,
-)
+GROUPS = {
+    "links": (wire.RTNLGRP_LINK,),
+    "addresses": (wire.RTNLGRP_IPV4_IFADDR, wire.RTNLGRP_IPV6_IFADDR),
+    "routes": (wire.RTNLGRP_IPV4_ROUTE, wire.RTNLGRP_IPV6_ROUTE),
+    "rules": (wire.RTNLGRP_IPV4_RULE, wire.RTNLGRP_IPV6_RULE),
+}
 _NETLINK_ADD_MEMBERSHIP = 1
 _RECEIVE_BUFFER = 32 << 20
 _QUERY_BUFFER = 4 << 20
@@ -48,7 +45,7 @@ _REFRESH_RETRY_S = 0.2  # after a table that could not be read, twice as long ea
 _REFRESH_RETRY_MAX_S = 5.0
 _RESCAN_DELAY_S = 0.05  # gathers the many events of one change into one dump
 _ANSWER_TIMEOUT_S = 10.0
-_ALL = frozenset(("links", "addresses", "routes", "rules"))
+_ALL = frozenset(GROUPS)
 
 
 class Monitor(Follower):
@@ -66,11 +63,13 @@ class Monitor(Follower):
         *,
         on_resync: Callable[[], None] = lambda: None,
         receive_buffer: int = _RECEIVE_BUFFER,
+        tables: frozenset[str] = _ALL,
         **callbacks: Callable[..., None],
     ) -> None:
-        """`callbacks` are those of Follower."""
+        """`tables` are those that are kept current; `callbacks` are those of Follower."""
         super().__init__(**callbacks)
         self.on_resync = on_resync
+        self._tables = tables
         self.overflows = 0
         self._buffer = bytearray(_MESSAGE_BUFFER)
         self._view = memoryview(self._buffer)
@@ -93,9 +92,10 @@ class Monitor(Follower):
 
         Raises OSError.
         """
-        for group in GROUPS:
-            self._events.setsockopt(wire.SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
-        for name in sorted(_ALL):
+        for name in self._tables:
+            for group in GROUPS[name]:
+                self._events.setsockopt(wire.SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        for name in sorted(self._tables):
             await self._read_table(name, report=False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._events.fileno(), self._readable)
@@ -114,7 +114,7 @@ class Monitor(Follower):
         """Read tables ("links", "addresses", "routes", "rules") again, soon."""
         if self._loop is None:
             raise RuntimeError("the monitor was not started")
-        self._dirty |= tables
+        self._dirty |= tables & self._tables
         self._announce_resync = self._announce_resync or tables == _ALL
         if self._task is None:
             self._loop.remove_reader(self._events.fileno())
@@ -198,7 +198,7 @@ class Monitor(Follower):
         assert self._loop is not None
         pause_s = _REFRESH_RETRY_S
         while self._dirty:
-            if self._dirty >= _ALL:
+            if self._dirty >= self._tables:
                 self._discard_notifications()
             tables = sorted(self._dirty)
             self._dirty.clear()

@@ -34,7 +34,8 @@ class ChildGone(Exception):
 class Child:
     """A running child, and all that `spawn` made for it but the socket for its scripts.
 
-    `on_message` gets Ready, States, Event, Stopping and Stopped; the rest is answered here.
+    `on_message` gets what the child says of itself (Ready, States, Summary, Event, Stopping,
+    HandedOver, Stopped); the rest is answered here.
     `exited` resolves to the return code (negative: the signal that killed it) once the process
     is collected and everything it had sent was delivered.
     """
@@ -48,6 +49,7 @@ class Child:
         self._loop = asyncio.get_running_loop()
         self._process = spawned.process
         self._settings = settings
+        self._title = settings.role.title
         self._on_message = on_message
         self._ids = itertools.count(1)
         self._calls: dict[int, asyncio.Future[messages.Reply]] = {}
@@ -70,7 +72,7 @@ class Child:
     # ---------------------------------------------------------------- requests
 
     async def configure(self, data: bytes, epoch: int) -> Sequence[str]:
-        """Hand over a configuration (`Held.data`); returns what changed, for people.
+        """Hand over a configuration (`held.Part.data`); returns what changed, for people.
 
         Raises ChildGone, or ValueError with the child's words when it refused.
         """
@@ -86,7 +88,7 @@ class Child:
             done = await asyncio.wait_for(answer, self._settings.configure_timeout_s)
         except TimeoutError:
             self.kill(f"no answer to a configuration in {self._settings.configure_timeout_s:g} s")
-            raise ChildGone("the VRRP process did not answer and was killed") from None
+            raise ChildGone(f"the {self._title} did not answer and was killed") from None
         finally:
             del self._configures[epoch]
         if not done.ok:
@@ -103,7 +105,7 @@ class Child:
             reply = await asyncio.wait_for(answer, self._settings.call_timeout_s)
         except TimeoutError:
             self._suspect()
-            raise ControlError(UNAVAILABLE, "the VRRP process does not answer") from None
+            raise ControlError(UNAVAILABLE, f"the {self._title} does not answer") from None
         except ChildGone as exc:
             raise ControlError(UNAVAILABLE, str(exc)) from exc
         finally:
@@ -113,7 +115,7 @@ class Child:
         return reply.result
 
     def send(self, message: messages.AnyMessage) -> None:
-        """Send something that has no answer (Stop, Dump, Subscribe)."""
+        """Send something that has no answer (Stop, Dump, Subscribe, States)."""
         self._channel.send(message)
 
     def kill(self, why: str) -> None:
@@ -121,7 +123,7 @@ class Child:
         if self._process.returncode is not None:
             return
         self._killed_for = self._killed_for or why
-        log.error("killing the VRRP process %d: %s", self.pid, why)
+        log.error("killing the %s %d: %s", self._title, self.pid, why)
         try:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         except ProcessLookupError:
@@ -220,7 +222,7 @@ class Child:
                 handle.cancel()
         os.close(self._pidfd)
         self._page.close()
-        gone = ChildGone("the VRRP process ended")
+        gone = ChildGone(f"the {self._title} ended")
         waiting: list[asyncio.Future[Any]] = [*self._calls.values(), *self._configures.values()]
         for future in waiting:
             if not future.done():

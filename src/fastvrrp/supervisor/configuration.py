@@ -19,8 +19,9 @@ from fastvrrp.config import model
 from fastvrrp.packets import ProtocolError
 from fastvrrp.supervisor.channel import read_all
 from fastvrrp.supervisor.process import describe_code
-from fastvrrp.supervisor.reader import Held, Outcome
-from fastvrrp.supervisor.spawn import Reading, start_reading
+from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.reader import Outcome
+from fastvrrp.supervisor.spawn import IPVS, Reading, start_reading
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,10 @@ class ReadError(Exception):
 class Source:
     """A file and what was read from it. What the file says is never an exception."""
 
-    def __init__(self, path: Path, config_id: str | None) -> None:
+    def __init__(self, path: Path, config_id: str | None, only: str | None = None) -> None:
         self.path = path
-        self.config_id = config_id
+        self._config_id = config_id
+        self._only = only
         self.held = Held.of(model.Configuration())
         self.epoch = 0
         self.loaded: str | None = None
@@ -105,7 +107,7 @@ class Source:
 
     async def _read(self, reading: Reading | None = None) -> Outcome:
         if reading is None:
-            reading = start_reading(self.path, self.config_id)
+            reading = start_reading(self.path, self._config_id, self._only)
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         loop.add_reader(reading.pidfd, ended.set_result, None)
@@ -129,9 +131,14 @@ class Source:
 
     def obstacle(self, held: Held) -> str:
         """Why a reload cannot lead to `held`, or ""."""
-        for name in _FIXED:
-            old = getattr(self.held.global_defs, name)
-            new = getattr(held.global_defs, name)
+        before, after = self.held, held
+        values = [
+            (name, getattr(before.global_defs, name), getattr(after.global_defs, name))
+            for name in _FIXED
+        ]
+        if before.parts[IPVS.name].needed and after.parts[IPVS.name].needed:
+            values.append(("net_namespace_ipvs", before.namespace_ipvs, after.namespace_ipvs))
+        for name, old, new in values:
             if old != new:
                 return (
                     f"{name} cannot change from {old or 'unset'} to {new or 'unset'} "

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastvrrp.supervisor.spawn import Reading, Settings, Spawned, spawn, start_reading
+from fastvrrp.supervisor.spawn import Reading, Role, Settings, Spawned, spawn, start_reading
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 DUMPS: dict[int, tuple[str, str]] = {
@@ -61,25 +61,33 @@ class Early:
     def __init__(self) -> None:
         self._reading: Reading | None = None
         self._child: Spawned | None = None
+        self.role: Role | None = None  # of the child
 
-    def start(self, settings: Settings, file: Path, config_id: str | None) -> None:
+    def start(
+        self, settings: Settings, file: Path, config_id: str | None, only: str | None
+    ) -> None:
         """What cannot be started now is tried again where it is needed, and reported there."""
+        self.role = settings.role
         with contextlib.suppress(OSError):
             self._child = spawn(settings)
         with contextlib.suppress(OSError):
-            self._reading = start_reading(file, config_id)
+            self._reading = start_reading(file, config_id, only)
 
     def take_reading(self) -> Reading | None:
         reading, self._reading = self._reading, None
         return reading
 
-    def take_child(self) -> Spawned | None:
+    def take_child(self, role: Role) -> Spawned | None:
+        """The child, if it is one of this kind and nobody has taken it."""
+        if role != self.role:
+            return None
         child, self._child = self._child, None
         return child
 
     def discard_child(self) -> None:
         """It is in the wrong namespace, or not needed."""
-        if (child := self.take_child()) is not None:
+        child, self._child = self._child, None
+        if child is not None:
             child.discard()
 
     def close(self) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastvrrp.config import model
+from fastvrrp.supervisor.held import Part
 from fastvrrp.supervisor.messages import InstanceState
-from fastvrrp.supervisor.reader import Held
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _NS_PER_CENTISECOND = 10_000_000
 _INTERVAL_LIMIT_CS = 4095  # 12 bits, RFC 9568 5.2.7
 
 
-async def clean_up(configuration: Held, states: Sequence[InstanceState], journal: Path) -> None:
+async def clean_up(configuration: Part, states: Sequence[InstanceState], journal: Path) -> None:
     """Priority 0 for the masters among `states`, then everything in the journal removed.
 
     Never raises for what the network or the kernel says: each failure is logged and the rest done.

@@ -1,4 +1,4 @@
-"""Keeps the VRRP process running: spawn, configure, clean up after a crash, back off, respawn."""
+"""Keeps one kind of child running: spawn, configure, clean up after a crash, back off, respawn."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.supervisor import messages
 from fastvrrp.supervisor.child import Child, ChildGone, ScriptService
+from fastvrrp.supervisor.held import Part
 from fastvrrp.supervisor.process import describe_code
-from fastvrrp.supervisor.reader import Held
 from fastvrrp.supervisor.spawn import Settings, Spawned, spawn
 
 log = logging.getLogger(__name__)
@@ -40,28 +40,31 @@ class Hooks:
     """What the keeper needs from its surroundings."""
 
     serve_scripts: Callable[[Any], ScriptService]
-    clean: Callable[[Held, Sequence[messages.InstanceState]], Awaitable[None]]
+    clean: Callable[[Part, Sequence[messages.InstanceState]], Awaitable[None]]
     """The janitor: after a child that ended without undoing its work."""
     on_event: Callable[[dict[str, Any]], None]
     on_change: Callable[[], None]
-    """State, or the states of instances, changed."""
-    on_fatal: Callable[[int, str], None]
-    """Going on makes no sense: exit code and reason."""
+    """State, summary, or the states of instances, changed."""
+    on_fatal: Callable[[int, str], bool]
+    """Trying again will hardly help: exit code and reason. Returns whether everything ends now;
+    otherwise the child is tried again all the same, as after a crash."""
 
 
 class Keeper:
-    """The VRRP process over all its lives."""
+    """A child over all its lives."""
 
     def __init__(
         self,
         settings: Settings,
         hooks: Hooks,
-        configuration: Held,
+        configuration: Part,
         epoch: int,
         *,
         spare: Callable[[], Spawned | None] = lambda: None,
     ) -> None:
         """`spare` gives a process that was started before it was needed, if there is one."""
+        self.role = settings.role
+        self._title = settings.role.title
         self._settings = settings
         self._hooks = hooks
         self._spare = spare
@@ -72,11 +75,17 @@ class Keeper:
         self._subscribed = False
         self._wake = asyncio.Event()
         self._stopping = False
+        self._retiring: asyncio.Future[None] | None = None  # the child stops, its work is over
+        self._followed: dict[str, messages.InstanceState] = {}  # what the child is told of
         self._next_start: float | None = None  # loop time
         self._task: asyncio.Task[None] | None = None
         self.state = State.STARTING if configuration.needed else State.DISABLED
         self.restarts = 0
         self.last_exit: str | None = None
+        self.summary = ""
+        """What the child last said of itself; empty while it is down."""
+        self.handed_over = asyncio.Event()
+        """Set while stopping, as soon as this host is not reached by an address of the child."""
 
     # ---------------------------------------------------------------- for the supervisor
 
@@ -89,7 +98,9 @@ class Keeper:
         """Stop the child in good order; after `wait_s` kill it and clean up in its place."""
         self._stopping = True
         self._wake.set()
-        if self._child is not None:
+        if self._child is None:
+            self.handed_over.set()
+        else:
             self._change(State.STOPPING)
             self._child.send(messages.Stop())
             with contextlib.suppress(TimeoutError):
@@ -99,13 +110,22 @@ class Keeper:
         if self._task is not None:
             await asyncio.wait({self._task})
 
-    async def configure(self, configuration: Held, epoch: int) -> Sequence[str]:
+    @property
+    def configuration(self) -> Part:
+        """What is in effect, or will be once the child runs."""
+        return self._configuration
+
+    async def configure(self, configuration: Part, epoch: int) -> Sequence[str]:
         """Change to `configuration`; returns what changed. Raises Refused: the old one stays."""
+        if self._retiring is not None:
+            await self._retiring
         child = self._child
         if child is None:
             self._configuration, self._epoch, self._proven = configuration, epoch, False
             self._wake.set()
-            return ("the VRRP process is not running; it starts with this configuration",)
+            if not configuration.needed:
+                return ()
+            return (f"the {self._title} is not running; it starts with this configuration",)
         try:
             changes = await child.configure(configuration.data, epoch)
         except ValueError as exc:
@@ -114,17 +134,28 @@ class Keeper:
             # It may be what the new configuration did to it: the old one is the safe one.
             raise Refused(f"{exc}; it is restarted with the old configuration") from exc
         self._configuration, self._epoch, self._proven = configuration, epoch, True
+        if self.role.retires and not configuration.needed and self._child is child:
+            self._retiring = asyncio.get_running_loop().create_future()
+            child.send(messages.Stop())
         return changes
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """A control request to the child. Raises ControlError."""
         if self._child is None:
-            raise ControlError(UNAVAILABLE, f"the VRRP process is {self.state.value}")
+            raise ControlError(UNAVAILABLE, f"the {self._title} is {self.state.value}")
         return await self._child.call(method, params)
 
     def dump(self, kind: str, path: str) -> None:
         if self._child is not None:
             self._child.send(messages.Dump(kind, path))
+
+    def follow(self, states: Iterable[messages.InstanceState]) -> None:
+        """Tell the child of those instances that it follows, now and when it is born again."""
+        new = {state.name: state for state in states if state.name in self._configuration.follows}
+        changed = {name: s for name, s in new.items() if self._followed.get(name) != s}
+        self._followed |= changed
+        if changed and self._child is not None:
+            self._child.send(messages.States(tuple(changed.values())))
 
     def subscribe(self, on: bool) -> None:
         self._subscribed = on
@@ -145,12 +176,16 @@ class Keeper:
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None else None
 
+    def instance_state(self, name: str) -> messages.InstanceState | None:
+        """What the child last reported of one; None while it is down."""
+        return self._child.states.get(name) if self._child is not None else None
+
     def instance_states(self) -> Sequence[messages.InstanceState]:
         """What the child last reported; empty while it is down."""
         return tuple(self._child.states.values()) if self._child is not None else ()
 
     def record(self) -> dict[str, Any]:
-        """The `daemon.vrrp` object of docs/control-socket.md."""
+        """The `daemon.vrrp` or `daemon.ipvs` object of docs/control-socket.md."""
         wait = None
         if self._next_start is not None:
             wait = max(0.0, self._next_start - asyncio.get_running_loop().time())
@@ -180,15 +215,18 @@ class Keeper:
                 await self._sleep(None)
                 continue
             ran_s = await self._one_life()
+            retired, self._retiring = self._retiring is not None, None
             if self._stopping or ran_s is None:
                 break
+            if retired or not self._configuration.needed:
+                continue
             failures = 0 if ran_s > self._settings.stable_s else failures
             delays = self._settings.backoff_s
             delay = delays[min(failures, len(delays) - 1)]
             failures += 1
             self.restarts += 1
             self._change(State.DOWN, self.last_exit or "")
-            log.warning("starting the VRRP process again in %g s", delay)
+            log.warning("starting the %s again in %g s", self._title, delay)
             if await self._sleep(delay):
                 failures = 0  # a new configuration deserves a new attempt at once
 
@@ -201,31 +239,40 @@ class Keeper:
             spawned = self._spare() or spawn(self._settings)
         except OSError as exc:
             self.last_exit = f"could not be started: {exc}"
-            log.error("cannot start the VRRP process: %s", exc)
+            log.error("cannot start the %s: %s", self._title, exc)
             return loop.time() - began
-        log.info("Starting VRRP child process, pid=%d", spawned.process.pid)
+        log.info("Starting %s child process, pid=%d", self.role.birth, spawned.process.pid)
         child = self._child = Child(spawned, self._settings, self._received)
         scripts = self._hooks.serve_scripts(spawned.scripts)
         if self._subscribed:
             child.send(messages.Subscribe(True))
+        if self._followed:
+            child.send(messages.States(tuple(self._followed.values())))
         setup = loop.create_task(self._first_configuration(child))
         try:
             code = await asyncio.shield(child.exited)
             await setup
         finally:
             self._child = None
+            self.summary = ""
+            if self._stopping:
+                self.handed_over.set()
+            if self._retiring is not None:
+                self._retiring.set_result(None)
         ran = self._configuration  # what is accepted from here on is for the next one
         await scripts.close()
         self.last_exit = child.killed_for or describe_code(code)
         orderly = child.stopped and code == 0
         if not orderly:
-            log.error("the VRRP process %d ended: %s", child.pid, self.last_exit)
+            log.error("the %s %d ended: %s", self._title, child.pid, self.last_exit)
             await self._hooks.clean(ran, tuple(child.states.values()))
         elif not self._stopping:
-            log.warning("the VRRP process %d stopped without being told to", child.pid)
+            if self._retiring is None:
+                log.warning("the %s %d stopped without being told to", self._title, child.pid)
         if code == EXIT_PERMISSION and not self._stopping:
-            self._hooks.on_fatal(code, "the VRRP process lacks a permission, see above")
-            return None
+            reason = f"the {self._title} lacks a permission, see above"
+            if self._hooks.on_fatal(code, reason):
+                return None
         return loop.time() - began
 
     async def _first_configuration(self, child: Child) -> None:
@@ -237,7 +284,7 @@ class Keeper:
         except ValueError as exc:
             if self._stopping:
                 return  # it has been told to stop meanwhile, and does so in good order
-            log.error("the VRRP process refuses the configuration: %s", exc)
+            log.error("the %s refuses the configuration: %s", self._title, exc)
             if not self._proven:
                 self._hooks.on_fatal(2, f"the configuration cannot be run: {exc}")
             child.kill("it refuses its configuration")
@@ -264,11 +311,17 @@ class Keeper:
                     self._change(State.RUNNING)
             case messages.States():
                 self._hooks.on_change()
+            case messages.Summary():
+                self.summary = message.text
+                self._hooks.on_change()
+            case messages.HandedOver():
+                if self._stopping:
+                    self.handed_over.set()
             case messages.Event():
                 self._hooks.on_event(message.record)
             case messages.Stopping():
                 if message.reason:
-                    log.warning("the VRRP process stops: %s", message.reason)
+                    log.warning("the %s stops: %s", self._title, message.reason)
 
     def _change(self, state: State, detail: str = "") -> None:
         if state is self.state:
@@ -276,5 +329,5 @@ class Keeper:
         self.state = state
         self._hooks.on_change()
         self._hooks.on_event(
-            {"kind": "process", "process": "vrrp", "state": state.value, "detail": detail}
+            {"kind": "process", "process": self.role.name, "state": state.value, "detail": detail}
         )

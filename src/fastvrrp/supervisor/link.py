@@ -19,7 +19,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,12 +30,16 @@ from fastvrrp.control.protocol import INTERNAL, ControlError
 from fastvrrp.packets import ProtocolError, close_all
 from fastvrrp.supervisor import logs, messages, pulse
 from fastvrrp.supervisor.channel import Channel, read_memfd
+from fastvrrp.supervisor.spawn import VRRP, Role
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096  # messages that wait for a supervisor that does not read, until fewer are sent
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+
+
+OnStates = Callable[[Sequence[messages.InstanceState]], None]
 
 
 class ConfigurationRefused(Exception):
@@ -90,12 +94,14 @@ def set_parent_death_signal(number: int = signal.SIGTERM) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> Arguments:
+def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     """Read the supervisor's arguments, set up logging and die with the parent.
 
     Raises SystemExit when the parent is already gone or the arguments are not the supervisor's.
     """
-    parser = argparse.ArgumentParser(prog=prog, description="Started by `fastvrrp run` only.")
+    parser = argparse.ArgumentParser(
+        prog=f"fastvrrp.{role.name}", description="Started by `fastvrrp run` only."
+    )
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--scripts", type=int, required=True)
     parser.add_argument("--pulse", type=int, required=True)
@@ -112,7 +118,7 @@ def adopt(argv: Sequence[str] | None = None, *, prog: str = "fastvrrp.vrrp") -> 
     dumps = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2, signal.SIGRTMAX - 1)
     for number in (signal.SIGHUP, *dumps):
         signal.signal(number, signal.SIG_IGN)
-    logs.setup(level=args.log_level, form=args.log_format)
+    logs.setup(level=args.log_level, form=args.log_format, process=role.name)
     channel = socket.socket(fileno=args.channel)
     scripts = socket.socket(fileno=args.scripts)
     for sock in (channel, scripts):
@@ -128,9 +134,20 @@ class Link:
     SIGTERM and SIGINT stop the child in good order, as does the end of the supervisor.
     """
 
-    def __init__(self, arguments: Arguments, handlers: Handlers) -> None:
+    def __init__(
+        self,
+        arguments: Arguments,
+        handlers: Handlers,
+        *,
+        role: Role = VRRP,
+        on_states: OnStates | None = None,
+    ) -> None:
+        """`on_states` gets the states of instances that this child follows (`held.Part`)."""
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
+        self._role = role
+        self._on_states = on_states
+        self._parent = os.getppid()
         self._configure_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -147,8 +164,16 @@ class Link:
     # ---------------------------------------------------------------- child says
 
     def ready(self) -> None:
-        """The instances run."""
+        """It works: the first configuration is in effect."""
         self._channel.send(messages.Ready())
+
+    def summary(self, text: str) -> None:
+        """How we are, in a few words for one line. Call it when that changed, not too often."""
+        self._channel.send(messages.Summary(text))
+
+    def handed_over(self) -> None:
+        """While stopping: no address is held any more."""
+        self._channel.send(messages.HandedOver())
 
     def states(self, states: Sequence[messages.InstanceState]) -> None:
         """Instances changed: call it at every transition, for the clean-up after a crash.
@@ -186,6 +211,11 @@ class Link:
     def stopping(self, reason: str = "") -> None:
         """The child stops on its own account (a signal, a broken engine)."""
         self._channel.send(messages.Stopping(reason))
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the supervisor is gone without having stopped us."""
+        return os.getppid() != self._parent
 
     async def closed(self) -> None:
         """Return when the channel is closed: after a stop, or because the supervisor is gone."""
@@ -250,6 +280,8 @@ class Link:
                 self._spawn(self._call(message))
             case messages.Subscribe():
                 self._handlers.subscribe(message.on)
+            case messages.States() if self._on_states is not None:
+                self._on_states(message.states)
             case messages.Ping():
                 self._page.answer(message.number)
             case _:
@@ -271,9 +303,8 @@ class Link:
                 # A fault of ours while preparing a change. The engine goes on with what it has;
                 # ending the process would take the routers away that run well.
                 log.exception("configuration %d failed", message.epoch)
-                answer = messages.Configured(
-                    message.epoch, ok=False, error="internal error of the VRRP process, see the log"
-                )
+                error = f"internal error of the {self._role.title}, see the log"
+                answer = messages.Configured(message.epoch, ok=False, error=error)
             finally:
                 close_all(fds)
             self._channel.send(answer)

@@ -1,9 +1,9 @@
 """The supervisor: from the first configuration to the exit code (`start` comes before it).
 
 Order of a start: signals, configuration, network namespace, leftovers of a crash, startup_script,
-the VRRP process's configuration, READY. Order of a stop: STOPPING, the VRRP process
-(priority 0, addresses), shutdown_script, socket. It stays simple on purpose: everything
-else may crash, this may not.
+the processes' configurations, READY. Order of a stop: STOPPING, the VRRP process (priority 0,
+addresses), as soon as nobody reaches this host any more the IPVS process (its services),
+shutdown_script, socket. It stays simple on purpose: everything else may crash, this may not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import errno
 import logging
 import os
 import signal
-from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -25,13 +24,13 @@ from fastvrrp.control.protocol import SCHEMA, UNAVAILABLE, ControlError
 from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import janitor, process
-from fastvrrp.supervisor.commands import Allowed, allowed_commands, allows
+from fastvrrp.supervisor.children import Children
 from fastvrrp.supervisor.configuration import ReadError, Source, wall_clock
 from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
-from fastvrrp.supervisor.keeper import EXIT_PERMISSION, Hooks, Keeper, Refused, State
-from fastvrrp.supervisor.reader import Held
+from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.keeper import EXIT_PERMISSION
 from fastvrrp.supervisor.rundir import RunDir
-from fastvrrp.supervisor.runner import Executor, RunnerService
+from fastvrrp.supervisor.runner import Executor
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.signals import Signals
 from fastvrrp.supervisor.spawn import Settings
@@ -50,7 +49,7 @@ STATUS_S = 1.0  # from a change to systemd's status line: a takeover of many is 
 
 def supervise(
     options: Options,
-    settings: Settings,
+    children: Sequence[Settings],
     run_dir: RunDir,
     notifier: Notifier,
     early: Early,
@@ -60,7 +59,7 @@ def supervise(
 
     async def supervise() -> int:
         signals = Signals(early_signals.waiting)
-        return await Supervisor(options, settings, run_dir, notifier, early, signals).run()
+        return await Supervisor(options, children, run_dir, notifier, early, signals).run()
 
     with asyncio.Runner() as runner:
         return runner.run(supervise())
@@ -72,24 +71,23 @@ class Supervisor:
     def __init__(
         self,
         options: Options,
-        settings: Settings,
+        children: Sequence[Settings],
         run_dir: RunDir,
         notifier: Notifier,
         early: Early,
         signals: Signals,
     ) -> None:
-        self._settings = settings
+        self._settings = children
         self._run_dir = run_dir
         self._notifier = notifier
         self._early = early
         self._signals = signals
         self._loop = asyncio.get_running_loop()
-        self._source = Source(options.file, options.config_id)
+        self._source = Source(options.file, options.config_id, options.only)
         self._started_text = wall_clock()
         self._started = self._loop.time()
         self._exit_code = 0
         self._ready = False
-        self._allowed: Sequence[Allowed] = ()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reloading = asyncio.Lock()
         self._reload_next: asyncio.Task[dict[str, Any]] | None = None  # waits for its turn
@@ -98,7 +96,7 @@ class Supervisor:
         self._look: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
         self._executor: Executor
-        self._keeper: Keeper
+        self._children: Children
         self._server: ControlServer
 
     # ---------------------------------------------------------------- start and stop
@@ -112,7 +110,6 @@ class Supervisor:
         if not self._prepare(held):
             return 1
         self._source.accept(held)
-        self._allow(held)
         self._executor = Executor()
         defs = held.global_defs
         try:
@@ -170,30 +167,30 @@ class Supervisor:
         return True
 
     async def _serve(self) -> None:
-        hooks = Hooks(
-            serve_scripts=lambda sock: RunnerService(
-                sock, self._executor, allowed=self._is_allowed
-            ),
-            clean=lambda held, states: janitor.clean_up(held, states, self._run_dir.journal),
+        held = self._source.held
+        self._children = Children(
+            self._settings,
+            held,
+            self._source.epoch,
+            self._executor,
+            clean=lambda part, states: janitor.clean_up(part, states, self._run_dir.journal),
             on_event=self._publish,
             on_change=self._changed,
             on_fatal=self._fatal,
+            spare=self._early.take_child,
         )
-        held = self._source.held
-        if not held.needed:
+        role = self._early.role
+        if role is not None and not held.parts[role.name].needed:
             self._early.discard_child()
-        self._keeper = Keeper(
-            self._settings, hooks, held, self._source.epoch, spare=self._early.take_child
-        )
         self._server = ControlServer(
             self._run_dir.control,
             {
                 "version": self._on_version,
                 "status": self._on_status,
-                "counters": lambda params: self._keeper.call("counters", params),
+                "counters": self._children.counters,
                 "reload": lambda params: self.reload(),
             },
-            on_subscribers=self._keeper.subscribe,
+            on_subscribers=self._children.subscribe,
         )
         try:
             await self._server.start()
@@ -201,14 +198,14 @@ class Supervisor:
             log.error("cannot create the control socket: %s", exc)
             self._exit_code = 1
             return
-        if not held.needed:
+        if not self._children.needed:
             log.warning("%s configures nothing that could be run yet", self._source.path)
-        self._keeper.start()
+        self._children.start()
         self._changed()
         self._signals.connect(self)
         self.on_child_end()  # adopted before anybody listened
         # One timer for everything that needs one: an idle daemon hardly ever wakes up.
-        look_s = self._settings.look_s
+        look_s = min(settings.look_s for settings in self._settings)
         self._tick(min(look_s, self._notifier.watchdog_s or look_s))
         await self._signals.wait_stop()
         log.info("Stopping")
@@ -220,7 +217,7 @@ class Supervisor:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._keeper.stop(self._source.held.global_defs.child_wait_time_s)
+        await self._children.stop(self._source.held.global_defs.child_wait_time_s)
         await self._server.stop()
 
     async def _script(self, what: str, command: model.Command | None, timeout_s: int) -> None:
@@ -256,7 +253,7 @@ class Supervisor:
             self._spawn(self.reload())
             return
         kind, name = DUMPS[number]
-        self._keeper.dump(kind, str(self._run_dir.path / name))
+        self._children.dump(kind, self._run_dir.path / name)
         if kind == "data":
             self._dump()
 
@@ -269,11 +266,11 @@ class Supervisor:
             log.error("cannot write keepalived_parent.data: %s", exc)
 
     def _tick(self, period_s: float, due_s: float | None = None) -> None:
-        """Look at the child, and feed systemd's watchdog."""
+        """Look at the children, and feed systemd's watchdog."""
         now = self._loop.time()
         # The whole machine stood still, or we did: nobody is late because of that.
-        self._keeper.look(forgive=due_s is not None and now - due_s > period_s / 2)
-        if self._notifier.watchdog_s is not None and self._keeper.healthy:
+        self._children.look(forgive=due_s is not None and now - due_s > period_s / 2)
+        if self._notifier.watchdog_s is not None and self._children.healthy:
             self._notifier.watchdog()
         due_s = now + period_s
         self._look = self._loop.call_at(due_s, self._tick, period_s, due_s)
@@ -286,15 +283,14 @@ class Supervisor:
 
     def _collect_orphans(self) -> None:
         self._sweep = None
-        self._keeper.look()
+        self._children.look()
         for pid in self._orphans.sweep():
             log.debug("collected orphan %d", pid)
         if self._orphans.waiting:
             self.on_child_end()
 
     def _owned(self) -> set[int]:
-        pid = self._keeper.pid
-        return set(self._executor.pids) | ({pid} if pid is not None else set())
+        return self._executor.pids | self._children.pids
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that does not outlive the stop."""
@@ -304,38 +300,21 @@ class Supervisor:
         return task
 
     def _changed(self) -> None:
-        if not self._ready and self._keeper.state in (State.RUNNING, State.DISABLED):
+        if not self._ready and self._children.settled:
             self._ready = True
-            self._notifier.ready(self._status_line())
-            log.info("Ready: %s", self._status_line())
+            self._notifier.ready(self._children.status_line())
+            log.info("Ready: %s", self._children.status_line())
             process.settle_memory()
         elif self._notifier.active and self._status is None and not self._signals.stopped:
             self._status = self._loop.call_later(STATUS_S, self._tell_status)
 
     def _tell_status(self) -> None:
         self._status = None
-        self._notifier.status(self._status_line())
+        self._notifier.status(self._children.status_line())
 
     def _publish(self, record: dict[str, Any]) -> None:
         record.setdefault("time", wall_clock())
         self._server.publish(record)
-
-    def _status_line(self) -> str:
-        """For `systemctl status`: how many instances are in which state."""
-        state = self._keeper.state
-        if state is not State.RUNNING:
-            return f"VRRP process {state.value}"
-        states = Counter(item.state for item in self._keeper.instance_states())
-        parts = ", ".join(f"{n} {name}" for name, n in sorted(states.items()))
-        return counted(self._source.held.instances, "instance") + (f": {parts}" if parts else "")
-
-    def _allow(self, held: Held) -> None:
-        # The last configuration's commands too: what it removed may still have to be notified.
-        commands = allowed_commands(held.commands, held.global_defs.script_account)
-        self._allowed = (*self._allowed[-1:], commands)
-
-    def _is_allowed(self, command: model.Command) -> bool:
-        return any(allows(commands, command) for commands in self._allowed)
 
     # ---------------------------------------------------------------- reload
 
@@ -361,7 +340,7 @@ class Supervisor:
             result = await self._change_configuration()
         finally:
             if not self._signals.stopped:
-                self._notifier.ready(self._status_line())
+                self._notifier.ready(self._children.status_line())
         if result["ok"]:
             log.info("Reloaded: %s", _brief(result["changes"]))
         else:
@@ -382,15 +361,15 @@ class Supervisor:
         obstacle = self._source.obstacle(held)
         if obstacle:
             return self._source.report(ok=False, messages=messages, error=obstacle)
-        before = self._allowed
-        self._allow(held)
-        try:
-            changes = await self._keeper.configure(held, self._source.epoch + 1)
-        except Refused as exc:
-            self._allowed = before
-            return self._source.report(ok=False, messages=messages, error=str(exc))
-        self._source.accept(held)
-        return self._source.report(ok=True, messages=messages, changes=changes)
+        came = await self._children.configure(held, self._source.epoch + 1)
+        if came.taken:
+            self._source.accept(held)
+        error = "; ".join(came.refusals)
+        if error and came.taken:
+            error += "; the other process has changed to the new configuration"
+        return self._source.report(
+            ok=not came.refusals, messages=messages, changes=came.changes, error=error
+        )
 
     # ---------------------------------------------------------------- control requests
 
@@ -398,17 +377,10 @@ class Supervisor:
         return {"version": __version__, "schema": SCHEMA}
 
     async def _on_status(self, params: dict[str, Any]) -> dict[str, Any]:
-        parts: dict[str, Any] = dict.fromkeys(("instances", "groups", "trackers", "engine"))
-        detail = ""
-        if self._keeper.state in (State.RUNNING, State.STOPPING):
-            try:
-                parts |= await self._keeper.call("status", params)
-            except ControlError as exc:
-                if exc.code != UNAVAILABLE:
-                    raise
-                detail = str(exc)  # still worth an answer: the rest of it says why
+        parts, details = await self._children.status(params)
         daemon = self._daemon_record()
-        daemon["vrrp"]["detail"] = detail
+        for name, detail in details.items():
+            daemon[name]["detail"] = detail
         return {"daemon": daemon, **parts}
 
     def _daemon_record(self) -> dict[str, Any]:
@@ -420,7 +392,7 @@ class Supervisor:
             "run_dir": str(self._run_dir.path),
             "configuration": self._source.record(),
             "last_reload": self._source.last_reload,
-            "vrrp": self._keeper.record(),
+            **self._children.records(),
         }
 
 

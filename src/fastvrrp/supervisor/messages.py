@@ -1,7 +1,8 @@
 """What the supervisor and a child say to each other, as typed messages.
 
-The supervisor sends Configure, Stop, Dump, Call, Subscribe and Ping; the child sends Configured,
-Ready, States, Stopping, Stopped, Reply and Event. `channel.Channel` carries them.
+The supervisor sends Configure, Stop, Dump, Call, Subscribe, Ping and States; the child sends
+Configured, Ready, States, Summary, Stopping, HandedOver, Stopped, Reply and Event.
+`channel.Channel` carries them.
 A message is MessagePack with the type's name as tag; unknown fields are ignored, so either side
 may grow.
 """
@@ -32,7 +33,7 @@ class Configure(Wire):
 
 
 class Stop(Wire):
-    """Stop in good order: priority 0, addresses removed, notify_stop; then Stopped and exit 0."""
+    """Undo everything in good order, tell whoever wants to know; then Stopped and exit 0."""
 
 
 class Dump(Wire):
@@ -75,7 +76,7 @@ class Configured(Wire):
 
 
 class Ready(Wire):
-    """The instances run: sent once, after the first configuration is in effect."""
+    """It works: sent once, after the first configuration is in effect."""
 
 
 class InstanceState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,9 +88,22 @@ class InstanceState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class States(Wire):
-    """Instances whose state or source address changed. Sent at every transition."""
+    """Instances whose state or source address changed. Sent at every transition.
+
+    The supervisor tells a child in the same words of instances it follows (`held.Part`).
+    """
 
     states: tuple[InstanceState, ...]
+
+
+class Summary(Wire):
+    """How the child is, in a few words for one line of `systemctl status`."""
+
+    text: str
+
+
+class HandedOver(Wire):
+    """The child is stopping and holds no address any more: nobody reaches this host by one."""
 
 
 class Stopping(Wire):
@@ -118,5 +132,5 @@ class Event(Wire):
 
 
 FromSupervisor = Configure | Stop | Dump | Call | Subscribe | Ping
-FromChild = Configured | Ready | States | Stopping | Stopped | Reply | Event
+FromChild = Configured | Ready | States | Summary | Stopping | HandedOver | Stopped | Reply | Event
 AnyMessage = FromSupervisor | FromChild

@@ -17,19 +17,34 @@ from typing import NamedTuple
 
 from fastvrrp.supervisor import pulse
 
-VRRP_ARGV = (sys.executable, "-P", "-m", "fastvrrp.vrrp")
+_PYTHON = (sys.executable, "-P", "-m")
 """-P keeps the working directory out of the module path: we are root."""
-READER_ARGV = (sys.executable, "-P", "-m", "fastvrrp.supervisor.reader")
+READER_ARGV = (*_PYTHON, "fastvrrp.supervisor.reader")
 
 FDS = ("channel", "scripts", "pulse")
 """Options of a child whose values are descriptors (`link.adopt`)."""
 
 
+class Role(NamedTuple):
+    """A kind of child, of which there is at most one."""
+
+    name: str  # on the control socket, and of `run --only`
+    title: str  # in texts
+    birth: str  # in the log line that tells of a start, for what reads keepalived's
+    argv: Sequence[str]
+    retires: bool = False  # it is stopped when a reload leaves it nothing to do
+
+
+VRRP = Role("vrrp", "VRRP process", "VRRP", (*_PYTHON, "fastvrrp.vrrp"))
+IPVS = Role("ipvs", "IPVS process", "Healthcheck", (*_PYTHON, "fastvrrp.ipvs"), retires=True)
+ROLES = (VRRP, IPVS)
+
+
 class Settings(NamedTuple):
-    """How children are run. Times in seconds; the defaults are the product's."""
+    """How a child is run. Times in seconds; the defaults are the product's."""
 
     run_dir: Path
-    argv: Sequence[str] = VRRP_ARGV
+    role: Role = VRRP
     keep_fds: Sequence[int] = ()  # further descriptors the child inherits
     log_level: str = "info"
     log_format: str = "text"
@@ -84,7 +99,7 @@ def spawn(settings: Settings) -> Spawned:
         ours.callback(page.close)
         fds = (channel_end.fileno(), scripts_end.fileno(), page_fd)
         argv = [
-            *settings.argv,
+            *settings.role.argv,
             *(f"--{name}={fd}" for name, fd in zip(FDS, fds, strict=True)),
             f"--parent={os.getpid()}",
             f"--run-dir={settings.run_dir}",
@@ -119,14 +134,15 @@ class Reading(NamedTuple):
         os.close(self.out)
 
 
-def start_reading(file: Path, config_id: str | None) -> Reading:
-    """Have a process of its own read a file. Raises OSError.
+def start_reading(file: Path, config_id: str | None, only: str | None = None) -> Reading:
+    """Have a process of its own read a file, for all roles or only one. Raises OSError.
 
     What the parser needs is gone with that process, and no fault of it can harm this one.
     """
     out = os.memfd_create("fastvrrp-configuration", os.MFD_CLOEXEC)
     try:
-        which = () if config_id is None else (f"--config-id={config_id}",)
+        given = {"config-id": config_id, "only": only}
+        which = [f"--{name}={value}" for name, value in given.items() if value is not None]
         process = subprocess.Popen(
             [*READER_ARGV, f"--out={out}", *which, "--", os.fspath(file)],
             stdin=subprocess.DEVNULL,

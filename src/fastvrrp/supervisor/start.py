@@ -2,7 +2,8 @@
 
 Order: log, run directory and its lock, the VRRP process and the reader of the configuration, and
 only then what the supervisor itself has to import (`main`). The VRRP process waits for its first
-configuration and does nothing before; when there will be none it just ends.
+configuration and does nothing before; when there will be none it just ends. The IPVS process is
+started when a configuration needs it, or in place of the VRRP process when it runs alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from fastvrrp.supervisor import logs, process
 from fastvrrp.supervisor.early import Early, EarlySignals
 from fastvrrp.supervisor.rundir import RunDir, RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
-from fastvrrp.supervisor.spawn import Settings
+from fastvrrp.supervisor.spawn import ROLES, Settings
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +32,16 @@ class Options(NamedTuple):
     log_level: str = "info"
     log_format: str = "text"
     config_id: str | None = None
-    child: Settings | None = None  # tests run another program, with other times
+    only: str | None = None  # name of the one role that is run
+    children: Sequence[Settings] = ()  # tests run other programs, with other times
 
 
 def run(options: Options) -> int:
     """Run until stopped; returns the exit code.
 
     0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start;
-    2 when the VRRP process refuses the configuration; 4 when it lacks a permission.
+    2 when a process that everything depends on refuses the configuration; 4 when it lacks a
+    permission.
     """
     signals = EarlySignals()
     logs.setup(level=options.log_level, form=options.log_format, process="supervisor")
@@ -54,15 +58,23 @@ def run(options: Options) -> int:
 
 
 def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySignals) -> int:
-    settings = options.child or Settings(
-        run_dir=run_dir.path, log_level=options.log_level, log_format=options.log_format
-    )
-    # The child holds the lock too: after a kill -9 of this process nobody may start anew
-    # while the old child is still undoing its work.
-    settings = settings._replace(keep_fds=(run_dir.lock,))
+    children = [
+        # A child holds the lock too: after a kill -9 of this process nobody may start anew
+        # while the old child is still undoing its work.
+        settings._replace(keep_fds=(run_dir.lock,))
+        for settings in options.children or _children(options, run_dir)
+    ]
+    first = next(one for one in children if options.only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         with signals.stop_deferred():
-            early.start(settings, options.file, options.config_id)
+            early.start(first, options.file, options.config_id, options.only)
         from fastvrrp.supervisor.main import supervise
 
-        return supervise(options, settings, run_dir, notifier, early, signals)
+        return supervise(options, children, run_dir, notifier, early, signals)
+
+
+def _children(options: Options, run_dir: RunDir) -> Sequence[Settings]:
+    common = Settings(
+        run_dir=run_dir.path, log_level=options.log_level, log_format=options.log_format
+    )
+    return [common._replace(role=role) for role in ROLES]

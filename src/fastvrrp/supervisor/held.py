@@ -1,0 +1,128 @@
+"""A valid configuration as the supervisor keeps it: what it needs itself, and each child's part.
+
+The parts are MessagePack, a hundredth of the parser's memory and a twentieth of the model's. No
+child gets what is not its own: a router need not know of 37,000 real servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from fastvrrp.config import model, servers
+from fastvrrp.supervisor.spawn import IPVS, VRRP
+
+
+class Part(model.Struct):
+    """What one child gets. The defaults are those of a child that has nothing to do."""
+
+    needed: bool = False  # there is work for the process
+    data: bytes = msgspec.msgpack.encode(model.Configuration())
+    count: int = 0  # of instances or virtual servers
+    commands: tuple[model.Command, ...] = ()  # that it may have run, each once
+    follows: tuple[str, ...] = ()  # instances whose state it wants to know
+
+    def decode(self) -> model.Configuration:
+        return msgspec.msgpack.decode(self.data, type=model.Configuration)
+
+
+class Held(model.Struct):
+    """A configuration, in parts."""
+
+    global_defs: model.GlobalDefs
+    source_files: tuple[str, ...]
+    namespace_ipvs: str | None  # in which the IPVS process works, where that is another one
+    parts: dict[str, Part]  # by name of the role (spawn.Role)
+
+    @classmethod
+    def of(cls, configuration: model.Configuration, *, only: str | None = None) -> Held:
+        """`only`: name of the one role that is run; the others have nothing to do."""
+        makers = {VRRP.name: vrrp_part, IPVS.name: ipvs_part}
+        parts = {name: Part() for name in makers} | {
+            name: make(configuration, alone=name == only)
+            for name, make in makers.items()
+            if only in (None, name)
+        }
+        return cls(
+            global_defs=configuration.global_defs,
+            source_files=configuration.source_files,
+            namespace_ipvs=configuration.ipvs.net_namespace,
+            parts=parts,
+        )
+
+
+def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
+    """What the VRRP process gets: everything but the virtual servers."""
+    defs = configuration.global_defs
+    commands: list[model.Command | None] = [s.command for s in configuration.track_scripts]
+    notifies = [i.notify for i in configuration.vrrp_instances]
+    notifies += [g.notify for g in configuration.sync_groups]
+    for notify in notifies:
+        commands += [
+            notify.notify,
+            notify.notify_master,
+            notify.notify_backup,
+            notify.notify_fault,
+            notify.notify_stop,
+            notify.notify_deleted,
+            notify.notify_master_rx_lower_pri,
+        ]
+    commands += _fifo_scripts(defs.notify_fifo, defs.vrrp_notify_fifo)
+    part = msgspec.structs.replace(configuration, ipvs=servers.Ipvs())
+    return Part(
+        needed=_has_vrrp(configuration),
+        count=len(configuration.vrrp_instances),
+        data=msgspec.msgpack.encode(part),
+        commands=_distinct(commands),
+    )
+
+
+def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
+    """What the IPVS process gets: global settings, tracked files and the virtual servers.
+
+    The program that reads the common notify_fifo is the VRRP process's, if there is one.
+    """
+    ipvs = configuration.ipvs
+    sync = ipvs.sync_daemon
+    defs = configuration.global_defs
+    if defs.notify_fifo is not None and not alone and _has_vrrp(configuration):
+        common = msgspec.structs.replace(defs.notify_fifo, script=None)
+        defs = msgspec.structs.replace(defs, notify_fifo=common)
+    commands: list[model.Command | None] = []
+    for server in ipvs.virtual_servers:
+        commands += [server.quorum_up, server.quorum_down]
+        for real in server.real_servers:
+            commands += [real.notify_up, real.notify_down]
+            commands += [c.command for c in real.checks if isinstance(c, servers.MiscCheck)]
+    commands += _fifo_scripts(defs.notify_fifo, defs.lvs_notify_fifo)
+    part = model.Configuration(
+        global_defs=defs,
+        track_files=configuration.track_files,
+        ipvs=ipvs,
+        source_files=configuration.source_files,
+    )
+    return Part(
+        count=len(ipvs.virtual_servers),
+        needed=bool(ipvs.virtual_servers or sync or ipvs.timeouts != servers.Timeouts()),
+        data=msgspec.msgpack.encode(part),
+        commands=_distinct(commands),
+        follows=() if sync is None or sync.instance is None else (sync.instance,),
+    )
+
+
+def _has_vrrp(configuration: model.Configuration) -> bool:
+    return bool(
+        configuration.vrrp_instances
+        or configuration.static_addresses
+        or configuration.static_routes
+        or configuration.static_rules
+    )
+
+
+def _fifo_scripts(*fifos: model.Fifo | None) -> list[model.Command | None]:
+    return [fifo.script for fifo in fifos if fifo is not None]
+
+
+def _distinct(commands: Iterable[model.Command | None]) -> tuple[model.Command, ...]:
+    return tuple({(c.argv, c.account): c for c in commands if c is not None}.values())
