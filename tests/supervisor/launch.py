@@ -1,4 +1,7 @@
-"""Runs the real supervisor with fake children and short times: launch.py FILE RUN_DIR SETTINGS [ONLY]."""
+"""Runs the real supervisor with fake children and short times.
+
+launch.py FILE RUN_DIR SETTINGS [ONLY]
+"""
 
 import json
 import sys

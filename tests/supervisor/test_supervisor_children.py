@@ -1,4 +1,4 @@
-"""Two kinds of children under one supervisor: each on its own, and the two things that bind them."""
+"""Two kinds of children under one supervisor: each on its own, and the two things between them."""
 
 from __future__ import annotations
 
@@ -103,9 +103,7 @@ def test_a_hung_one_is_killed_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", ["permission", "refuse", "crash"])
-def test_routers_do_not_end_with_an_ipvs_process_that_cannot_run(
-    tmp_path: Path, plan: str
-) -> None:
+def test_routers_do_not_end_with_an_ipvs_process_that_cannot_run(tmp_path: Path, plan: str) -> None:
     """A kernel without IPVS must cost no address."""
     with both(tmp_path, servers=(plan,)) as daemon:
         daemon.ready()
@@ -158,7 +156,9 @@ def test_a_reload_that_kills_one(tmp_path: Path) -> None:
         daemon.ready()
         result = daemon.request("reload")
         assert result["ok"] is False
-        assert "the IPVS process ended; it is restarted with the old configuration" in result["error"]
+        assert (
+            "the IPVS process ended; it is restarted with the old configuration" in result["error"]
+        )
         wait_for(lambda: len(daemon.lives("ipvs")) == 2, "second child")
         assert len(daemon.lives()) == 1
 
@@ -168,8 +168,9 @@ def test_it_comes_and_goes_with_its_work(tmp_path: Path) -> None:
         daemon.ready()
         daemon.configure(BOTH)
         result = daemon.request("reload")
-        assert "the IPVS process is not running; it starts with this configuration" in (
-            result["changes"]
+        assert (
+            "the IPVS process is not running; it starts with this configuration"
+            in (result["changes"])
         )
         wait_for(lambda: state(daemon, "ipvs") == "running", "running")
         daemon.configure(PLAIN)

@@ -19,8 +19,8 @@ from supervised import wait_for
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.supervisor import janitor
-from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.messages import InstanceState
 
 ROUTER = "sup-router"
 PEER = "sup-peer"
@@ -242,6 +242,8 @@ def test_an_interface_that_is_gone_does_not_stop_the_rest(
 ) -> None:
     configuration = model.Configuration(vrrp_instances=(instance("V", interface="sup-absent"),))
     states = [InstanceState("V", "MASTER", "192.0.2.1")]
-    asyncio.run(janitor.clean_up(Held.of(configuration).parts["vrrp"], states, tmp_path / "journal"))
+    asyncio.run(
+        janitor.clean_up(Held.of(configuration).parts["vrrp"], states, tmp_path / "journal")
+    )
     assert "(V) priority 0 to 224.0.0.18" in caplog.text
     assert "sent priority 0 for 0 of 1 masters" in caplog.text

@@ -18,8 +18,8 @@ import msgspec
 from fastvrrp.config import model
 from fastvrrp.packets import ProtocolError
 from fastvrrp.supervisor.channel import read_all
-from fastvrrp.supervisor.process import describe_code
 from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.process import describe_code
 from fastvrrp.supervisor.reader import Outcome
 from fastvrrp.supervisor.spawn import IPVS, Reading, start_reading
 

@@ -266,9 +266,8 @@ class Keeper:
         if not orderly:
             log.error("the %s %d ended: %s", self._title, child.pid, self.last_exit)
             await self._hooks.clean(ran, tuple(child.states.values()))
-        elif not self._stopping:
-            if self._retiring is None:
-                log.warning("the %s %d stopped without being told to", self._title, child.pid)
+        elif not self._stopping and self._retiring is None:
+            log.warning("the %s %d stopped without being told to", self._title, child.pid)
         if code == EXIT_PERMISSION and not self._stopping:
             reason = f"the {self._title} lacks a permission, see above"
             if self._hooks.on_fatal(code, reason):

@@ -20,7 +20,7 @@ import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config import model
-from fastvrrp.control.protocol import SCHEMA, UNAVAILABLE, ControlError
+from fastvrrp.control.protocol import SCHEMA
 from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import janitor, process
@@ -289,7 +289,7 @@ class Supervisor:
         if self._orphans.waiting:
             self.on_child_end()
 
-    def _owned(self) -> set[int]:
+    def _owned(self) -> frozenset[int]:
         return self._executor.pids | self._children.pids
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

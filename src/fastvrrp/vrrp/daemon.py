@@ -260,6 +260,7 @@ class Daemon:
             if not complete:
                 log.error("the kernel did not give everything up within %g s", STOP_LIMIT_S)
                 self._exit_code = EXIT_FAILED
+        self._link.handed_over()
         async with self._changing:  # a change under way ends at its commit
             self._running = None
             if self._chores_handle is not None:
