@@ -7,6 +7,7 @@ an error or where the checker cannot run; then that has been said.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from fastvrrp.config.blocks import Entries, get, listed_blocks, read_block
 from fastvrrp.config.checks import Draft, Settings, Surroundings, Target, connection
@@ -31,17 +32,27 @@ HTTP_DELAY_BEFORE_RETRY_NS = 3 * NS_PER_S
 DNS_RETRY = 3
 UDP_REPLY_BYTES_MAX = 255
 
-Build = Callable[[Surroundings, Node, Entries, Target, Settings], Iterator[Draft]]
+
+class Made(NamedTuple):
+    """A checker; for the rest see Draft."""
+
+    check: Check
+    has_address: bool = False
+    inner: int = -1
+    command: int = -1
 
 
-def _drafted(entries: Entries, check: Check, inner: int = -1) -> Draft:
+Build = Callable[[Surroundings, Node, Entries, Target, Settings], Iterator[Made]]
+
+
+def _drafted(entries: Entries, check: Check, inner: int = -1) -> Made:
     """Of a checker that connects to the real server unless its block says otherwise."""
-    return Draft(check, "connect_ip" not in entries, inner)
+    return Made(check, "connect_ip" not in entries, inner)
 
 
 def _tcp(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     to = connection(around, node, entries, target, settings)
     if to is not None:
         schedule = settings.schedule(retry=1, delay_before_retry_ns=NS_PER_S)
@@ -50,7 +61,7 @@ def _tcp(
 
 def _ping(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     """ICMP has no ports."""
     for keyword in ("connect_port", "bind_port"):
         if keyword in entries:
@@ -67,7 +78,7 @@ def _ping(
 
 def _udp(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     least = get(entries, "min_reply_length", 0)
     most = get(entries, "max_reply_length", UDP_REPLY_BYTES_MAX)
     reply, mask = get(entries, "require_reply", (b"", b""))
@@ -97,7 +108,7 @@ def _udp(
 
 def _dns(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     to = connection(around, node, entries, target, settings)
     if to is None:
         return
@@ -112,7 +123,7 @@ def _dns(
 
 def _smtp(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     """A `host` block is a checker of its own, which inherits from the block around it."""
     body = node.body or []
     path = f"{REAL_SERVER}/SMTP_CHECK/host"
@@ -134,7 +145,7 @@ def _smtp(
 
 def _misc(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     context = around.context
     written = [line.words[0] for line in node.body or ()]
     if "misc_path" not in entries:
@@ -157,12 +168,12 @@ def _misc(
         schedule=settings.schedule(retry=0, delay_before_retry_ns=NS_PER_S),
     )
     last = len(written) - 1 - written[::-1].index("misc_path")
-    yield Draft(check, command=last)
+    yield Made(check, command=last)
 
 
 def _file(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     entry = entries.get("track_file")
     if entry is None:
         if not any(line.words[0] == "track_file" for line in node.body or ()):
@@ -173,12 +184,12 @@ def _file(
         return
     weight, reverse = get(entries, "weight", (found.weight, found.reverse))
     check = FileCheck(track_file=found.name, weight=weight, reverse=reverse)
-    yield Draft(check)
+    yield Made(check)
 
 
 def _http(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
-) -> Iterator[Draft]:
+) -> Iterator[Made]:
     kind = node.words[0]
     to = connection(around, node, entries, target, settings)
     urls = [_url(around, url, kind, entries, settings) for url in listed_blocks(entries, "url")]
@@ -261,12 +272,10 @@ CHECKS: dict[str, Build] = {
 
 
 def read_check(
-    around: Surroundings, node: Node, target: Target, settings: Settings
+    around: Surroundings, node: Node, number: int, target: Target, settings: Settings
 ) -> Iterator[Draft]:
-    """The checkers of one block of a real server."""
+    """The checkers of one block, which is the statement with this number of a real server."""
     kind = node.words[0]
     entries = read_block(around.context, node, f"{REAL_SERVER}/{kind}", {})
-    if kind == "FILE_CHECK":
-        yield from _file(around, node, entries, target, settings)
-    else:
-        yield from CHECKS[kind](around, node, entries, target, settings.within(entries))
+    for made in CHECKS[kind](around, node, entries, target, settings.within(entries)):
+        yield Draft(made.check, number, made.has_address, made.inner, made.command)

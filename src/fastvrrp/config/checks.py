@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from fastvrrp.config.blocks import Entries, get
 from fastvrrp.config.context import Context
+from fastvrrp.config.model import Position
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.servers import (
@@ -131,25 +133,31 @@ def connection(
 class Draft(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A checker that was read, and what of it is another one in a real server that says the same.
 
+    number       of its block's statement in the real server
     has_address  whether it connects to the real server's own address
     inner        number of the statement in the checker's block that makes it, -1: the block
     command      number of the statement with its command in the block, -1: none
     """
 
     check: Any
+    number: int
     has_address: bool = False
     inner: int = -1
     command: int = -1
 
-    def at(self, node: Node, address: str) -> Any:
-        """The checker of a real server with this address, whose block is `node`."""
-        check, body = self.check, node.body or []
-        changed: dict[str, Any] = {
-            "position": node.position() if self.inner < 0 else body[self.inner].position()
-        }
+    def places(self, body: list[Node]) -> tuple[Position, Position | None]:
+        """Where the checker is written in a real server, and where its command."""
+        node = body[self.number]
+        inside = node.body or []
+        place = node.position() if self.inner < 0 else inside[self.inner].position()
+        return place, inside[self.command].position(1) if self.command >= 0 else None
+
+    def at(self, address: str, place: Position, command: Position | None) -> Any:
+        """The checker of a real server with this address; for the rest see `places`."""
+        check = self.check
         if self.has_address:
-            changed["connection"] = msgspec.structs.replace(check.connection, address=address)
-        if self.command >= 0:
-            place = body[self.command].position(1)
-            changed["command"] = msgspec.structs.replace(check.command, position=place)
-        return msgspec.structs.replace(check, **changed)
+            to = replace(check.connection, address=address)
+            return replace(check, connection=to, position=place)
+        if command is not None:
+            return replace(check, command=replace(check.command, position=command), position=place)
+        return replace(check, position=place)

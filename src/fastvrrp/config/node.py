@@ -73,6 +73,38 @@ class Node(msgspec.Struct, eq=False, gc=False):
         return text[len(self.words[0]) :].strip()
 
 
+class TwinNode(Node, eq=False, gc=False):
+    """A block that is written line by line like an earlier one, whose body it shares.
+
+    The lines of that body are the other one's; whoever reads the body needs `unfolded`.
+
+    first   line at which the other block opens
+    """
+
+    first: int = 0
+
+    def unfolded(self) -> Node:
+        """The block with a body of its own."""
+        body = _moved(self.body or [], self.file, self.line - self.first)
+        return Node(self.words, self.file, self.line, self.text, self.marks, self.via, body)
+
+
+def _moved(body: list[Node], file: str, lines: int) -> list[Node]:
+    """Copies, `lines` further down."""
+    return [
+        Node(
+            node.words,
+            file,
+            node.line + lines,
+            node.text,
+            node.marks,
+            node.via,
+            None if node.body is None else _moved(node.body, file, lines),
+        )
+        for node in body
+    ]
+
+
 class VeiledNode(Node, eq=False, gc=False):
     """A statement that may be the rest of a secret: no message shows a word of it."""
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from fastvrrp.config.blocks import Entries, get, has_body, read_block
+from fastvrrp.config.blocks import Entries, get, read_block
 from fastvrrp.config.checkkinds import CHECKS, REAL_SERVER, read_check
 from fastvrrp.config.checks import Draft, Settings, Surroundings, Target, is_link_local
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
-from fastvrrp.config.model import Command
-from fastvrrp.config.node import Node, fresh
+from fastvrrp.config.model import Command, Position
+from fastvrrp.config.node import Node, TwinNode, fresh
 from fastvrrp.config.servers import Forwarding, RealServer
-from fastvrrp.config.values import bare_address, integer
+from fastvrrp.config.values import bare_address, integer, is_ipv4
 
 _COMMANDS = ("notify_up", "notify_down")
 
@@ -72,8 +73,69 @@ class Pattern(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A real server whose twins are made from it."""
 
     model: RealServer
-    checks: tuple[tuple[int, Draft], ...]  # number of its block's statement
+    checks: tuple[Draft, ...]
     commands: tuple[tuple[str, int], ...]  # field, number of its statement
+
+    def made(self, node: Node, address: str) -> RealServer:
+        """A real server that says the same in its own lines."""
+        body = node.body or []
+        changed: dict[str, Any] = {
+            field: replace(getattr(self.model, field), position=body[number].position(1))
+            for field, number in self.commands
+        }
+        checks = [draft.at(address, *draft.places(body)) for draft in self.checks]
+        return replace(
+            self.model,
+            address=address,
+            checks=tuple(checks),
+            position=node.position(1),
+            **changed,
+        )
+
+
+class Mould(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A pattern for real servers with IPv4 addresses that are written line by line the same.
+
+    Each place is a distance in lines from the first line, and a column.
+    """
+
+    pattern: Pattern
+    checks: tuple[tuple[Draft, tuple[int, int], tuple[int, int] | None], ...]
+    commands: tuple[tuple[str, tuple[int, int]], ...]
+
+    def cast(self, node: Node, address: str) -> RealServer:
+        """The real server of a twin."""
+        model, file, line = self.pattern.model, node.file, node.line
+        checks = []
+        for draft, (down, column), command in self.checks:
+            place = Position(file=file, line=line + down, column=column)
+            told = None if command is None else _place(file, line, command)
+            checks.append(draft.at(address, place, told))
+        place = Position(file=file, line=line, column=node.text.find(address) + 1)
+        made = replace(model, address=address, checks=tuple(checks), position=place)
+        for field, at in self.commands:
+            moved = replace(getattr(model, field), position=_place(file, line, at))
+            made = replace(made, **{field: moved})
+        return made
+
+
+def _place(file: str, line: int, distance: tuple[int, int]) -> Position:
+    return Position(file=file, line=line + distance[0], column=distance[1])
+
+
+def _mould(pattern: Pattern, node: Node) -> Mould:
+    """`node` is the real server that the pattern was read from."""
+    body, line = node.body or [], node.line
+
+    def distance(place: Position) -> tuple[int, int]:
+        return place.line - line, place.column
+
+    checks = []
+    for draft in pattern.checks:
+        place, command = draft.places(body)
+        checks.append((draft, distance(place), None if command is None else distance(command)))
+    commands = [(field, distance(body[number].position(1))) for field, number in pattern.commands]
+    return Mould(pattern, tuple(checks), tuple(commands))
 
 
 def _shape(body: list[Node]) -> tuple[Any, ...]:
@@ -83,43 +145,45 @@ def _shape(body: list[Node]) -> tuple[Any, ...]:
     )
 
 
+class _Known:
+    """What was read for one kind of service."""
+
+    __slots__ = ("moulds", "patterns")
+
+    def __init__(self) -> None:
+        self.moulds: dict[tuple[int, str], Mould] = {}  # by identity of the body, and port
+        self.patterns: dict[tuple[Any, ...], Pattern] = {}
+
+
 class RealServers:
     """Makes the real servers of a configuration."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._patterns: dict[Service, dict[tuple[Any, ...], Pattern]] = {}
+        self._known: dict[Service, _Known] = {}
 
     def build(
         self, nodes: list[Node], service: Service, around: Surroundings
     ) -> tuple[RealServer, ...]:
         """Those that can be used; what is wrong with others is said."""
-        context, diagnostics = self.context, self.context.diagnostics
-        patterns = self._patterns.setdefault(service, {})
+        known = self._known.setdefault(service, _Known())
+        moulds = known.moulds
         taken: dict[tuple[str, int], Node] = {}
         servers = []
         for node in nodes:
-            said = diagnostics.count
-            place = endpoint(context, node) if _has_arguments(context, node) else None
-            if place is None:
-                continue
-            is_far = place.family == 4 or not is_link_local(place.address)
-            key = place.family, is_far, place.port, _shape(node.body or [])
-            pattern = patterns.get(key)
-            if pattern is not None:
-                server = _twin(pattern, node, place.address)
+            words = node.words
+            mould = moulds.get((id(node.body), words[2])) if len(words) == 3 else None
+            if mould is not None and is_ipv4(words[1]):
+                server: RealServer | None = mould.cast(node, fresh(words[1]))
             else:
-                pattern = self._read(node, place, service, around)
-                if pattern is None:
-                    continue
-                if diagnostics.count == said:
-                    patterns[key] = pattern
-                server = pattern.model
+                server = self._read(node, service, around, known)
+            if server is None:
+                continue
             first = taken.setdefault((server.address, server.port), node)
             if first is node:
                 servers.append(server)
                 continue
-            context.warning(
+            self.context.warning(
                 node,
                 f"{around.owner}: real server {server.address} port {server.port} is listed "
                 "twice, ignored here",
@@ -129,9 +193,37 @@ class RealServers:
         return tuple(servers)
 
     def _read(
+        self, node: Node, service: Service, around: Surroundings, known: _Known
+    ) -> RealServer | None:
+        context, diagnostics = self.context, self.context.diagnostics
+        identity = id(node.body)
+        if isinstance(node, TwinNode):
+            node = node.unfolded()
+        if len(node.words) < 2:
+            hint = "write real_server ADDRESS PORT { ... }"
+            context.error(node, "real_server needs an address", hint)
+            return None
+        said = diagnostics.count
+        place = endpoint(context, node)
+        if place is None:
+            return None
+        is_far = place.family == 4 or not is_link_local(place.address)
+        key = place.family, is_far, place.port, _shape(node.body or [])
+        pattern = known.patterns.get(key)
+        if pattern is None:
+            pattern = self._pattern(node, place, service, around)
+            if pattern is None:
+                return None
+            if diagnostics.count == said:
+                known.patterns[key] = pattern
+        if diagnostics.count == said and place.family == 4 and len(node.words) == 3:
+            known.moulds[identity, node.words[2]] = _mould(pattern, node)
+        return pattern.made(node, fresh(place.address))
+
+    def _pattern(
         self, node: Node, place: Endpoint, service: Service, around: Surroundings
     ) -> Pattern | None:
-        context = self.context
+        context, body = self.context, node.body or []
         errors = context.diagnostics.errors
         entries = read_block(context, node, REAL_SERVER, {})
         forwarding: Forwarding = get(entries, "lvs_method", service.forwarding)
@@ -140,17 +232,18 @@ class RealServers:
         settings = service.settings.within(entries)
         target = Target(place.address, port, place.family)
         checks = tuple(
-            (number, draft)
-            for number, statement in enumerate(node.body or ())
-            if statement.words[0] in CHECKS and statement.body is not None
-            for draft in read_check(around, statement, target, settings)
+            [
+                draft
+                for number, statement in enumerate(body)
+                if statement.words[0] in CHECKS and statement.body is not None
+                for draft in read_check(around, statement, number, target, settings)
+            ]
         )
         commands = self._commands(entries, around)
         if context.diagnostics.errors > errors:
             return None
-        body, address = node.body or [], fresh(place.address)
         model = RealServer(
-            address=address,
+            address=place.address,
             port=port,
             family=place.family,
             weight=get(entries, "weight", service.weight),
@@ -160,44 +253,19 @@ class RealServers:
             inhibit_on_failure=get(entries, "inhibit_on_failure", service.inhibit_on_failure),
             alpha=settings.alpha,
             smtp_alert=get(entries, "smtp_alert", service.smtp_alert),
-            checks=tuple([draft.at(body[number], address) for number, draft in checks]),
-            position=node.position(1),
             **commands,
         )
-        numbers = tuple((field, body.index(entries[field].node)) for field in commands)
-        return Pattern(model=model, checks=checks, commands=numbers)
+        numbers = tuple([(field, body.index(entries[field].node)) for field in commands])
+        return Pattern(model, checks, numbers)
 
-    def _commands(self, entries: Entries, around: Surroundings) -> dict[str, Command]:
-        found = {}
+    def _commands(self, entries: Entries, around: Surroundings) -> dict[str, Any]:
+        found: dict[str, Command] = {}
         for field in _COMMANDS:
             if field in entries:
                 command = around.scripts.command(entries[field].value)
                 if command is not None:
                     found[field] = command
         return found
-
-
-def _has_arguments(context: Context, node: Node) -> bool:
-    if len(node.words) > 1:
-        return has_body(context, node)
-    context.error(node, "real_server needs an address", "write real_server ADDRESS PORT { ... }")
-    return False
-
-
-def _twin(pattern: Pattern, node: Node, address: str) -> RealServer:
-    """A real server that says the same as another one."""
-    body = node.body or []
-    address = fresh(address)
-    checks = tuple([draft.at(body[number], address) for number, draft in pattern.checks])
-    commands = {
-        field: msgspec.structs.replace(
-            getattr(pattern.model, field), position=body[number].position(1)
-        )
-        for field, number in pattern.commands
-    }
-    return msgspec.structs.replace(
-        pattern.model, address=address, checks=checks, position=node.position(1), **commands
-    )
 
 
 def port_to(

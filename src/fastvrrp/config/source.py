@@ -7,10 +7,12 @@ definition, ~SEQ and ~LST, substitution, include, braces.
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastvrrp.config.build import Builder
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, shown
@@ -25,7 +27,7 @@ from fastvrrp.config.expand import (
 )
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
 from fastvrrp.config.model import Position, Severity
-from fastvrrp.config.node import Node, mark, place
+from fastvrrp.config.node import Node, TwinNode, mark, place
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 RAW_LINE_MAX = 64 * 1024  # characters of a line before substitution
@@ -39,9 +41,22 @@ _SHORT_MAX = LINE_BYTES_MAX // 4  # lines with fewer characters cannot have too 
 _BLANK, _STATEMENT, _OPEN, _CLOSE, _WHOLE, _SPECIAL = range(6)
 _COMMENT = re.compile(r'"[^"]*"?|\\[#!]|[#!]')
 _CONDITION = re.compile(r"\s*@(\^?)(\S*)")
+# Blocks of which large files have tens of thousands that differ in their first line alone.
+_ALIKE = frozenset(("real_server",))
+_ALIKE_LINE = re.compile(r"[ \t]*(real_server)[ \t]+([0-9A-Fa-f.:]+)[ \t]+([0-9]+)[ \t]*\{[ \t]*")
+_ALIKE_KEPT = 4  # different bodies in turn are recognised up to this number
 _OURS = INCLUDES | {"include_check", "random_seed"}
 
 Numbered = Iterator[tuple[int, str]]  # the lines of a file that are still to be read
+
+
+class _Block(NamedTuple):
+    """A block that later ones may be like: the lines behind its first one, what became of them,
+    and the number of the first line."""
+
+    lines: list[str]
+    body: list[Node]
+    first: int
 
 
 def cut_comment(text: str) -> str:
@@ -66,6 +81,7 @@ class Source:
         self._config_id = config_id
         self._checks = Checks()
         self._kinds: dict[str, tuple[int, Any, str]] = {}
+        self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
         self._templates: list[str] = []  # being expanded now
         self._repeats = 1  # product of the ~SEQ and ~LST around the current line
         self._made = 0
@@ -119,7 +135,8 @@ class Source:
         """The statements of one file."""
         self._directory(file)
         builder, kinds, body = self._builder, self._kinds, self._builder.body
-        numbered = enumerate(text.split("\n"), 1)
+        lines = text.split("\n")
+        numbered = enumerate(lines, 1)
         for number, line in numbered:
             kind, detail, text = kinds.get(line) or self._kind(line)
             if kind == _STATEMENT:
@@ -128,14 +145,57 @@ class Source:
             if kind == _CLOSE:
                 builder.close(file, number, detail)
             elif kind == _OPEN:
+                if detail[0] in _ALIKE:
+                    taken = self._twins(lines, number, file, body)
+                    if taken:
+                        next(itertools.islice(numbered, taken - 2, None))
+                        continue
                 node = Node(detail, file, number, text)
                 body.append(node)
                 builder.open(node)
+                if detail[0] in _ALIKE:
+                    self._remember(lines, node)
             elif kind == _WHOLE:
                 self._statement(line, None, file, number, "")
             elif kind == _SPECIAL:
                 self._physical(line, numbered, file, number)
             body = builder.body
+
+    def _twins(self, lines: list[str], number: int, file: str, body: list[Node]) -> int:
+        """Adds blocks, from line `number` on, that are like one of the last ones; returns how
+        many lines they have."""
+        first = at = number - 1
+        while at < len(lines):
+            head = _ALIKE_LINE.fullmatch(lines[at])
+            block = self._like(lines, at + 1) if head is not None else None
+            if head is None or block is None:
+                break
+            words = head.groups()
+            text = lines[at]
+            body.append(TwinNode(words, file, at + 1, text, None, "", block.body, block.first))
+            at += len(block.lines) + 1
+        return at - first
+
+    def _like(self, lines: list[str], at: int) -> _Block | None:
+        """The block that has the lines from number `at` on."""
+        for block in self._blocks:
+            if lines[at : at + len(block.lines)] == block.lines:
+                return block
+        return None
+
+    def _remember(self, lines: list[str], node: Node) -> None:
+        """Keep a block that begins if all its lines are plain, so that others may be like it."""
+        depth, end = 1, node.line
+        while depth:
+            if end == len(lines):
+                return
+            kind, detail, _ = self._kinds.get(lines[end]) or self._kind(lines[end])
+            if kind in (_WHOLE, _SPECIAL) or (kind == _OPEN and detail[0] in _ALIKE):
+                return
+            depth += (kind == _OPEN) - (kind == _CLOSE)
+            end += 1
+        if node.body is not None:
+            self._blocks.appendleft(_Block(lines[node.line : end], node.body, node.line))
 
     def _kind(self, line: str) -> tuple[int, Any, str]:
         """What a line is; its words, or the column of its closing brace; and the line. Most lines

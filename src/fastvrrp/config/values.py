@@ -45,6 +45,15 @@ def time_ns(text: str, unit_ns: int = NS_PER_S) -> int | None:
     return (value + NS_PER_US // 2) // NS_PER_US * NS_PER_US
 
 
+def is_ipv4(text: str) -> bool:
+    """Whether it is an IPv4 address, which then is in its usual spelling."""
+    try:
+        inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def canonical(text: str) -> tuple[str, int]:
     """The address in its usual spelling and its family, ("", 0) if it is none."""
     try:
