@@ -1,12 +1,13 @@
 """Coverage-guided fuzzing of what comes from outside: `python tests/fuzz/fuzz.py TARGET [SECONDS]`.
 
-TARGET: advert, configuration, netlink. Without SECONDS it runs until interrupted. What it learns
+TARGET: one of the names in TARGETS. Without SECONDS it runs until interrupted. What it learns
 is kept in build/fuzz/TARGET and used next time; an input that breaks something is written beside it
 and named, and `fuzz.py TARGET FILE` runs that input again. Options of libFuzzer may follow.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +20,25 @@ LEARNED = TESTS.parent / "build" / "fuzz"
 SLOWEST_S = 60  # one input; a reader that takes longer can be made to hang
 
 
+# name -> module, function under test, function that makes its seeds
+TARGETS = {
+    "advert": ("advert_target", "fuzz_advert", "seeds"),
+    "configuration": ("configuration_target", "fuzz_configuration", "seeds"),
+    "netlink": ("netlink_target", "fuzz_netlink", "seeds"),
+    "smtp": ("checker_target", "fuzz_smtp", "smtp_seeds"),
+    "dns": ("checker_target", "fuzz_dns", "dns_seeds"),
+    "icmp": ("checker_target", "fuzz_icmp", "icmp_seeds"),
+}
+
+
 def target(name: str) -> tuple[Callable[[bytes], None], list[bytes]]:
     """The function under test and its seeds, compiled with branch counters."""
-    with atheris.instrument_imports(include=["fastvrrp", f"{name}_target", "canned_netlink"]):
-        if name == "advert":
-            import advert_target
-
-            return advert_target.fuzz_advert, advert_target.seeds()
-        if name == "configuration":
-            import configuration_target
-
-            return configuration_target.fuzz_configuration, configuration_target.seeds()
-        if name == "netlink":
-            import netlink_target
-
-            return netlink_target.fuzz_netlink, netlink_target.seeds()
-    raise SystemExit(f"{name} is not advert, configuration or netlink")
+    if name not in TARGETS:
+        raise SystemExit(f"{name} is none of {', '.join(TARGETS)}")
+    module_name, function, seeds = TARGETS[name]
+    with atheris.instrument_imports(include=["fastvrrp", module_name, "canned_netlink"]):
+        module = importlib.import_module(module_name)
+    return getattr(module, function), getattr(module, seeds)()
 
 
 def arguments(name: str, seeds: list[bytes], given: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ def fuzz(target: str, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["advert", "configuration", "netlink"])
+@pytest.mark.parametrize("target", ["advert", "configuration", "netlink", "smtp", "dns", "icmp"])
 def test_nothing_breaks(target: str) -> None:
     done = fuzz(target, str(SECONDS), "-seed=1")
     said = done.stdout + done.stderr

@@ -14,7 +14,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fastvrrp.config.base import Account
-from fastvrrp.config.servers import Check, HttpCheck, TcpCheck, TlsContext
+from fastvrrp.config.servers import (
+    Check,
+    DnsCheck,
+    FileCheck,
+    HttpCheck,
+    MiscCheck,
+    PingCheck,
+    SmtpCheck,
+    TcpCheck,
+    TlsContext,
+    UdpCheck,
+)
 from fastvrrp.ipvs.files import TrackedFiles
 from fastvrrp.track.runner import Runner
 
@@ -116,6 +127,30 @@ def make_probe(check: Check, surroundings: Surroundings) -> Probe:
             from fastvrrp.ipvs.checks.http import HttpProbe
 
             return HttpProbe(check, surroundings)
+        case SmtpCheck():
+            from fastvrrp.ipvs.checks.smtp import SmtpProbe
+
+            return SmtpProbe(check, surroundings)
+        case DnsCheck():
+            from fastvrrp.ipvs.checks.dns import DnsProbe
+
+            return DnsProbe(check, surroundings)
+        case MiscCheck():
+            from fastvrrp.ipvs.checks.misc import MiscProbe
+
+            return MiscProbe(check, surroundings)
+        case UdpCheck():
+            from fastvrrp.ipvs.checks.udp import UdpProbe
+
+            return UdpProbe(check, surroundings)
+        case PingCheck():
+            from fastvrrp.ipvs.checks.ping import PingProbe
+
+            return PingProbe(check, surroundings)
+        case FileCheck():
+            from fastvrrp.ipvs.checks.file import FileProbe
+
+            return FileProbe(check, surroundings)
     raise TypeError(f"no probe for {type(check).__name__}")
 
 

@@ -41,13 +41,15 @@ def describe(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def open_socket(connection: Connection, kind: int = socket.SOCK_STREAM) -> socket.socket:
+def open_socket(
+    connection: Connection, kind: int = socket.SOCK_STREAM, protocol: int = 0
+) -> socket.socket:
     """A non-blocking socket with the checker's mark, interface and source address.
 
     Raises OSError; all of its reasons are local ones.
     """
     family = socket.AF_INET6 if ":" in connection.address else socket.AF_INET
-    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     try:
         if connection.fwmark:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, connection.fwmark)
