@@ -11,11 +11,8 @@ Synchronous and quick to import: the supervisor uses it between a crash and a re
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -26,14 +23,13 @@ from fastvrrp.net.addresses import address_key
 from fastvrrp.net.objects import AddressKey, RouteKey, RuleKey
 from fastvrrp.net.routes import route_key
 from fastvrrp.net.rules import rule_key
+from fastvrrp.net.statefile import StateFile, StateFileError
 
 if TYPE_CHECKING:
     from fastvrrp.net.rtnl import RtnlSocket
 
 _OWNER_PRIORITY = 255  # RFC 9568 5.2.4
 _VERSION = 1
-_MAXIMUM_BYTES = 64 << 20
-_MODE = 0o600
 
 
 class JournalError(Exception):
@@ -141,51 +137,20 @@ class Journal:
     """The journal file at a path; its directory must exist."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    def _directory(self) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(self.path.parent, flags)
+        self._file = StateFile(path)
+        self.path = self._file.path
 
     def write(self, contents: Contents) -> None:
-        """Replace the file in one step. Raises OSError.
-
-        Not synchronised to a disk on purpose: it must survive the daemon, and what it lists does
-        not survive the machine.
-        """
-        data = msgspec.json.encode(contents)
-        temporary = f".{self.path.name}.{os.getpid()}"
-        directory = self._directory()
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=directory)  # of an earlier process with our number
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                with os.fdopen(os.open(temporary, flags, _MODE, dir_fd=directory), "wb") as stream:
-                    stream.write(data)
-                os.rename(temporary, self.path.name, src_dir_fd=directory, dst_dir_fd=directory)
-            except OSError:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=directory)
-                raise
-        finally:
-            os.close(directory)
+        """Replace the file in one step. Raises OSError."""
+        self._file.write(msgspec.json.encode(contents))
 
     def read(self) -> Contents | None:
         """The contents, None when there is no journal. Raises JournalError when it is not a
         plain file of ours that nobody else can write, or does not hold a journal."""
         try:
-            directory = self._directory()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise JournalError(f"{self.path.parent}: {error.strerror}") from error
-        try:
-            data = self._read(directory)
-        except OSError as error:
-            raise JournalError(f"{self.path}: {error.strerror}") from error
-        finally:
-            os.close(directory)
+            data = self._file.read()
+        except StateFileError as error:
+            raise JournalError(str(error)) from error
         if data is None:
             return None
         try:
@@ -196,32 +161,9 @@ class Journal:
             raise JournalError(f"{self.path}: version {contents.version} is not known")
         return contents
 
-    def _read(self, directory: int) -> bytes | None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            descriptor = os.open(self.path.name, flags, dir_fd=directory)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(descriptor, "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise JournalError(f"{self.path}: not a plain file")
-            if status.st_uid not in (0, os.geteuid()):
-                raise JournalError(f"{self.path}: belongs to user {status.st_uid}")
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise JournalError(f"{self.path}: others may write it")
-            if status.st_size > _MAXIMUM_BYTES:
-                raise JournalError(f"{self.path}: too large")
-            return stream.read(_MAXIMUM_BYTES)
-
     def remove(self) -> None:
         """Delete the file, once nothing of ours is left. A missing one is fine. Raises OSError."""
-        with contextlib.suppress(FileNotFoundError):
-            directory = self._directory()
-            try:
-                os.unlink(self.path.name, dir_fd=directory)
-            finally:
-                os.close(directory)
+        self._file.remove()
 
 
 def clean(path: str | os.PathLike[str], netlink: RtnlSocket | None = None) -> list[str]:

@@ -1,0 +1,304 @@
+"""The kernel's IPVS table over generic netlink, for an event loop.
+
+Requests go out hundreds at a time, and the kernel has carried them out when the send returns. That
+can take long: another program may hold the table, a scheduler's module may have to be loaded, the
+change of a scheduler waits for all processors. So sends and receives happen in a thread of their
+own; what is sent is made, and what was received is taken apart, on the loop, in small portions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from fastvrrp.config.servers import Timeouts
+from fastvrrp.ipvs import wire, wire_settings
+from fastvrrp.ipvs.objects import (
+    Daemon,
+    Destinations,
+    Entries,
+    Entry,
+    Role,
+    Service,
+    ServiceKey,
+    ServiceStatistics,
+)
+from fastvrrp.ipvs.table import Failure, Operation
+from fastvrrp.net import namespace as net_namespace
+from fastvrrp.net.rtnl import enlarge_receive_buffer
+from fastvrrp.net.wire import (
+    AF_NETLINK,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    SOL_NETLINK,
+    Frame,
+    MalformedMessage,
+    answer,
+    frames,
+)
+
+_T = TypeVar("_T")
+
+# Operations per send. The kernel may refuse every one; that many refusals fit into the receive
+# buffer of a process that may not enlarge it.
+BATCH = 256
+_DUMPS_PER_TURN = 64  # services whose destinations are read before the loop has its turn
+_BUFFER = 1 << 16  # the kernel sends at most 32 KiB at once
+_RECEIVE_BUFFER = 4 << 20
+_ANSWER_TIMEOUT_S = 10
+_NETLINK_CAP_ACK = 10  # refusals come without the request in them
+_HEAD = struct.Struct("=IHHI")
+
+
+def open_socket(namespace: str | None = None) -> socket.socket:
+    """A socket to IPVS of the named network namespace, or of the caller's own.
+
+    Raises OSError, and NamespaceError when the namespace cannot be entered.
+    """
+    if namespace is None:
+        return _open()
+
+    def there() -> socket.socket:
+        net_namespace.enter(namespace)
+        return _open()
+
+    # Only a thread that ends afterwards may enter: the caller's other sockets stay where they are.
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(there).result()
+
+
+def _open() -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    sock = socket.socket(AF_NETLINK, kind, wire.NETLINK_GENERIC)
+    try:
+        sock.setsockopt(SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        timeout = struct.pack("@ll", _ANSWER_TIMEOUT_S, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
+        sock.connect((0, 0))  # nobody but the kernel can send to it from now on
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class NetlinkTable:
+    """A `Table`. The socket is blocking, with a limit, and is owned.
+
+    Several calls may run at the same time; their requests take turns. Raises OSError: ENOENT when
+    the kernel has no IPVS, EPERM without CAP_NET_ADMIN, ETIMEDOUT when it does not answer within
+    10 s, EBADMSG when its answer cannot be understood.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ipvs-table")
+        self._buffer = memoryview(bytearray(_BUFFER))
+        self._sequence = 0
+        self._family = 0
+        self._reader = wire.DestinationReader()
+
+    def close(self) -> None:
+        # Where it is used, so that its number cannot be another's in between.
+        self._thread.submit(self._socket.close)
+        self._thread.shutdown(wait=False)
+
+    # -- what is there
+
+    async def services(self) -> dict[ServiceKey, Service]:
+        found = {}
+        async for service, _ in self._dumped(wire.services_request, wire.decode_service):
+            found[service.key] = service
+        return found
+
+    async def destinations(self, keys: Iterable[ServiceKey]) -> dict[ServiceKey, Destinations]:
+        found: dict[ServiceKey, Destinations] = {}
+        async for key, data, frame in self._destination_frames(keys):
+            destinations = found.setdefault(key, {})
+            if frame is not None:
+                destination = self._reader.read(data, frame, key.family)
+                destinations[destination.key] = destination
+        return found
+
+    async def dump(self) -> Entries:
+        services = await self.services()
+        destinations = await self.destinations(services)
+        return {key: Entry(service, destinations[key]) for key, service in services.items()}
+
+    async def statistics(self) -> dict[ServiceKey, ServiceStatistics]:
+        found = {}
+        async for service, counters in self._dumped(wire.services_request, wire.decode_service):
+            found[service.key] = ServiceStatistics(counters, {})
+        async for key, data, frame in self._destination_frames(found):
+            if frame is not None:
+                destination, statistics = wire.decode_destination(data, frame, key.family)
+                found[key].destinations[destination.key] = statistics
+        return found
+
+    async def daemons(self) -> dict[Role, Daemon]:
+        found = {}
+        async for daemon in self._dumped(
+            wire_settings.daemons_request, wire_settings.decode_daemon
+        ):
+            found[daemon.role] = daemon
+        return found
+
+    async def timeouts(self) -> Timeouts:
+        for data, frame in await self._ask(wire_settings.timeouts_request):
+            return wire_settings.decode_timeouts(data, frame)
+        raise MalformedMessage("no answer to a question for the timeouts")
+
+    # -- changes
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
+        family = await self._family_id()
+        failures = []
+        for begin in range(0, len(operations), BATCH):
+            batch = operations[begin : begin + BATCH]
+            first = self._numbers(len(batch) + 1)
+            end = first + len(batch)
+            request = wire.encode(batch, family, first) + wire.end_request(end)
+            [datagrams] = await self._exchange([(request, end)])
+            for data in datagrams:
+                view = memoryview(data)
+                for frame in frames(view):
+                    index = frame.sequence - first
+                    if frame.kind != NLMSG_ERROR or not 0 <= index < len(batch):
+                        continue
+                    if code := answer(view, frame):
+                        failures.append(Failure(batch[index], code))
+        return failures
+
+    async def flush(self) -> None:
+        await self._ask(wire_settings.flush_request)
+
+    async def set_timeouts(self, timeouts: Timeouts) -> None:
+        await self._ask(lambda *to: wire_settings.set_timeouts_request(timeouts, *to))
+
+    async def start_daemon(self, daemon: Daemon) -> None:
+        await self._ask(lambda *to: wire_settings.start_daemon_request(daemon, *to))
+
+    async def stop_daemon(self, role: Role) -> None:
+        await self._ask(lambda *to: wire_settings.stop_daemon_request(role, *to))
+
+    # -- questions
+
+    def _numbers(self, count: int) -> int:
+        """The first of so many sequence numbers that are not in use."""
+        first = self._sequence + 1
+        if first + count > 0x7FFFFFFF:
+            first = 1
+        self._sequence = first + count - 1
+        return first
+
+    async def _family_id(self) -> int:
+        if not self._family:
+            number = self._numbers(2)
+            request = wire_settings.family_request(number) + wire.end_request(number + 1)
+            [datagrams] = await self._exchange([(request, number + 1)])
+            for data, frame in _checked(datagrams, number):
+                self._family = wire_settings.decode_family(data, frame)
+        return self._family
+
+    async def _ask(self, make: Callable[[int, int], bytes]) -> list[tuple[memoryview, Frame]]:
+        """One request; what came back beside acknowledgements. Raises what the kernel said."""
+        family, number = await self._family_id(), self._numbers(2)
+        request = make(family, number) + wire.end_request(number + 1)
+        [datagrams] = await self._exchange([(request, number + 1)])
+        return list(_checked(datagrams, number))
+
+    async def _dumped(
+        self,
+        make: Callable[[int, int], bytes],
+        decode: Callable[[memoryview, Frame], _T],
+    ) -> AsyncIterator[_T]:
+        family, number = await self._family_id(), self._numbers(1)
+        [datagrams] = await self._exchange([(make(family, number), number)])
+        try:
+            for data in datagrams:
+                for view, frame in _checked([data], number):
+                    yield decode(view, frame)
+                await asyncio.sleep(0)
+        except FileNotFoundError:
+            self._family = 0  # the module was taken away; it may come back under another number
+            raise
+
+    async def _destination_frames(
+        self, keys: Iterable[ServiceKey]
+    ) -> AsyncIterator[tuple[ServiceKey, memoryview, Frame | None]]:
+        """Every destination of these services; before them each service once, without a frame."""
+        family = await self._family_id()
+        left = iter(keys)
+        while portion := list(islice(left, _DUMPS_PER_TURN)):
+            first = self._numbers(len(portion))
+            requests = [
+                (wire.destinations_request(key, family, number), number)
+                for number, key in enumerate(portion, first)
+            ]
+            found = await self._exchange(requests)
+            for number, (key, datagrams) in enumerate(zip(portion, found, strict=True), first):
+                yield key, memoryview(b""), None
+                for view, frame in _checked(datagrams, number):
+                    yield key, view, frame
+
+    # -- the thread
+
+    async def _exchange(self, requests: list[tuple[bytes, int]]) -> list[list[bytes]]:
+        """Send each request once the one before is answered; the datagrams that answer it.
+
+        With each the sequence number of its end: of a dump, or of an acknowledgement. Raises
+        OSError.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._talk, requests)
+
+    def _talk(self, requests: list[tuple[bytes, int]]) -> list[list[bytes]]:
+        return [list(self._answers(request, last)) for request, last in requests]
+
+    def _answers(self, request: bytes, last: int) -> Iterator[bytes]:
+        self._socket.send(request)
+        while True:
+            try:
+                size, _, flags, _ = self._socket.recvmsg_into([self._buffer])
+            except BlockingIOError:
+                raise TimeoutError(errno.ETIMEDOUT, "the kernel does not answer") from None
+            if flags & socket.MSG_TRUNC:
+                raise OSError(errno.EMSGSIZE, "netlink message larger than the buffer")
+            data = bytes(self._buffer[:size])
+            yield data
+            if _ends(data, last):
+                return
+
+
+def _ends(data: bytes, last: int) -> bool:
+    """Whether the answer to a request ends in this datagram. Raises MalformedMessage."""
+    offset, size = 0, len(data)
+    while size - offset >= _HEAD.size:
+        length, kind, _, sequence = _HEAD.unpack_from(data, offset)
+        if sequence == last and kind in (NLMSG_ERROR, NLMSG_DONE):
+            return True
+        if length < _HEAD.size:
+            raise MalformedMessage(f"message of {length} bytes")
+        offset += (length + 3) & ~3
+    return False
+
+
+def _checked(datagrams: list[bytes], number: int) -> Iterator[tuple[memoryview, Frame]]:
+    """What answers this request. Raises OSError with what the kernel refused it for."""
+    for data in datagrams:
+        view = memoryview(data)
+        for frame in frames(view):
+            if frame.sequence != number:
+                continue  # of a request that was given up
+            if frame.kind in (NLMSG_ERROR, NLMSG_DONE):
+                if code := answer(view, frame):
+                    raise OSError(code, os.strerror(code))
+            else:
+                yield view, frame
