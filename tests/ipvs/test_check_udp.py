@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from fastvrrp.config.servers import UdpCheck
 from fastvrrp.ipvs.checks.base import Outcome, Verdict, make_probe
 from fastvrrp.ipvs.checks.udp import DEFAULT_PAYLOAD, judge
 from fastvrrp.lab.namespace import Namespace
+from fastvrrp.lab.network import wait_for
 from looping import Run
 
 FOUR = b"\1\2\3\4"
@@ -162,6 +164,27 @@ def test_unreachable(run: Run, space: Namespace, address: str, detail: str) -> N
         outcome = await check(7, address, timeout_ns=4000 * MS)
         assert outcome[:2] == (DOWN, detail)
 
+    space.call(run, scene())
+
+
+@pytest.mark.netns
+def test_a_real_server(run: Run, space: Namespace) -> None:
+    """socat echoes."""
+    space.start(["socat", "UDP4-RECVFROM:7,fork", "PIPE"])
+
+    async def scene() -> None:
+        outcome = await check(
+            7, timeout_ns=3000 * MS, payload=b"echo?", require_reply=True, reply=b"echo!"
+        )
+        assert outcome[:2] == (DOWN, "another reply than the expected one")
+        outcome = await check(
+            7, timeout_ns=3000 * MS, payload=b"echo!", require_reply=True, reply=b"echo!"
+        )
+        assert outcome[:2] == (UP, "the expected reply")
+
+    wait_for(
+        lambda: ":0007 " in space.call(Path("/proc/thread-self/net/udp").read_text), 10, "socat"
+    )
     space.call(run, scene())
 
 

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import os
 import socket
+import struct
 from collections.abc import Callable
 
 from fastvrrp.config.servers import Connection
@@ -34,6 +35,8 @@ ANSWERS = frozenset(
     }
 )
 
+_RESET = struct.pack("ii", 1, 0)  # struct linger of sys/socket.h: no farewell
+
 
 def describe(error: OSError) -> str:
     """`connection refused`, as the system words it, in lower case."""
@@ -56,6 +59,11 @@ def open_socket(
         if connection.bind_if is not None:
             name = connection.bind_if.encode() + b"\0"
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        if connection.bind_port:
+            # Several checkers may use it, and each of them again before TIME_WAIT is over: the
+            # connection is reset at its end.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if connection.bind_address is not None or connection.bind_port:
             address = connection.bind_address or ("::" if family == socket.AF_INET6 else "0.0.0.0")
             sock.bind(_endpoint(address, connection.bind_port, connection.bind_if))
