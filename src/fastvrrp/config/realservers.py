@@ -56,10 +56,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a virtual server gives its real servers; equal ones give the same.
 
     port        of the service; None: several, of a group
+    is_group    its services may differ from one another
     families    of its addresses, which servers without a tunnel must have; empty: not given
     """
 
     port: int | None
+    is_group: bool
     is_fwmark: bool
     families: tuple[int, ...]
     forwarding: Forwarding
@@ -230,7 +232,7 @@ class RealServers:
         port = port_to(context, node, place.port, forwarding, service)
         check_family(context, node, place, forwarding, service)
         settings = service.settings.within(entries)
-        target = Target(place.address, port, place.family)
+        target = Target(place.address, port or service.port or 0, place.family)
         checks = tuple(
             [
                 draft
@@ -271,10 +273,14 @@ class RealServers:
 def port_to(
     context: Context, node: Node, port: int | None, forwarding: Forwarding, service: Service
 ) -> int:
-    """The port of a server: without NAT packets keep theirs."""
+    """The port of a server: without NAT packets keep theirs.
+
+    With NAT a server of a group that names none has 0, packets keep theirs, too: the group may
+    balance a mark beside its addresses, and what is in the kernel's table is as with keepalived.
+    """
     own = service.port
     if forwarding.method == "NAT":
-        return (own or 0) if port is None else port
+        return (0 if service.is_group else own or 0) if port is None else port
     if own is None or port is None or port == own:
         return (own or 0) if own is not None else (port or 0)
     method = forwarding.method

@@ -248,6 +248,7 @@ class VirtualServerBuilder:
         )
         return Service(
             port=ports.pop() if len(ports) == 1 else None if ports else 0,
+            is_group=self.group is not None,
             is_fwmark=not self.has_addresses,
             families=self._families(),
             forwarding=forwarding,

@@ -1,7 +1,6 @@
 """Configuration to table: which services and destinations virtual servers want in the kernel.
 
-Pure. A virtual server is one pool and as many services as its group has addresses and marks; all
-of them have the same destinations.
+Pure. A virtual server is one pool and as many services as its group has addresses and marks.
 """
 
 from __future__ import annotations
@@ -115,14 +114,17 @@ def _destination(
     )
 
 
-def destination(server: RealServer | SorryServer, weight: int) -> Destination:
-    """A server as the table should hold it."""
+def destination(server: RealServer | SorryServer, weight: int, service_port: int) -> Destination:
+    """A server as a service of this port (a mark: 0) should hold it.
+
+    Only NAT can change ports; otherwise a destination is listed under the service's own, as
+    keepalived does.
+    """
     upper = lower = 0
     if isinstance(server, RealServer):
         upper, lower = server.uthreshold, server.lthreshold
-    plain = _destination(
-        server.address, server.port, server.family, server.forwarding, upper, lower
-    )
+    port = server.port if server.forwarding.method == "NAT" else service_port
+    plain = _destination(server.address, port, server.family, server.forwarding, upper, lower)
     return plain._replace(weight=weight)
 
 
@@ -131,14 +133,22 @@ def entries(
 ) -> Entries:
     """What a virtual server wants in the table, with these servers at these weights.
 
-    All its services share one dictionary of destinations. Of two servers with the same address
-    and port the first counts: the kernel can hold one.
+    Services of one port share one dictionary of destinations. Of two servers that would be the
+    same destination the first counts: the kernel can hold one.
     """
-    destinations: Destinations = {}
-    for server, weight in wanted:
-        made = destination(server, weight)
-        destinations.setdefault(made.key, made)
-    return {service.key: Entry(service, destinations) for service in services(virtual_server)}
+    servers = list(wanted)
+    by_port: dict[int, Destinations] = {}
+    found: Entries = {}
+    for service in services(virtual_server):
+        port = service.key.port
+        destinations = by_port.get(port)
+        if destinations is None:
+            destinations = by_port[port] = {}
+            for server, weight in servers:
+                made = destination(server, weight, port)
+                destinations.setdefault(made.key, made)
+        found[service.key] = Entry(service, destinations)
+    return found
 
 
 def sync_daemon(configured: SyncDaemon, role: Role) -> Daemon:

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _numbers = itertools.count(1)
 
@@ -36,3 +37,29 @@ def namespace() -> Iterator[str]:
         yield name
     finally:
         ip(f"netns del {name}")
+
+
+@contextmanager
+def keepalived(name: str, directory: Path, file: Path) -> Iterator[None]:
+    """keepalived's health checker alone, in a network namespace, with its files in a directory.
+
+    It is given SIGTERM at the end and waited for; its log is printed.
+    """
+    # fmt: off
+    command = [
+        "ip", "netns", "exec", name, "keepalived", "-n", "-l", "-G", "-D", "-C", "-f", str(file),
+        "-p", str(directory / "pid"), "-r", str(directory / "vrrp.pid"),
+        "-c", str(directory / "checkers.pid"),
+    ]
+    # fmt: on
+    log = directory / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+    try:
+        yield
+        process.terminate()
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+        print(log.read_text()[-20000:])
