@@ -33,6 +33,9 @@ REAL_SERVER = "virtual_server/real_server"
 HTTP_DELAY_BEFORE_RETRY_NS = 3 * NS_PER_S
 DNS_RETRY = 3
 UDP_REPLY_BYTES_MAX = 255
+_CONNECTION = frozenset(
+    ("connect_ip", "connect_port", "bindto", "bind_port", "bind_if", "connect_timeout", "fwmark")
+)
 
 
 class Made(NamedTuple):
@@ -71,7 +74,7 @@ def _ping(
                 entries[keyword].node, f"{keyword} has no effect: ICMP has no ports", "remove it"
             )
     plain = {name: e for name, e in entries.items() if name not in ("connect_port", "bind_port")}
-    to = connection(around, node, plain, Target(target.address, 0, target.family), settings)
+    to = connection(around, node, plain, target, settings, has_ports=False)
     if to is not None:
         schedule = settings.schedule(retry=1, delay_before_retry_ns=NS_PER_S)
         check = PingCheck(connection=to, schedule=schedule)
@@ -126,23 +129,28 @@ def _dns(
 def _smtp(
     around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
 ) -> Iterator[Made]:
-    """A `host` block is a checker of its own, which inherits from the block around it."""
+    """A `host` block is a checker of its own; with such blocks the one around them is a checker
+    only if it says where to connect to."""
     body = node.body or []
-    path = f"{REAL_SERVER}/SMTP_CHECK/host"
-    for host in listed_blocks(entries, "host") or [node]:
-        if host is node:
-            said, own, inner = entries, settings, -1
-        else:
-            written = read_block(around.context, host, path, {})
-            said, own, inner = {**entries, **written}, settings.within(written), body.index(host)
-        to = connection(around, host, said, target, own)
+    hosts = listed_blocks(entries, "host")
+    places: list[tuple[Node, Entries]] = [] if hosts else [(node, entries)]
+    if hosts:
+        text = "host is an old form: each is a checker of its own"
+        around.context.warning(hosts[0], text, "write an SMTP_CHECK block for each")
+        if not _CONNECTION.isdisjoint(entries):
+            places.append((node, entries))
+        path = f"{REAL_SERVER}/SMTP_CHECK/host"
+        places += [(host, read_block(around.context, host, path, {})) for host in hosts]
+    for place, written in places:
+        own = settings if place is node else settings.within(written)
+        to = connection(around, place, written, target, own)
         if to is not None:
             check = SmtpCheck(
                 connection=to,
                 helo_name=get(entries, "helo_name", HELO_NAME),
                 schedule=own.schedule(retry=1, delay_before_retry_ns=NS_PER_S),
             )
-            yield _drafted(said, check, inner)
+            yield _drafted(written, check, -1 if place is node else body.index(place))
 
 
 def _misc(
@@ -162,10 +170,10 @@ def _misc(
     command = around.scripts.command(draft, account)
     if command is None:
         return
-    timeout_s = get(entries, "misc_timeout")
+    timeout_s = get(entries, "misc_timeout", 0)
     check = MiscCheck(
         command=command,
-        timeout_ns=settings.service_delay_loop_ns if timeout_s is None else timeout_s * NS_PER_S,
+        timeout_ns=timeout_s * NS_PER_S or settings.service_delay_loop_ns,
         dynamic="misc_dynamic" in entries,
         schedule=settings.schedule(retry=0, delay_before_retry_ns=NS_PER_S),
     )

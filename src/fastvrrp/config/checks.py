@@ -78,7 +78,7 @@ class Surroundings(msgspec.Struct, frozen=True, eq=False):
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
-    """The real server that is checked."""
+    """The real server that is checked; port 0: none is known."""
 
     address: str
     port: int
@@ -91,7 +91,13 @@ def is_link_local(address: str) -> bool:
 
 
 def connection(
-    around: Surroundings, node: Node, entries: Entries, target: Target, settings: Settings
+    around: Surroundings,
+    node: Node,
+    entries: Entries,
+    target: Target,
+    settings: Settings,
+    *,
+    has_ports: bool = True,
 ) -> Connection | None:
     """Where a checker connects to, or None after an error."""
     context = around.context
@@ -118,7 +124,11 @@ def connection(
                 "add bind_if INTERFACE",
             )
             return None
-    port: int = get(entries, "connect_port", target.port)
+    port: int = get(entries, "connect_port", target.port) if has_ports else 0
+    if has_ports and not port:
+        text = f"{around.owner}: {node.words[0]} of {target.address} has no port to connect to"
+        context.error(node, text, "add connect_port PORT")
+        return None
     return Connection(
         address=address,
         port=port,

@@ -61,11 +61,7 @@ def sync_daemon(
             return None
         name, found = written[0]
         context.check_interface(found.node, found.value)
-        if name not in instances:
-            return None
-        return SyncDaemon(
-            interface=found.value, instance=name, id=instances[name].virtual_router_id
-        )
+        return SyncDaemon(interface=found.value, instance=name) if name in instances else None
     node, words = entry.node, entry.node.words
     if not interface_name(context, node, words[1]):
         return None

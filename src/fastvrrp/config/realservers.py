@@ -55,13 +55,13 @@ def endpoint(context: Context, node: Node) -> Endpoint | None:
 class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a virtual server gives its real servers; equal ones give the same.
 
-    port        of the service; None: several, of a group
-    is_group    its services may differ from one another
+    port        of the service; None: of a group, whose services have theirs
+    any_port    of the service or of all services of the group; 0: there are several, or none
     families    of its addresses, which servers without a tunnel must have; empty: not given
     """
 
     port: int | None
-    is_group: bool
+    any_port: int
     is_fwmark: bool
     families: tuple[int, ...]
     forwarding: Forwarding
@@ -232,7 +232,7 @@ class RealServers:
         port = port_to(context, node, place.port, forwarding, service)
         check_family(context, node, place, forwarding, service)
         settings = service.settings.within(entries)
-        target = Target(place.address, port or service.port or 0, place.family)
+        target = Target(place.address, place.port or service.any_port, place.family)
         checks = tuple(
             [
                 draft
@@ -273,25 +273,23 @@ class RealServers:
 def port_to(
     context: Context, node: Node, port: int | None, forwarding: Forwarding, service: Service
 ) -> int:
-    """The port of a server: without NAT packets keep theirs.
-
-    With NAT a server of a group that names none has 0, packets keep theirs, too: the group may
-    balance a mark beside its addresses, and what is in the kernel's table is as with keepalived.
-    """
-    own = service.port
-    if forwarding.method == "NAT":
-        return (0 if service.is_group else own or 0) if port is None else port
-    if own is None or port is None or port == own:
-        return (own or 0) if own is not None else (port or 0)
-    method = forwarding.method
+    """The port of a server; 0: the one that a packet came to. Without NAT packets keep theirs."""
+    own, method = service.port, forwarding.method
+    if not port or method == "NAT":
+        return port or own or 0
+    if port == service.any_port:
+        return port
     if service.is_fwmark:
-        text = f"port {port} is ignored: with {method} and a firewall mark packets keep theirs"
-        hint = "remove the port"
+        text = f"with {method} packets keep their port: {port} counts for checks only"
+        hint = "remove the port, or write lvs_method NAT"
+    elif own is None:
+        text = f"with {method} packets keep their port, whatever port {port} says"
+        hint = "write addresses of one port into the group, or lvs_method NAT"
     else:
         text = f"port {port} becomes {own}: with {method} packets keep their port"
         hint = f"write {own}, or lvs_method NAT"
     context.warning(node, text, hint, word=2)
-    return own
+    return own if own is not None else port
 
 
 def check_family(

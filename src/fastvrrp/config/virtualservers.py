@@ -65,6 +65,7 @@ class VirtualServers:
         self.trackers = trackers
         self.real_servers = RealServers(context)
         self._groups = groups
+        self._uses: dict[str, int] = {}  # of groups
 
     def build(self, raw: RawVirtualServer) -> VirtualServer | None:
         """The virtual server; None after an error, or where there is nothing to balance."""
@@ -73,8 +74,12 @@ class VirtualServers:
         entries = read_block(self.context, raw.node, PATH, {})
         if not services:
             return None
-        group = raw.node.words[2] if raw.node.words[1] == "group" else None
-        made = VirtualServerBuilder(self, raw, entries, services, group).build()
+        group, use = None, 0
+        if raw.node.words[1] == "group":
+            group = fresh(raw.node.words[2])
+            use = self._uses.get(group, 0)
+            self._uses[group] = use + 1
+        made = VirtualServerBuilder(self, raw, entries, services, group, use).build()
         return made if self.context.diagnostics.errors == errors else None
 
     def _services(self, node: Node) -> tuple[ServiceAddress, ...]:
@@ -132,7 +137,9 @@ class VirtualServerBuilder:
         entries: Entries,
         services: tuple[ServiceAddress, ...],
         group: str | None,
+        use: int,
     ) -> None:
+        """`use` is the number of virtual servers above that have the same group."""
         self.context = servers.context
         self.servers = servers
         self.node = raw.node
@@ -144,7 +151,7 @@ class VirtualServerBuilder:
         self.has_addresses = any(service.address is not None for service in services)
         self.has_marks = any(service.fwmark for service in services)
         self.protocol = get(entries, "protocol", "UDP" if self.has_addresses else "TCP")
-        self.name = self._name()
+        self.name = self._name(use)
 
     def warning(self, text: str, hint: str, keyword: str | None = None) -> None:
         """A warning about this virtual server, at a keyword of it if one is named."""
@@ -153,9 +160,9 @@ class VirtualServerBuilder:
         word = 1 if entry is None or len(node.words) > 1 else 0
         self.context.warning(node, f"{self.name}: {text}", hint, word=word)
 
-    def _name(self) -> str:
+    def _name(self, use: int) -> str:
         if self.group is not None:
-            return f"[{self.group}]:0"
+            return f"[{self.group}]:{use}"
         (service,) = self.services
         if service.address is None:
             return f"FWM {service.fwmark}"
@@ -172,7 +179,7 @@ class VirtualServerBuilder:
         service = self._service()
         around = Surroundings(self.context, scripts, self.servers.trackers, self.name, self.order)
         real_servers = self.servers.real_servers.build(nodes, service, around)
-        sorry_server = self._sorry_server(service)
+        sorry_server = self._sorry_server(service, real_servers)
         family = self._family(service, [*real_servers, *([sorry_server] if sorry_server else [])])
         persistence = self._persistence(family)
         quorum, hysteresis = self._quorum(real_servers)
@@ -240,6 +247,7 @@ class VirtualServerBuilder:
                 self.warning("no lvs_method, using NAT", "add lvs_method NAT, DR or TUN")
             forwarding = Forwarding()
         ports = {service.port for service in self.services if service.address is not None}
+        any_port = ports.pop() if len(ports) == 1 else 0
         own = {name: entries[name] for name in _LEVELS & entries.keys()}
         settings = Settings(
             alpha="alpha" in entries,
@@ -247,8 +255,8 @@ class VirtualServerBuilder:
             service_delay_loop_ns=get(entries, "delay_loop", Settings().delay_loop_ns),
         )
         return Service(
-            port=ports.pop() if len(ports) == 1 else None if ports else 0,
-            is_group=self.group is not None,
+            port=None if self.group is not None else any_port,
+            any_port=any_port,
             is_fwmark=not self.has_addresses,
             families=self._families(),
             forwarding=forwarding,
@@ -268,15 +276,19 @@ class VirtualServerBuilder:
         elif wish:
             found = {wish}
         if not found and "persistence_granularity" in self.entries:
-            found = {self.entries["persistence_granularity"].value[1]} - {0}
+            found = {self.entries["persistence_granularity"].value[1] or 6}
         return tuple(sorted(found))
 
     def _family(self, service: Service, servers: list[RealServer | SorryServer]) -> int:
         """Of firewall marks that name none: as the servers have it."""
         if service.families:
             if len(service.families) > 1 and any(not s.family for s in self.services):
-                text = "firewall marks of a group with both families need one each, using inet"
-                self.warning(text, "write fwmark N inet or fwmark N inet6")
+                self.context.error(
+                    self.node,
+                    f"{self.name}: the firewall marks of a group with both families need one each",
+                    "write fwmark N inet or fwmark N inet6",
+                    word=1,
+                )
             return service.families[0]
         plain = {server.family for server in servers if server.forwarding.method != "TUN"}
         if len(plain) > 1:
@@ -306,18 +318,26 @@ class VirtualServerBuilder:
                 )
             elif length < longest:
                 granularity = length
-        if "persistence_engine" in entries:
-            timeout_s = timeout_s or PERSISTENCE_S
+                if not own and family == 4:
+                    text = (
+                        f"{length} is a prefix length; keepalived would take it as 0.0.0.{length}"
+                    )
+                    self.warning(text, "write a netmask", "persistence_granularity")
         if not timeout_s and any(s.address is not None and not s.port for s in self.services):
             timeout_s = PERSISTENCE_S
             self.warning(
                 f"a service of all ports must be persistent, using {timeout_s} seconds",
                 "write a port, or persistence_timeout SECONDS",
             )
+        engine = get(entries, "persistence_engine")
+        if engine is not None and not timeout_s:
+            text = "persistence_engine means nothing without persistence, ignored"
+            self.warning(text, "add persistence_timeout SECONDS", "persistence_engine")
+            engine = None
         return {
             "persistence_timeout_s": timeout_s,
             "persistence_granularity": granularity,
-            "persistence_engine": get(entries, "persistence_engine"),
+            "persistence_engine": engine,
         }
 
     def _may_suspend(self) -> bool:
@@ -342,7 +362,9 @@ class VirtualServerBuilder:
             hysteresis = quorum - 1
         return quorum, hysteresis
 
-    def _sorry_server(self, service: Service) -> SorryServer | None:
+    def _sorry_server(
+        self, service: Service, real_servers: tuple[RealServer, ...]
+    ) -> SorryServer | None:
         entries = self.entries
         if "sorry_server" not in entries:
             for keyword in ("sorry_server_inhibit", "sorry_server_lvs_method"):
@@ -356,10 +378,19 @@ class VirtualServerBuilder:
             return None
         forwarding = get(entries, "sorry_server_lvs_method", service.forwarding)
         check_family(self.context, node, place, forwarding, service)
+        port = place.port or 0  # as written, also where a real server has the service's
+        if forwarding.method != "NAT":
+            port = port_to(self.context, node, place.port, forwarding, service)
+        inhibit = "sorry_server_inhibit" in entries
+        twin = next((s for s in real_servers if (s.address, s.port) == (place.address, port)), None)
+        if twin is not None and twin.inhibit_on_failure != inhibit:
+            text = "the sorry_server is a real_server, too, whose inhibit_on_failure counts"
+            self.warning(text, "inhibit both or none", "sorry_server")
+            inhibit = twin.inhibit_on_failure
         return SorryServer(
             address=fresh(place.address),
-            port=port_to(self.context, node, place.port, forwarding, service),
+            port=port,
             family=place.family,
             forwarding=forwarding,
-            inhibit="sorry_server_inhibit" in entries,
+            inhibit=inhibit,
         )

@@ -51,7 +51,7 @@ class HttpProbe:
         try:
             self._patterns = [Pattern(url.regex) if url.regex else None for url in check.urls]
             self._tls = [
-                Tls(surroundings.ssl_context, self._server_name(url), check.tls_compliant)
+                Tls(surroundings.ssl_context, self._server_name(url), url.tls_compliant)
                 if check.tls
                 else None
                 for url in check.urls
