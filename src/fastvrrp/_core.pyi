@@ -426,6 +426,81 @@ class Engine:
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) ns late."""
     rt_errno: int  # errno of the refused real-time scheduling, 0 when granted or not asked for
 
+class ProbeEvent(NamedTuple):
+    """A check became up or down; an attempt failed and `tell_failures` asked for it; or this host
+    could not make an attempt, and had made the one before."""
+
+    handle: int
+    verdict: int  # of the attempt
+    change: int  # CHECK_UP, CHECK_DOWN: the state became that; else 0
+    first: bool  # it had none before
+    up: bool  # the state now
+    error: int  # errno of the attempt; 0: connected
+    failures: int  # attempts before this one that failed and did not count
+    at_ns: int
+    latency_ns: int
+
+class ProbeStatus(NamedTuple):
+    state: int  # CHECK_UNKNOWN, CHECK_UP, CHECK_DOWN
+    suspended: bool
+    verdict: int  # of the last attempt, as error and latency_ns
+    error: int
+    latency_ns: int
+    at_ns: int  # when it ended; 0: there was none
+    due_ns: int  # of the next attempt; NEVER while one runs, waits for a socket, or is suspended
+    failures: int  # in a row, that did not count yet
+    attempts: int
+
+class Prober:
+    """TCP_CHECK for many servers: one thread that never takes the GIL.
+
+    `start()` it in the network namespace it shall probe from. At most `sockets` connections are
+    open at a time; what is due meanwhile waits for its turn. Methods are for one Python thread.
+    Raises OSError when the kernel gives no memory or descriptors.
+    """
+
+    def __init__(self, *, sockets: int = 16384) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def join(self, timeout_s: float | None = None) -> bool: ...
+    def fileno(self) -> int:
+        """Readable when events wait: for loop.add_reader."""
+    def events(self, limit: int = 512) -> list[ProbeEvent]:
+        """May name handles that were removed meanwhile."""
+    def overflowed(self) -> bool:
+        """True once after events were lost: re-read status()."""
+    def add(
+        self,
+        address: bytes,
+        port: int,
+        *,
+        timeout_ns: int,
+        delay_loop_ns: int,
+        delay_before_retry_ns: int,
+        warmup_ns: int,
+        retry: int,
+        random: int,
+        bind_address: bytes | None = None,
+        bind_port: int = 0,
+        bind_if: bytes = b"",
+        fwmark: int = 0,
+        tell_failures: bool = False,
+        suspended: bool = False,
+    ) -> int:
+        """Begin a check (semantics: `Check`); returns its handle. `random` is any number of 32
+        bits. Raises ValueError when a value is out of range, RuntimeError when there are 262,144
+        checks already."""
+    def remove(self, handle: int) -> None:
+        """End it; an attempt under way is dropped. This and the others raise KeyError when the
+        handle is of no check."""
+    def suspend(self, handle: int) -> None:
+        """The state is kept, an attempt under way is dropped."""
+    def resume(self, handle: int, random: int) -> None: ...
+    def status(self, handle: int) -> ProbeStatus: ...
+    def counters(self) -> dict[str, int]:
+        """turns, attempts, answers, timeouts, local, queued (waited for a socket), open, waiting,
+        events_lost."""
+
 # Loops in C for bench/micro; the product does not use them.
 def bench_wire(rounds: int, addresses: int = 1) -> dict[str, int]:
     """ns of `rounds` of "checksum", "encode", "decode" of one IPv4 v3 PDU."""

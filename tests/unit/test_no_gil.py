@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
-SURFACE = {"pyapi.pxi", "pyengine.pxi", "pycheck.pxi"}
+SURFACE = {"pyapi.pxi", "pyengine.pxi", "pycheck.pxi", "pyprobe.pxi"}
 PURE = {
     "const.pxi",
     "wire.pxi",
@@ -144,7 +144,7 @@ def test_the_engine_threads_are_plain_c(generated: str) -> None:
     for wanted in ("core_tick", "core_packet", "core_commit", "vr_transition", "wheel_pop_due"):
         assert f"__pyx_f_8fastvrrp_5_core_{wanted}" in names
     origins = {f.origin for f in functions(generated)}
-    assert {"engine.pxi", "netio.pxi", "apply.pxi", "ring.pxi"} <= origins
+    assert {"engine.pxi", "probe.pxi", "netio.pxi", "apply.pxi", "ring.pxi"} <= origins
 
 
 def test_shim_knows_nothing_of_python() -> None:

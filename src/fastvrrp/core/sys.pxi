@@ -31,7 +31,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *ev)
     const int EPOLL_CTL_ADD
     const int EPOLL_CTL_DEL
-    const u32 EPOLLIN, EPOLLERR
+    const u32 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
     const int EPOLL_CLOEXEC
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -86,6 +86,7 @@ cdef extern from "<sys/socket.h>" nogil:
         unsigned int msg_len
     int socket(int domain, int type, int protocol)
     int bind(int fd, const sockaddr *addr, socklen_t n)
+    int connect(int fd, const sockaddr *addr, socklen_t n)
     int setsockopt(int fd, int level, int name, const void *value, socklen_t n)
     int getsockopt(int fd, int level, int name, void *value, socklen_t *n)
     int sendmmsg(int fd, mmsghdr *m, unsigned int n, int flags)
@@ -95,9 +96,9 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr *m, int flags)
     ssize_t recvmsg(int fd, msghdr *m, int flags)
     int ioctl(int fd, unsigned long request, void *arg)
-    const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK
+    const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
-    const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE
+    const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE, SO_MARK, SO_REUSEADDR
     const int MSG_DONTWAIT, MSG_TRUNC
 
 cdef extern from "<linux/filter.h>" nogil:
@@ -138,7 +139,7 @@ cdef extern from "<netinet/in.h>" nogil:
         in6_addr ipi6_addr
         unsigned int ipi6_ifindex
     const int IPPROTO_IP, IPPROTO_IPV6, IP_HDRINCL, IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP, IP_MULTICAST_LOOP, IP_MULTICAST_IF
-    const int IP_MULTICAST_ALL, IP_FREEBIND
+    const int IP_MULTICAST_ALL, IP_FREEBIND, IP_BIND_ADDRESS_NO_PORT
     const int IPV6_JOIN_GROUP, IPV6_LEAVE_GROUP, IPV6_MULTICAST_LOOP, IPV6_MULTICAST_IF, IPV6_RECVHOPLIMIT, IPV6_HOPLIMIT
     const int IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_TCLASS, IPV6_MULTICAST_HOPS, IPV6_UNICAST_HOPS, IPV6_MULTICAST_ALL
 
@@ -189,6 +190,11 @@ cdef extern from *:
         return sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p);
     }
     static int fv_pin(int cpu) { cpu_set_t s; CPU_ZERO(&s); CPU_SET(cpu, &s); return sched_setaffinity(0, sizeof s, &s); }
+    /* close() sends RST and leaves nothing behind */
+    static int fv_reset_on_close(int fd) {
+        struct linger l = { 1, 0 };
+        return setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+    }
     static void fv_timer_slack(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); }
     """
     const u32 FV_NET_OFF, FV_RANDOM, FV_PKTTYPE     # offsets of linux/filter.h, as unsigned
@@ -200,6 +206,7 @@ cdef extern from *:
     void fv_block_signals() nogil
     int fv_realtime(int priority) nogil
     int fv_pin(int cpu) nogil
+    int fv_reset_on_close(int fd) nogil
     void fv_timer_slack() nogil
 
 cdef extern from "<linux/if_packet.h>" nogil:
@@ -262,7 +269,9 @@ cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *addr, size_t n, int prot, int flags, int fd, long offset)
     int munmap(void *addr, size_t n)
     int mlockall(int flags)
-    const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MCL_CURRENT, MCL_FUTURE
+    const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MAP_NORESERVE, MCL_CURRENT, MCL_FUTURE
 
 cdef extern from "<errno.h>" nogil:
     const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ENXIO, ENOMEM, ETIMEDOUT
+    const int EINPROGRESS, EMFILE, ECONNREFUSED, ECONNRESET, ECONNABORTED, ENETUNREACH, EHOSTUNREACH, ENETDOWN, EHOSTDOWN
+    const int EPIPE, EPROTO, ENOPROTOOPT, EOPNOTSUPP

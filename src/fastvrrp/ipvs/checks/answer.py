@@ -2,8 +2,9 @@
 
 HTTP is read as keepalived reads it, so that a digest computed with its genhash stays right: the
 header ends with an empty line (CRLF), Content-Length is looked for by that very spelling, nothing
-is decoded, and what follows Content-Length bytes of body does not count. Unlike there, a header
-may be longer than 4 KB.
+is decoded, and what follows Content-Length bytes of body is not in the digest. Unlike there, a
+header may be longer than 4 KB, the status may end its line, and a regex sees the body, whatever
+the segments are that it arrives in.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a server that never stops sending is not 
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"Content-Length:[ \t\n\v\f\r]*([+-]?[0-9]+)(?:[\r\n]|\Z)")
-_STATUS = re.compile(rb"[^ ]* ([0-9]+)")
+_STATUS = re.compile(rb"[^ \r\n]* ([0-9]{3})[ \r]")
 
 
 class Answer:
@@ -95,18 +96,16 @@ class Answer:
     def _read_header(self, header: bytes) -> None:
         text = header.partition(b"\0")[0]
         if match := _STATUS.match(text):
-            self.status = int(match[1][:9])
+            self.status = int(match[1])
         if (match := _LENGTH.search(text)) and (length := int(match[1][:20])) >= 0:
             self.content_length = length
 
     def _body(self, data: memoryview) -> None:
         before = self.body_bytes
         self.body_bytes += len(data)
-        if self.content_length is not None:
-            data = data[: max(0, self.content_length - before)]
-        if not data:
-            return
-        if self._md5 is not None:
-            self._md5.update(data)
         if self._search is not None:
             self._search.feed(data)
+        if self._md5 is not None:
+            if self.content_length is not None:
+                data = data[: max(0, self.content_length - before)]
+            self._md5.update(data)

@@ -10,7 +10,7 @@ import time
 
 from fastvrrp.config.servers import Connection
 from fastvrrp.ipvs.checks.base import Done, Outcome, Verdict
-from fastvrrp.ipvs.checks.dial import ANSWERS, describe, endpoint, open_socket
+from fastvrrp.ipvs.checks.dial import ANSWERS, describe, open_socket
 
 Answer = tuple[Verdict, str]
 
@@ -106,7 +106,7 @@ class DatagramProbe:
             sock = open_socket(self._connection, socket.SOCK_DGRAM, self._protocol)
             self._sock = sock
             sock.setsockopt(*_RECVERR[sock.family], 1)
-            target = endpoint(self._connection)
+            target = (self._connection.address, self._connection.port)
         except OSError as e:
             return Verdict.LOCAL, describe(e)
         try:

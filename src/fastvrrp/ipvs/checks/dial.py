@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import socket
 import struct
@@ -38,6 +37,9 @@ ANSWERS = frozenset(
 _RESET = struct.pack("ii", 1, 0)  # struct linger of sys/socket.h: no farewell
 
 
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
+
+
 def describe(error: OSError) -> str:
     """`connection refused`, as the system words it, in lower case."""
     text = os.strerror(error.errno) if error.errno else str(error)
@@ -65,27 +67,17 @@ def open_socket(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if connection.bind_address is not None or connection.bind_port:
+            if connection.bind_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            elif kind == socket.SOCK_STREAM:
+                # one port serves any number of connections to different servers
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             address = connection.bind_address or ("::" if family == socket.AF_INET6 else "0.0.0.0")
-            sock.bind(_endpoint(address, connection.bind_port, connection.bind_if))
+            sock.bind((address, connection.bind_port))
     except OSError:
         sock.close()
         raise
     return sock
-
-
-def endpoint(connection: Connection) -> tuple[str, int] | tuple[str, int, int, int]:
-    """What to connect to. Raises OSError when `bind_if` does not exist."""
-    return _endpoint(connection.address, connection.port, connection.bind_if)
-
-
-def _endpoint(
-    address: str, port: int, interface: str | None
-) -> tuple[str, int] | tuple[str, int, int, int]:
-    if ":" not in address:
-        return address, port
-    if interface is not None and ipaddress.ip_address(address).is_link_local:
-        return address, port, 0, socket.if_nametoindex(interface)
-    return address, port, 0, 0
 
 
 class Dial:
@@ -117,7 +109,7 @@ class Dial:
             return
         self._sock = sock
         try:
-            code = sock.connect_ex(endpoint(connection))
+            code = sock.connect_ex((connection.address, connection.port))
         except OSError as e:
             self._soon = loop.call_soon(self._end, Verdict.LOCAL, describe(e))
             return
@@ -168,7 +160,7 @@ class Dial:
         self._connected(sock)
 
     def _timeout(self) -> None:
-        self._end(Verdict.DOWN, "connect timed out")
+        self._end(Verdict.DOWN, describe(OSError(errno.ETIMEDOUT, "")))
 
     def _end(self, verdict: Verdict, text: str) -> None:
         self.cancel()

@@ -42,6 +42,7 @@ OPTIONS = {
     "alt_verbnames": 0x00400000,
     "use_offset_limit": 0x00800000,
 }
+_MATCH_INVALID_UTF = 0x04000000  # what is no UTF-8 matches nothing, and is no error
 _PARTIAL_HARD = 0x00000020
 _NO_JIT = 0x00002000
 _JIT_COMPLETE = 1
@@ -72,6 +73,8 @@ class Pattern:
             if word not in OPTIONS:
                 raise PatternError(f"unknown regex option {word}")
             options |= OPTIONS[word]
+        if options & OPTIONS["utf"]:
+            options |= _MATCH_INVALID_UTF
         text = regex.pattern.encode("utf-8", "surrogateescape")
         code, offset = ctypes.c_int(), ctypes.c_size_t()
         self._code = pcre.pcre2_compile_8(

@@ -25,7 +25,8 @@ def client_context(tls: TlsContext) -> ssl.SSLContext:
     try:
         if tls.ca is not None:
             context.load_verify_locations(tls.ca)
-        if tls.certificate is not None:
+        # one without the other presents nothing, here as in keepalived
+        if tls.certificate is not None and tls.key is not None:
             context.load_cert_chain(tls.certificate, tls.key, lambda: tls.password or "")
     except (OSError, ValueError) as e:  # ssl.SSLError is an OSError
         raise TlsError(f"SSL block: {tls_problem(e)}") from e
