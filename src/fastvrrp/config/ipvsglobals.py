@@ -11,17 +11,24 @@ from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.keywords import table
 from fastvrrp.config.model import VrrpInstance
 from fastvrrp.config.node import Node
-from fastvrrp.config.servers import Ipvs, SyncDaemon, Timeouts, TlsContext
+from fastvrrp.config.servers import Ipvs, SyncDaemon, Timeouts, TlsContext, VirtualServer
 from fastvrrp.config.values import bare_address, interface_name, is_multicast, within
 
 _OPTIONS = "global_defs/lvs_sync_daemon"
 _NUMBERS = ("id", "maxlen", "port", "ttl")
 
 
-def ipvs_settings(top: Entries, entries: Entries, tls: Entries, daemon: SyncDaemon | None) -> Ipvs:
-    """All but the virtual servers. `top` has the statements outside all blocks, `entries` those
+def ipvs_settings(
+    top: Entries,
+    entries: Entries,
+    tls: Entries,
+    daemon: SyncDaemon | None,
+    virtual_servers: tuple[VirtualServer, ...],
+) -> Ipvs:
+    """The load balancer's part. `top` has the statements outside all blocks, `entries` those
     of global_defs, `tls` those of SSL."""
     return Ipvs(
+        virtual_servers=virtual_servers,
         sync_daemon=daemon,
         timeouts=get(entries, "lvs_timeouts", Timeouts()),
         flush="lvs_flush" in entries,

@@ -2,7 +2,7 @@
 
 First the files become a tree of statements (source.py, build.py), then the keyword table turns
 blocks into values (blocks.py), then the values become the model, in the order in which one
-depends on the other: scripts, trackers, groups' members, instances, groups.
+depends on the other: scripts, trackers, virtual servers, groups' members, instances, groups.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from fastvrrp.config.addresses import distinct, read_addresses, read_static_addr
 from fastvrrp.config.addressing import read_peers
 from fastvrrp.config.blocks import (
     Entries,
-    Entry,
     LineReader,
     block_name,
     get,
@@ -58,13 +57,13 @@ from fastvrrp.config.model import (
     Position,
     Severity,
     VirtualAddress,
-    VrrpInstance,
 )
 from fastvrrp.config.node import Node
 from fastvrrp.config.routes import read_routes, read_static_routes
 from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
-from fastvrrp.config.servers import Ipvs
+from fastvrrp.config.servers import VirtualServer
+from fastvrrp.config.servertracking import TrackedServers, read_server_references
 from fastvrrp.config.servicegroups import ServiceGroup, check_conflicts, read_group
 from fastvrrp.config.source import Source
 from fastvrrp.config.trackers import Trackers, read_references
@@ -77,6 +76,7 @@ _LINES: dict[str, LineReader] = {
     "rules": read_rules,
     "peers": read_peers,
     "trackers": read_references,
+    "servers": read_server_references,
 }
 _STATIC_LINES: dict[str, LineReader] = {
     "addresses": read_static_addresses,
@@ -269,6 +269,8 @@ class _Loader:
         }
         for kind, name, order, node, entries in self.definitions:
             add[kind](name, order, node, entries)
+        virtual_servers = self._virtual_servers()
+        trackers.servers = TrackedServers(context, virtual_servers)
         owners = assign_members(context, self.groups, self.instances)
         made = Instances(context, _LINES, trackers, scripts)
         instances = []
@@ -282,7 +284,10 @@ class _Loader:
             if instance is not None:
                 instances.append((instance, raw.node))
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
-        ipvs = self._ipvs({i.name: i for i, _ in instances}, made.sync_daemons)
+        daemon = sync_daemon(
+            context, self.globals, {i.name: i for i, _ in instances}, made.sync_daemons
+        )
+        ipvs = ipvs_settings(self.top, self.globals, self.tls, daemon, virtual_servers)
         track_scripts, track_files, track_processes = trackers.finish()
         check_vrids(context, instances)
         static_addresses = self._static_addresses(global_defs.default_interface)
@@ -302,13 +307,8 @@ class _Loader:
             source_files=tuple(str(file) for file in source.includes.files),
         )
 
-    def _ipvs(
-        self, instances: Mapping[str, VrrpInstance], sync_daemons: list[tuple[str, Entry]]
-    ) -> Ipvs:
-        """The load balancer's part."""
+    def _virtual_servers(self) -> tuple[VirtualServer, ...]:
         context, groups = self.context, self.service_groups
-        daemon = sync_daemon(context, self.globals, instances, sync_daemons)
-        settings = ipvs_settings(self.top, self.globals, self.tls, daemon)
         make = VirtualServers(context, self.scripts, self.trackers, groups).build
         servers = [(make(raw), raw.node) for raw in self.virtual_servers]
         built = [(server, node) for server, node in servers if server is not None]
@@ -318,9 +318,7 @@ class _Loader:
                 text = f"virtual_server_group {group.name} is not used"
                 hint = f"add virtual_server group {group.name}, or remove it"
                 context.warning(group.node, text, hint, word=1)
-        return msgspec.structs.replace(
-            settings, virtual_servers=tuple(server for server, _ in built)
-        )
+        return tuple(server for server, _ in built)
 
     def _static(self, kind: str) -> Any:
         return tuple(entry.value for entry in self.statics.get(kind, ()))

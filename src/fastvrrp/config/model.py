@@ -177,7 +177,7 @@ class TrackFile(Struct):
 
 
 class Tracked(Struct):
-    """One line of a track_interface, track_script, track_file or track_process block."""
+    """One line of a track_... block."""
 
     name: str
     weight: int = 0  # resolved: the object's weight unless overridden here
@@ -271,6 +271,7 @@ class VrrpInstance(Struct):
     track_script: tuple[Tracked, ...] = ()
     track_file: tuple[Tracked, ...] = ()
     track_process: tuple[Tracked, ...] = ()
+    track_virtual_server: tuple[Tracked, ...] = ()  # by VirtualServer.name; up: it has quorum
     garp: Garp = Garp()
     notify: Notify = Notify()
     kernel_rx_buf_size: int = 0
@@ -296,6 +297,7 @@ class SyncGroup(Struct):
     track_script: tuple[Tracked, ...] = ()
     track_file: tuple[Tracked, ...] = ()
     track_process: tuple[Tracked, ...] = ()
+    track_virtual_server: tuple[Tracked, ...] = ()  # by VirtualServer.name; up: it has quorum
     notify: Notify = Notify()
     position: Position | None = None
 

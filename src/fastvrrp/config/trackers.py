@@ -10,11 +10,12 @@ from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.model import NS_PER_S, Tracked, TrackFile, TrackProcess, TrackScript
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import Scripts
-from fastvrrp.config.values import integer, interface_name
+from fastvrrp.config.servertracking import KIND as TRACK_VIRTUAL_SERVER
+from fastvrrp.config.servertracking import TrackedServers
+from fastvrrp.config.trackoptions import read_options
+from fastvrrp.config.values import interface_name
 
-KINDS = ("track_interface", "track_script", "track_file", "track_process")
-WEIGHT_MAX = {"track_interface": 253, "track_script": 253, "track_bfd": 253}  # else 254
-WEIGHT_WRITTEN_MAX = 254  # keepalived takes 254 as 253 for interfaces and scripts
+KINDS = ("track_interface", "track_script", "track_file", "track_process", TRACK_VIRTUAL_SERVER)
 DEFINED_BY = {
     "track_script": "vrrp_script",
     "track_file": "track_file",
@@ -45,50 +46,9 @@ def read_references(context: Context, node: Node) -> list[Entry]:
             context.warning(line, f"{shown(name)} is tracked twice", "remove one of the lines")
             continue
         names.add(name)
-        weight, reverse = _options(context, line, kind) if len(line.words) > 1 else (None, None)
+        weight, reverse = read_options(context, line, kind)
         entries.append(Entry(Reference(name, weight, reverse), line))
     return entries
-
-
-def _options(context: Context, line: Node, kind: str) -> tuple[int | None, bool | None]:
-    weight: int | None = None
-    reverse: bool | None = None
-    words = line.words
-    index = 1
-    while index < len(words):
-        word = words[index]
-        if word in ("reverse", "noreverse", "no_reverse"):
-            reverse = word == "reverse"
-        elif word == "weight":
-            index += 1
-            if index >= len(words):
-                context.error(line, "weight needs a value", "write weight N", word=index - 1)
-                break
-            weight = _weight(context, line, kind, index)
-        else:
-            context.unknown(line, "option", ("weight", "reverse", "noreverse"), word=index)
-        index += 1
-    return weight, reverse
-
-
-def _weight(context: Context, line: Node, kind: str, index: int) -> int | None:
-    most = WEIGHT_MAX.get(kind, WEIGHT_WRITTEN_MAX)
-    value = integer(line.words[index])
-    if value is None or abs(value) > WEIGHT_WRITTEN_MAX:
-        context.warning(
-            line,
-            f"weight is not a number from -{most} to {most}: {shown(line.words[index])}, ignored",
-            f"write -{most} to {most}",
-            word=index,
-        )
-        return None
-    if abs(value) > most:
-        bounded = most if value > 0 else -most
-        context.warning(
-            line, f"weight {value}: using {bounded}", f"write -{most} to {most}", word=index
-        )
-        return bounded
-    return value
 
 
 class Definition(NamedTuple):
@@ -105,7 +65,8 @@ class Trackers:
     def __init__(self, context: Context, scripts: Scripts) -> None:
         self._context = context
         self._scripts = scripts
-        self.known: dict[str, dict[str, Definition]] = {kind: {} for kind in KINDS[1:]}
+        self.known: dict[str, dict[str, Definition]] = {kind: {} for kind in DEFINED_BY}
+        self.servers = TrackedServers(context, ())  # set when the virtual servers are known
         self.used: set[tuple[str, str]] = set()
 
     def _add(
@@ -229,6 +190,8 @@ class Trackers:
     ) -> list[tuple[Tracked, Node]]:
         """The references of one track_... block with the trackers' own weights filled in."""
         block = listed(entries, kind)
+        if kind == TRACK_VIRTUAL_SERVER:
+            return self.servers.resolve(block, owner)
         if kind == "track_interface":
             return [
                 (

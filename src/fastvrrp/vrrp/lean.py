@@ -23,6 +23,7 @@ _PARTS = (
     "track_script",
     "track_file",
     "track_process",
+    "track_virtual_server",
 )
 _SILENT = model.Notify()
 
