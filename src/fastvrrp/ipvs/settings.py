@@ -46,11 +46,11 @@ class Settings:
         """Take over the sync daemons that an earlier process left."""
         self._mine = dict.fromkeys(left)
 
-    async def want(self, timeouts: Timeouts, daemons: Mapping[Role, Daemon]) -> None:
-        """What is to hold from now on; returns when it does, or could not be set."""
+    def want(self, timeouts: Timeouts, daemons: Mapping[Role, Daemon]) -> None:
+        """What is to hold from the next look on. Timeouts of 0 are left as they are, and so is
+        one that was wanted before: the kernel does not know to which value to return."""
         self._timeouts = timeouts
         self._daemons = dict(daemons)
-        await self.look()
 
     async def look(self) -> None:
         """Set what differs from what is wanted."""
@@ -58,10 +58,6 @@ class Settings:
             await self._look_at_timeouts()
             if self.roles:
                 await self._look_at_daemons()
-
-    async def clear(self) -> None:
-        """Stop our sync daemons. Timeouts have no former value to return to."""
-        await self.want(Timeouts(), {})
 
     async def _look_at_timeouts(self) -> None:
         want = self._timeouts

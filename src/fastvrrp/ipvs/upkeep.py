@@ -17,12 +17,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.journal import Contents, Journal
 from fastvrrp.ipvs.objects import (
+    Daemon,
     DestinationKey,
     Destinations,
     Entries,
     Entry,
+    Role,
     Service,
     ServiceKey,
 )
@@ -38,8 +41,8 @@ SHARE = 200  # a round is so many times as long as the work in it
 PORTION = 64  # services looked at together
 ATTEMPTS = 3  # to bring a service there before the next round has its turn
 SHOWN = 5  # lines about one cause
-_RETRY_S = 1.0  # after the kernel could not be asked
-_RETRY_MAX_S = 30.0
+RETRY_S = 1.0  # after the kernel could not be asked
+RETRY_MAX_S = 30.0
 
 # What says that the table is not as it was seen last
 _STALE = {
@@ -55,12 +58,21 @@ _STALE = {
 class Upkeep:
     """All methods belong to the event loop. The table is owned.
 
-    Order of calls: `start`, `want_all`, then `want` and `want_all` at any time, `clear` (to take
-    everything away) or not (to leave it serving), `close`. A service is wanted by one virtual
-    server at most; of two the last that said so counts.
+    Order of calls: `start`, `want_all`, then `want`, `want_all` and `want_settings` at any time,
+    `clear` (to take everything away) or not (to leave it serving), `close`. A service is wanted
+    by one virtual server at most; of two the last that said so counts.
     """
 
-    def __init__(self, table: Table, journal: Journal) -> None:
+    def __init__(
+        self,
+        table: Table,
+        journal: Journal,
+        *,
+        round_s: float = ROUND_MIN_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """`round_s` is the shortest round of looks; `retry_s` the pause after the kernel could not
+        be asked, twice as long each time."""
         self.settings = Settings(table)
         self.mended = 0  # services found changed by others
         # What the kernel does not take, by service and destination (None: the service itself)
@@ -78,7 +90,8 @@ class Upkeep:
         self._work: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._retry_s = _RETRY_S
+        self._retry_first_s = self._retry_s = retry_s
+        self._round_min_s = round_s
         self._complaint = ""
 
     # -- life
@@ -115,15 +128,23 @@ class Upkeep:
         old = self._wanted.get(owner, {})
         self._wanted[owner] = entries
         for key, entry in entries.items():
-            before = old.get(key)
-            if before is None or (before is not entry and before != entry):
-                self._desired[key] = entry
+            if old.get(key) is entry:
+                continue
+            if self._desired.get(key) != entry:
                 self._dirty[key] = None
+            self._desired[key] = entry
         for key in old.keys() - entries.keys():
             if self._desired.get(key) is old[key]:  # else another's by now
                 del self._desired[key]
                 self._dirty[key] = None
         self._go()
+
+    async def want_settings(self, timeouts: Timeouts, daemons: Mapping[Role, Daemon]) -> None:
+        """Connection timeouts and sync daemons; returns when they are set, or could not be."""
+        self.settings.want(timeouts, daemons)
+        self._note()
+        await self.settings.look()
+        self._note()
 
     async def settled(self) -> None:
         """Return once all that is wanted is in the kernel, or the kernel has refused it or could
@@ -142,7 +163,7 @@ class Upkeep:
                 log.error("cannot flush the IPVS table: %s", error.strerror)
             else:
                 self._observed.clear()
-        await self.settings.clear()
+        await self.want_settings(Timeouts(), {})
         await self.settled()
         if not self._mine and not self.settings.roles:
             self._journal.remove()
@@ -306,14 +327,14 @@ class Upkeep:
         self._go()
 
     async def _look_again_and_again(self) -> None:
-        round_s = ROUND_MIN_S
+        round_s = self._round_min_s
         while True:
             try:
                 spent_s = await self.look(round_s)
             except OSError as error:
                 self._complain(error)
             else:
-                round_s = min(max(ROUND_MIN_S, SHARE * spent_s), ROUND_MAX_S)
+                round_s = min(max(self._round_min_s, SHARE * spent_s), ROUND_MAX_S)
 
     # -- a kernel that cannot be asked
 
@@ -323,7 +344,7 @@ class Upkeep:
             self._retry.cancel()
         loop = asyncio.get_running_loop()
         self._retry = loop.call_later(self._retry_s, self._retry_now)
-        self._retry_s = min(2 * self._retry_s, _RETRY_MAX_S)
+        self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
 
     def _retry_now(self) -> None:
         self._retry = None
@@ -336,7 +357,7 @@ class Upkeep:
 
     def _asked(self) -> None:
         self._complaint = ""
-        self._retry_s = _RETRY_S
+        self._retry_s = self._retry_first_s
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:
