@@ -35,8 +35,6 @@ ANSWERS = frozenset(
 )
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger of sys/socket.h: no farewell
-
-
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 
 
@@ -67,13 +65,15 @@ def open_socket(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if connection.bind_address is not None or connection.bind_port:
-            if connection.bind_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            elif kind == socket.SOCK_STREAM:
+            if not connection.bind_port and kind == socket.SOCK_STREAM:
                 # one port serves any number of connections to different servers
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             address = connection.bind_address or ("::" if family == socket.AF_INET6 else "0.0.0.0")
-            sock.bind((address, connection.bind_port))
+            if protocol == socket.IPPROTO_ICMPV6 and connection.bind_if is not None:
+                # these sockets do not take a link-local address's interface from the option
+                sock.bind((address, 0, 0, socket.if_nametoindex(connection.bind_if)))
+            else:
+                sock.bind((address, connection.bind_port))
     except OSError:
         sock.close()
         raise
