@@ -158,7 +158,7 @@ cdef enum:                      # state of a health check; the last two also: wh
 
 cdef enum:                      # flags of a health check
     CHECK_FAST_RECOVERY = 1     # no pauses between steps on the way to UP
-    CHECK_SLOW_RETRY = 2        # once failed: no attempt earlier than delay_before_retry
+    CHECK_HTTP = 2              # once failed: no attempt earlier than delay_before_retry, and a whole pass to recover
 
 ctypedef struct action_t:       # also the record of the event ring
     u8 kind

@@ -308,10 +308,10 @@ class Check:
 
     keepalived's schedule: once up it fails after `retry` more failures in a row, each
     `delay_before_retry_ns` after the one before; before it has completed once, and to recover, a
-    single result is enough. With several `steps` (urls) one is done per `delay_loop_ns`, after a
-    failure only the failed one until it works, then all from the first; `fast_recovery`: without
-    pauses on the way up. `slow_retry`: while down no attempt earlier than
-    `delay_before_retry_ns`. Raises ValueError when a value is out of range.
+    single result is enough. With several `steps` (urls) one is done per `delay_loop_ns`;
+    `fast_recovery`: without pauses on the way up. `http`: after a failure only the failed step is
+    done until it works, no earlier than `delay_before_retry_ns`, then all from the first; without
+    it there can be one step only. Raises ValueError when a value is out of range.
     """
 
     def __init__(
@@ -323,7 +323,7 @@ class Check:
         retry: int = 1,
         steps: int = 1,
         fast_recovery: bool = False,
-        slow_retry: bool = False,
+        http: bool = False,
     ) -> None: ...
     state: int
     step: int  # of the next attempt

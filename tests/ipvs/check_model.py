@@ -18,7 +18,7 @@ class Config:
     retry: int
     steps: int = 1
     fast: bool = False
-    slow: bool = False  # HTTP_GET, SSL_GET
+    http: bool = False
 
 
 Life = Generator[tuple[int, int, str], str, None]
@@ -44,18 +44,19 @@ def life(c: Config) -> Life:
                         pause = 0
         if failed_step is not None:
             state = DOWN
-            pause = max(c.delay_loop, c.delay_before_retry) if c.slow else c.delay_loop
+            pause = max(c.delay_loop, c.delay_before_retry) if c.http else c.delay_loop
             while True:
                 verdict = yield pause, failed_step, state
                 if verdict == UP:
                     break
                 pause = c.delay_loop
-                if verdict == DOWN and c.slow:
+                if verdict == DOWN and c.http:
                     pause = max(c.delay_loop, c.delay_before_retry)
             failed_step = None
             pause = c.delay_loop
-            if c.steps > 1:
-                pause = 0 if c.fast else c.delay_loop
+            if c.http:
+                if c.fast:
+                    pause = 0
                 continue
         # up
         state = UP

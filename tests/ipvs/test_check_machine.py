@@ -29,12 +29,13 @@ def made(config: Config, *, warmup: int = 0) -> Check:
         retry=config.retry,
         steps=config.steps,
         fast_recovery=config.fast,
-        slow_retry=config.slow,
+        http=config.http,
     )
 
 
-def check(*, retry: int = 1, steps: int = 1, fast: bool = False, slow: bool = False) -> Check:
-    return made(Config(LOOP, RETRY, retry, steps, fast, slow))
+def check(*, retry: int = 1, steps: int = 0, fast: bool = False) -> Check:
+    """With `steps` HTTP_GET, else any other."""
+    return made(Config(LOOP, RETRY, retry, steps or 1, fast, http=bool(steps)))
 
 
 def attempts(machine: Check, verdicts: str) -> list[tuple[int, int]]:
@@ -124,9 +125,9 @@ def test_a_failed_check_waits_for_delay_loop_whatever_delay_before_retry_says() 
 
 
 def test_a_failed_http_check_waits_for_the_longer_of_both_delays() -> None:
-    machine = made(Config(LOOP, 10 * S, 1, slow=True))
+    machine = made(Config(LOOP, 10 * S, 1, http=True))
     assert attempts(machine, "dd") == [(10 * S, CHECK_DOWN), (10 * S, 0)]
-    machine = made(Config(LOOP, RETRY, 1, slow=True))
+    machine = made(Config(LOOP, RETRY, 1, http=True))
     assert attempts(machine, "dd") == [(LOOP, CHECK_DOWN), (LOOP, 0)]
 
 
@@ -167,6 +168,12 @@ def test_only_the_failed_url_is_tried_then_all_of_them() -> None:
     assert attempts(machine, "u") == [(LOOP, 0)]
     assert machine.step == 0
     assert attempts(machine, "uuu") == [(LOOP, 0), (LOOP, 0), (LOOP, CHECK_UP)]
+
+
+def test_a_single_url_is_checked_again_too() -> None:
+    machine = check(steps=1, retry=0)
+    assert attempts(machine, "u") == [(LOOP, CHECK_UP)]
+    assert attempts(machine, "duu") == [(LOOP, CHECK_DOWN), (LOOP, 0), (LOOP, CHECK_UP)]
 
 
 def test_a_failure_on_the_way_up_begins_again_there() -> None:
@@ -212,7 +219,7 @@ def test_a_resumed_check_is_due_within_a_second() -> None:
     [
         ("retry", -1),
         ("steps", 0),
-        ("steps", 65536),
+        ("steps", 2),  # without http
         ("delay_loop_ns", -1),
         ("delay_before_retry_ns", (1 << 58) + 1),
         ("warmup_ns", 1 << 63),
@@ -250,30 +257,34 @@ def compare(config: Config, verdicts: tuple[str, ...]) -> None:
     assert (machine.step, machine.state) == (step, STATES[state]), verdicts
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
 @pytest.mark.parametrize("fast", [False, True])
 def test_every_short_life(steps: int, fast: bool) -> None:
     for retry in range(3):
-        config = Config(LOOP, RETRY, retry, steps, fast)
+        config = Config(LOOP, RETRY, retry, steps or 1, fast, http=bool(steps))
         for verdicts in itertools.product(("up", "down", "local"), repeat=7):
             compare(config, verdicts)
 
 
 def test_every_longer_life_without_local_problems() -> None:
-    for retry, slow in itertools.product(range(3), (False, True)):
-        config = Config(LOOP, 2 * LOOP, retry, 2, slow=slow)
+    for retry, http in itertools.product(range(3), (False, True)):
+        config = Config(LOOP, 2 * LOOP, retry, 2 if http else 1, http=http)
         for verdicts in itertools.product(("up", "down"), repeat=11):
             compare(config, verdicts)
 
 
-CONFIGS = st.builds(
-    Config,
-    delay_loop=st.integers(0, 100 * S),
-    delay_before_retry=st.integers(0, 100 * S),
-    retry=st.integers(0, 6),
-    steps=st.integers(1, 6),
-    fast=st.booleans(),
-    slow=st.booleans(),
+DELAYS = {"delay_loop": st.integers(0, 100 * S), "delay_before_retry": st.integers(0, 100 * S)}
+RETRIES = st.integers(0, 6)
+CONFIGS = st.one_of(
+    st.builds(Config, **DELAYS, retry=RETRIES),
+    st.builds(
+        Config,
+        **DELAYS,
+        retry=RETRIES,
+        steps=st.integers(1, 6),
+        fast=st.booleans(),
+        http=st.just(True),
+    ),
 )
 LIVES = st.lists(st.sampled_from(["up", "up", "up", "down", "down", "local"]), max_size=80)
 

@@ -7,9 +7,9 @@
 #   UP      --retry + 1 failures in a row--> DOWN
 #   DOWN    --every step succeeded--> UP
 #
-# A check of several steps (the urls of HTTP_GET) does one per delay_loop. After a failure only the
-# failed step is tried, until it works; then all of them from the first. fast_recovery: no pauses
-# between steps on the way to UP.
+# HTTP_GET and SSL_GET (CHECK_HTTP) do one step, a url, per delay_loop. After a failure only the failed
+# one is tried, until it works; then all of them from the first, also when there is only one.
+# fast_recovery: no pauses between steps on the way to UP.
 
 
 cdef void check_init(check_t *k, i64 delay_loop_ns, i64 delay_before_retry_ns, i64 warmup_ns, u32 retry,
@@ -46,10 +46,10 @@ cdef i64 check_resume(check_t *k, i64 now, u32 random) noexcept nogil:
 
 
 cdef inline i64 check_succeeded(check_t *k, i64 now, u8 *change) noexcept nogil:
-    cdef bint alone = k.stuck and k.steps > 1           # the step that had failed works: begin anew
+    cdef bint again = k.stuck and k.flags & CHECK_HTTP  # the step that had failed works: all of them now
     k.failures = 0
     k.stuck = 0
-    k.step = 0 if alone else k.step + 1
+    k.step = 0 if again else k.step + 1
     if k.step >= k.steps:
         k.step = 0
         if k.state != CHECK_UP:
@@ -70,7 +70,7 @@ cdef inline i64 check_failed(check_t *k, i64 now, u8 *change) noexcept nogil:
         change[0] = CHECK_DOWN
     k.failures = 0
     k.stuck = 1
-    if k.flags & CHECK_SLOW_RETRY:
+    if k.flags & CHECK_HTTP:
         return now + imax(k.delay_loop_ns, k.delay_before_retry_ns)
     return now + k.delay_loop_ns
 

@@ -13,15 +13,15 @@ cdef class Check:
     cdef check_t k
 
     def __init__(self, *, delay_loop_ns, delay_before_retry_ns, warmup_ns=0, retry=1, steps=1, fast_recovery=False,
-                 slow_retry=False):
+                 http=False):
         in_range("retry", retry, 0, 0x7FFFFFFF)
-        in_range("steps", steps, 1, CHECK_STEPS_MAX)
+        in_range("steps", steps, 1, CHECK_STEPS_MAX if http else 1)
         for name, value in (("delay_loop_ns", delay_loop_ns), ("delay_before_retry_ns", delay_before_retry_ns),
                             ("warmup_ns", warmup_ns)):
             if not 0 <= value <= CHECK_DELAY_MAX_NS:
                 raise ValueError(f"{name} {value} is not in 0..{CHECK_DELAY_MAX_NS}")
         check_init(&self.k, delay_loop_ns, delay_before_retry_ns, warmup_ns, retry, steps,
-                   (CHECK_FAST_RECOVERY if fast_recovery else 0) | (CHECK_SLOW_RETRY if slow_retry else 0))
+                   (CHECK_FAST_RECOVERY if fast_recovery else 0) | (CHECK_HTTP if http else 0))
 
     @property
     def state(self):
