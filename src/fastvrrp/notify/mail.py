@@ -45,17 +45,22 @@ def compose(
     mail: model.Mail, router_id: str, kind: str, name: str, state: str, priority: int
 ) -> MIMEText:
     """The message of one transition, dated now."""
-    import email.utils
-    from email.mime.text import MIMEText
-
     lines = [f"VRRP {kind.lower()}: {name}", f"State: {state}"]
     if kind == "Instance":
         lines.append(f"Priority: {priority}")
-    lines += [f"Router: {router_id}", f"Host: {socket.gethostname()}"]
+    return write(mail, router_id, subject(router_id, kind, name, state), lines)
+
+
+def write(mail: model.Mail, router_id: str, subject: str, lines: Sequence[str]) -> MIMEText:
+    """A message, dated now. Router and host are added to its lines."""
+    import email.utils
+    from email.mime.text import MIMEText
+
+    lines = [*lines, f"Router: {router_id}", f"Host: {socket.gethostname()}"]
     message = MIMEText("\n".join(_one_line(line) for line in lines) + "\n")
     message["From"] = _one_line(mail.notification_email_from or _own_address())
     message["To"] = ", ".join(_one_line(address) for address in mail.notification_email)
-    message["Subject"] = subject(router_id, kind, name, state)
+    message["Subject"] = _one_line(subject)
     message["Date"] = email.utils.formatdate(localtime=True)
     message["X-Mailer"] = "fastvrrp"
     return message
@@ -105,14 +110,22 @@ class Mailer:
 
     def send(self, kind: str, name: str, state: str, priority: int) -> None:
         """Queue the message of a transition; call it in the event loop's thread."""
-        if not self.enabled or (state == "FAULT" and self.mail.no_email_faults):
-            return
-        message = compose(self.mail, self.router_id, kind, name, state, priority)
+        if self.enabled and not (state == "FAULT" and self.mail.no_email_faults):
+            self._queue(compose(self.mail, self.router_id, kind, name, state, priority))
+
+    def post(self, what: str, lines: Sequence[str]) -> None:
+        """Queue a message about `what`, as it is to stand in the subject after the router's name;
+        call it in the event loop's thread."""
+        if self.enabled:
+            title = f"[{self.router_id}] {what}"
+            self._queue(write(self.mail, self.router_id, title, lines))
+
+    def _queue(self, message: MIMEText) -> None:
         try:
             self._messages.put_nowait((self.mail, message))
         except queue.Full:
             log.error(
-                "alert mail: %d messages wait already, dropped: %s %s", BACKLOG_MAX, name, state
+                "alert mail: %d messages wait already, dropped: %s", BACKLOG_MAX, message["Subject"]
             )
             return
         if self._thread is None:

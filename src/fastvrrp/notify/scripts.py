@@ -1,11 +1,11 @@
-"""The ordered script runs of one instance or group.
+"""The ordered script runs of one instance or group, or of one virtual server and its servers.
 
 Every transition's scripts run one after the other, in the order the transitions happened. Unlike
 keepalived, which starts them all at once, the last script to run is therefore always that of the
 final state. Three rules keep a slow script from turning that into an outdated state:
 
 * A transition that has waited for more than `BEHIND_S` when its turn comes is skipped if a newer
-  one waits too. The newest is never skipped.
+  one of the same subject waits too. The newest of a subject is never skipped.
 * A script that keeps a newer transition waiting for `OVERDUE_S` is killed. One that keeps nobody
   waiting may take as long as it likes, up to a day.
 * At the end (`stop`) nothing but the STOP scripts runs any more, each for at most a second.
@@ -29,7 +29,7 @@ BEHIND_S = 5.0
 OVERDUE_S = 60.0
 LIMIT_S = 24 * 3600
 STOP_LIMIT_S = 1.0
-PENDING_MAX = 64  # transitions; more than that is behind, however young they are
+PENDING_MAX = 64  # more than that is behind, however young it is
 
 
 class Call(NamedTuple):
@@ -46,6 +46,7 @@ class Item:
     state: str
     calls: tuple[Call, ...]
     queued_ns: int
+    subject: str = ""  # whose state it is, in a queue of several
 
 
 class ScriptQueue:
@@ -78,7 +79,7 @@ class ScriptQueue:
     def idle(self) -> bool:
         return self._worker is None
 
-    def put(self, state: str, calls: tuple[Call, ...]) -> None:
+    def put(self, state: str, calls: tuple[Call, ...], subject: str = "") -> None:
         """Queue the scripts of a transition to `state`, or of another event (empty `state`).
 
         An event whose like is the last thing waiting anyway is not queued again. Ignored after
@@ -88,7 +89,7 @@ class ScriptQueue:
             return
         if not state and self._pending and self._pending[-1].calls == calls:
             return
-        self._pending.append(Item(state, calls, self._clock()))
+        self._pending.append(Item(state, calls, self._clock(), subject))
         if len(self._pending) > PENDING_MAX:
             self._skip_to_newest()
         if state and self._run is not None and self._overdue is None:
@@ -168,12 +169,19 @@ class ScriptQueue:
             self._run.cancel()
 
     def _skip_to_newest(self) -> None:
-        """Drop what a newer transition has made history; other events after it stay."""
-        newest = max((i for i, item in enumerate(self._pending) if item.state), default=0)
-        for _ in range(newest):
-            self._pending.popleft()
-        while len(self._pending) > PENDING_MAX:
-            self._pending.pop()
-        if newest:
-            self.skipped += newest
-            log.warning("%s: %d transitions were too late for their scripts", self._label, newest)
+        """Drop what a newer transition of the same subject has made history; other events after
+        it stay, the latest only if there are too many."""
+        kept: deque[Item] = deque()
+        decided: set[str] = set()
+        for item in reversed(self._pending):
+            if item.subject not in decided:
+                kept.appendleft(item)
+            if item.state:
+                decided.add(item.subject)
+        skipped = len(self._pending) - len(kept)
+        while len(kept) > PENDING_MAX and not kept[-1].state:
+            kept.pop()
+        self._pending = kept
+        if skipped:
+            self.skipped += skipped
+            log.warning("%s: %d transitions were too late for their scripts", self._label, skipped)
