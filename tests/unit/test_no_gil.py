@@ -25,7 +25,7 @@ SURFACE = {"pyapi.pxi", "pyengine.pxi"}
 PURE = {"const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "receive.pxi", "step.pxi"}
 PURE_LIBC = {"memcpy", "memset", "memcmp"}
 # inline helpers of shim.h that compute and nothing else
-PURE_SHIM = {"fv_get16", "fv_put16", "fv_clz64", "fv_ctz64"}
+PURE_SHIM = {"fv_get16", "fv_put16", "fv_clz64", "fv_ctz64", "fv_prefetch"}
 WORDS_OF_C = {"if", "for", "while", "switch", "sizeof", "return", "likely", "unlikely"}
 
 FUNCTION = re.compile(

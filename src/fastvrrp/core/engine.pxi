@@ -10,8 +10,8 @@ cdef enum:
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
     POLL_TICK_NS = 1000000      # at least, and at most POLL_TICK_MAX_NS: a part of the shortest interval
-    POLL_TICK_MAX_NS = 4000000
-    POLL_TICK_PARTS = 50
+    POLL_TICK_MAX_NS = 8000000
+    POLL_TICK_PARTS = 25
     POLL_RATE = 2000            # packets a second above which waking per packet costs more than looking each tick
     POLL_WINDOW_NS = 50000000
     PAUSED_NS = 5000000         # a turn this late follows a pause of ours: every socket before any timer
@@ -171,7 +171,7 @@ cdef void watch_socket(engine_t *e, int fd, u32 source, u32 tag, bint on) noexce
 
 
 cdef void watch_rings(engine_t *e, bint on) noexcept nogil:
-    """While they are looked at every millisecond, nobody waits for them, and a packet costs its sender
+    """While they are looked at by tick, nobody waits for them, and a packet costs its sender
     no wake-up of ours."""
     cdef u32 k
     for k in range(e.n_ringed):

@@ -47,6 +47,7 @@ cdef class Engine:
             raise MemoryError()
         core_init(&e.core, self.arena, instances, links, groups, fv_now_ns())
         e.core.coalesce_ns = COALESCE_NS
+        e.core.base_ns = fv_now_ns()
         e.out.cap = instances * ACTIONS_PER_VR + ACTIONS_SPARE
         e.out.items = <action_t *> calloc(e.out.cap, sizeof(action_t))
         e.links = <elink_t *> calloc(links, sizeof(elink_t))
