@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastvrrp.supervisor import fork
 from fastvrrp.supervisor.spawn import Reading, Settings, Spawned, spawn, start_reading
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -62,12 +63,15 @@ class Early:
         self._reading: Reading | None = None
         self._child: Spawned | None = None
 
-    def start(self, settings: Settings, file: Path, config_id: str | None) -> None:
+    def read(self, file: Path, config_id: str | None) -> None:
         """What cannot be started now is tried again where it is needed, and reported there."""
         with contextlib.suppress(OSError):
-            self._child = spawn(settings)
+            self._reading = start_reading(file, config_id, fork.launch)
+
+    def spawn(self, settings: Settings) -> None:
+        """As `read`."""
         with contextlib.suppress(OSError):
-            self._reading = start_reading(file, config_id)
+            self._child = spawn(settings, fork.launch)
 
     def take_reading(self) -> Reading | None:
         reading, self._reading = self._reading, None

@@ -1,8 +1,9 @@
 """How `fastvrrp run` begins: its processes are on their way before the supervisor is loaded.
 
-Order: log, run directory and its lock, the VRRP process and the reader of the configuration, and
-only then what the supervisor itself has to import (`main`). The VRRP process waits for its first
-configuration and does nothing before; when there will be none it just ends.
+Order: log, run directory and its lock, the reader of the configuration, what both the VRRP process
+and the supervisor have to import, the VRRP process, and only then what is the supervisor's own
+(`main`). The VRRP process waits for its first configuration and does nothing before; when there
+will be none it just ends.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     settings = settings._replace(keep_fds=(run_dir.lock,))
     with contextlib.closing(Early()) as early:
         with signals.stop_deferred():
-            early.start(settings, options.file, options.config_id)
+            early.read(options.file, options.config_id)
+        import fastvrrp.supervisor.link  # noqa: F401 (once, and for both)
+
+        with signals.stop_deferred():
+            early.spawn(settings)
         from fastvrrp.supervisor.main import supervise
 
         return supervise(options, settings, run_dir, notifier, early, signals)
