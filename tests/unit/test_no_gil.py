@@ -22,7 +22,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
 SURFACE = {"pyapi.pxi", "pyengine.pxi"}
-PURE = {"const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "receive.pxi", "step.pxi"}
+PURE = {
+    *("const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi"),
+    *("receive.pxi", "step.pxi", "transfer.pxi"),
+}
 PURE_LIBC = {"memcpy", "memset", "memcmp"}
 # inline helpers of shim.h that compute and nothing else
 PURE_SHIM = {"fv_get16", "fv_put16", "fv_clz64", "fv_ctz64", "fv_prefetch"}
@@ -135,7 +138,7 @@ def test_the_engine_threads_are_plain_c(generated: str) -> None:
     for wanted in ("core_tick", "core_packet", "core_commit", "vr_transition", "wheel_pop_due"):
         assert f"__pyx_f_8fastvrrp_5_core_{wanted}" in names
     origins = {f.origin for f in functions(generated)}
-    assert {"engine.pxi", "netio.pxi", "apply.pxi", "ring.pxi"} <= origins
+    assert {"engine.pxi", "move.pxi", "netio.pxi", "apply.pxi", "ring.pxi"} <= origins
 
 
 def test_shim_knows_nothing_of_python() -> None:
