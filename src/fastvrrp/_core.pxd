@@ -348,6 +348,7 @@ ctypedef struct core_t:
     u32 rx_logged
     i64 coalesce_ns             # adverts due this soon after a fired one leave with it; 0: exact
     i64 early_ns                # coalesce_ns while that pass runs
+    i64 base_ns                 # where the intervals of coalesced adverts begin
     u32 illegal                 # refused transitions; must stay 0
     i64 rx_logged_reset_ns
     wheel_t wheel

@@ -269,6 +269,12 @@ class Core:
     def adjust(self, slot: int, total: int, *, now_ns: int) -> list[Action]: ...
     def replay(self, slot: int, *, now_ns: int) -> list[Action]: ...
     def stop(self, slot: int, *, now_ns: int) -> list[Action]: ...
+    def hand_over(self, receiver: Core, instances: list[int], *, now_ns: int) -> list[Action]:
+        """Instances, with all members of their sync groups, go on in another core of the same
+        size, as they are. Returns what that core does about links that it sees otherwise. Raises
+        ValueError."""
+    def sequence(self, slot: int) -> int:
+        """See Engine.sequence."""
     def next_due_ns(self) -> int: ...
     def status(self, slot: int) -> Status:
         """Raises KeyError for an empty slot."""
@@ -357,6 +363,7 @@ class Engine:
         lock_memory: bool = False,
         cpu: int = -1,
         pulse: int = -1,  # descriptor of the page of supervisor.pulse
+        thread: int = 0,  # 0..63: its place in that page
     ) -> None: ...
     def start(self) -> None: ...
     def fileno(self) -> int:
@@ -408,6 +415,16 @@ class Engine:
         self, instances: list[Instance], *, remove: list[int] | None = None, epoch: int
     ) -> None:
         """One atomic change. A removed slot may be used again after EV_COMMITTED of this epoch."""
+    def hand_over(
+        self, receiver: Engine, *, links: list[int], instances: list[int], limit_ms: int = 3000
+    ) -> bool:
+        """Links go on in another running engine of the same size, with their sockets and all
+        their instances, whose sync groups must come as a whole. No advert is missed, nothing is
+        sent, played or told because of it. Here the links stay known, without sockets; the
+        receiver has to know the other links that these instances track. Events of before are in
+        this engine's ring. Waits for it, normally less than a millisecond; False when the threads
+        that change addresses are too busy for that long: then nothing has changed. Raises
+        ValueError, RuntimeError."""
     def fault(self, slot: int, *, set: int = 0, clear: int = 0) -> None: ...
     def adjust(self, slot: int, total: int) -> None: ...
     def replay(self, slot: int) -> None:
@@ -418,6 +435,9 @@ class Engine:
     def join(self, timeout_s: float | None = None) -> bool: ...
     def status(self, slot: int) -> Status:
         """Raises KeyError for an empty slot."""
+    def sequence(self, slot: int) -> int:
+        """How many states were entered in a slot, by all who had it: the first event of its next
+        instance has one more."""
     def group_state(self, slot: int) -> int: ...
     def link_up(self, slot: int) -> bool: ...
     def counters(self) -> dict[str, int]:

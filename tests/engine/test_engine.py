@@ -6,74 +6,20 @@ Judged from outside: an AF_PACKET observer in the switch, the kernel's address t
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from engine_tools import Worker
 
 from fastvrrp import _core
-from fastvrrp.lab.network import Network, Node, wait_for
+from fastvrrp.lab.network import Network, wait_for
 from fastvrrp.lab.sniffer import Sniffer
 from machine import ALLOWANCE_NS, MS, Machine, now_ns
 
 pytestmark = pytest.mark.netns
-WORKER = str(Path(__file__).parent / "engine_worker.py")
 NS = 1_000_000_000
 Start = Callable[..., "Worker"]
-
-
-class Worker:
-    """engine_worker.py in a node, its events collected."""
-
-    def __init__(self, node: Node, **what: object) -> None:
-        defaults = {
-            "interface": "eth0",
-            "mac": node.mac(),
-            "source": node.ipv4(),
-            "vrid": 51,
-            "priority": 200,
-            "advert_int_ms": 100,
-            "vip": "10.0.0.100",
-        }
-        self.process = node.call(
-            subprocess.Popen,
-            [sys.executable, WORKER, json.dumps(defaults | what)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[dict] = []
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self.lines.append(json.loads(line))
-
-    def say(self, command: str) -> None:
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-
-    def states(self, slot: int = 0) -> list[int]:
-        return [e["b"] for e in self.lines if e.get("kind") == _core.EV_STATE and e["slot"] == slot]
-
-    def ask(self, command: str) -> object:
-        """Say a command that is answered by a line with one key."""
-        before = len(self.lines)
-        self.say(command)
-        wait_for(lambda: any(len(x) == 1 for x in self.lines[before:]), 10, command)
-        return next(iter(next(x for x in self.lines[before:] if len(x) == 1).values()))
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.say("stop")
-            self.process.wait(10)
-        self.process.stdin.close()
 
 
 @pytest.fixture

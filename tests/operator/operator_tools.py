@@ -82,7 +82,7 @@ class Router:
 
     def child(self) -> int:
         """The process id of the VRRP process; scripts come and go beside it."""
-        (pid,) = (pid for pid in children(self.daemon.pid) if "fastvrrp.vrrp" in words(pid))
+        (pid,) = (pid for pid in children(self.daemon.pid) if name(pid) == "fastvrrp-vrrp")
         return pid
 
     def longest_gap_ns(self, *, lan: int, vrid: int, since_ns: int) -> int:
@@ -93,12 +93,12 @@ class Router:
         return self.machine.gap_ns(self.sniffer.adverts(vrid=vrid, port=port, since_ns=since_ns))
 
 
-def words(pid: int) -> list[str]:
-    """The command line of a process; empty when it is gone."""
+def name(pid: int) -> str:
+    """What ps calls a process; empty when it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
-        return []
+        return ""
 
 
 def descriptors(pid: int) -> int:

@@ -1,7 +1,8 @@
 """The compiled core against the independent model: random lives of one router, time included.
 
 Every operation is given to both; after each one state, effective priority, learned interval, skew
-time, next deadline, adverts and announcements must agree.
+time, next deadline, adverts and announcements must agree. At any time everything may go on in
+another core, which must make no difference.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ OPERATIONS = st.lists(
         st.tuples(st.just("reload"), SLOTS, CHANGES),
         st.tuples(st.just("reload"), SLOTS, CHANGES),
         st.tuples(st.just("remove"), SLOTS),
+        st.tuples(st.just("hand over")),
     ),
     max_size=30,
 )
@@ -176,8 +178,22 @@ class Pair:
             self.model.link(rest[0], rest[1], now)
         elif name == "reload":
             self.reload(*rest)
+        elif name == "hand over":
+            self.hand_over()
         elif rest[0] in self.model.instances:
             self.apply_to(name, *rest)
+
+    def hand_over(self) -> None:
+        """To a core that knows the links and nothing else."""
+        old, now = self.driver.core, self.driver.now
+        new = _core.Core(instances=4, links=LINKS, groups=1, now_ns=now)
+        for link, up in self.model.links.items():
+            new.link(link, ifindex=link + 2, up=up, now_ns=now)
+        assert old.hand_over(new, sorted(self.model.instances), now_ns=now) == []
+        assert old.next_due_ns() == _core.NEVER
+        assert old.group_state(0) == _core.INIT
+        assert old.illegal_transitions() == 0
+        self.driver.core = new
 
     def advance(self, when: int) -> None:
         self.driver.advance_to(when)

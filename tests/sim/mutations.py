@@ -197,8 +197,8 @@ MUTATIONS = (
     mutation(
         "an earlier deadline does not reach the wheel",
         "fsm.pxi",
-        "    if when < c.vr[i].node_due:\n        wheel_arm",
-        "    if when < c.vr[i].node_due and not (MUTANT and c.vr[i].node_due != FV_NEVER):\n"
+        "    if when < c.vr[i].node.due:\n        wheel_arm",
+        "    if when < c.vr[i].node.due and not (MUTANT and c.vr[i].node.due != FV_NEVER):\n"
         "        wheel_arm",
         "overdue",
         "skew",

@@ -10,11 +10,11 @@ from vrrp_tools import Bench
 
 @pytest.fixture
 def make_bench() -> Iterator[Callable[..., Bench]]:
-    """A function that makes a Bench with the interfaces given."""
+    """A function that makes a Bench with the interfaces (and engine threads) given."""
     benches: list[Bench] = []
 
-    def make(*interfaces: str) -> Bench:
-        benches.append(Bench(*(interfaces or ("eth0", "eth1"))))
+    def make(*interfaces: str, threads: int = 1) -> Bench:
+        benches.append(Bench(*(interfaces or ("eth0", "eth1")), threads=threads))
         return benches[-1]
 
     yield make

@@ -15,6 +15,7 @@ from fastvrrp.net.observed import Observed
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.vrrp.engine_client import EngineClient, Transition
 from fastvrrp.vrrp.plane import Capacity, Plane
+from fastvrrp.vrrp.shards import Shards
 
 UP = IFF_UP | IFF_RUNNING
 ETHERNET = 1  # ARPHRD_ETHER
@@ -79,6 +80,8 @@ class FakeEngine:
         self.core = _core.Core(instances=instances, links=links, groups=groups)
         self.now_ns = SECOND
         self.links: dict[int, dict[str, Any]] = {}
+        self.up: dict[int, bool] = {}  # links
+        self.busy = False  # nothing can be handed over
         self.calls: list[tuple[Any, ...]] = []
         self.queue: deque[_core.Event] = deque()
         self.lost = False
@@ -120,7 +123,30 @@ class FakeEngine:
             raise self.refuse[ifindex]
         spec.pop("rejoin", None)  # how it came about, not what it is
         self.links[slot] = {"ifindex": ifindex, **spec}
-        self.take(self.core.link(slot, ifindex=ifindex, up=ifindex != 0, now_ns=self.now_ns))
+        self.set_up(slot, ifindex != 0)
+
+    def set_up(self, slot: int, up: bool) -> None:
+        """A link goes up or down."""
+        if self.up.get(slot, False) != up:
+            self.up[slot] = up
+            ifindex = self.links[slot]["ifindex"]
+            self.take(self.core.link(slot, ifindex=ifindex, up=up, now_ns=self.now_ns))
+            self.tell(_core.EV_LINK, slot=slot, a=ifindex, b=up)
+
+    def hand_over(
+        self, receiver: FakeEngine, *, links: list[int], instances: list[int], limit_ms: int = 0
+    ) -> bool:
+        if self.busy:
+            return False
+        self.calls.append(("hand over", sorted(links), sorted(instances)))
+        for slot in links:
+            receiver.links[slot] = self.links[slot]
+            self.links[slot] = {"ifindex": self.links[slot]["ifindex"], "families": 0}
+            if receiver.up.get(slot) != self.up.get(slot):
+                receiver.up[slot] = up = self.up[slot]
+                receiver.core.link(slot, ifindex=1, up=up, now_ns=self.now_ns)
+        receiver.take(self.core.hand_over(receiver.core, instances, now_ns=self.now_ns))
+        return True
 
     def accept(self, slot: int, **filters: Any) -> None:
         self.calls.append(("accept", slot))
@@ -154,6 +180,9 @@ class FakeEngine:
 
     def status(self, slot: int) -> _core.Status:
         return self.core.status(slot)
+
+    def sequence(self, slot: int) -> int:
+        return self.core.sequence(slot)
 
     def group_state(self, slot: int) -> int:
         return self.core.group_state(slot)
@@ -206,10 +235,11 @@ class Listener:
 class Bench:
     """A plane on a fake engine and a paper kernel."""
 
-    def __init__(self, *interfaces: str) -> None:
+    def __init__(self, *interfaces: str, threads: int = 1) -> None:
         self.observed = kernel(*interfaces)
-        self.engine = FakeEngine()
-        self.client = EngineClient(self.engine)
+        self.engines = [FakeEngine() for _ in range(threads)]
+        self.engine = self.engines[0]
+        self.client = EngineClient(self.engine if threads == 1 else Shards(self.engines))
         self.listener = Listener()
         self.tracking: dict[str, tuple[int, int]] = {}
         self.forwarding: set[str] = set()
@@ -224,7 +254,8 @@ class Bench:
         self.client.listen(self.listener)
 
     def close(self) -> None:
-        self.engine.close()
+        for engine in self.engines:
+            engine.close()
 
     def apply(self, wanted: model.Configuration) -> tuple[str, ...]:
         """Change to a configuration, as the daemon does; returns the changes told."""

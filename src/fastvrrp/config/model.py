@@ -353,6 +353,7 @@ class GlobalDefs(Struct):
     shutdown_script_timeout_s: int = 10
     log_unknown_vrids: bool = False
     vrrp_socket_backend: str = "raw"  # raw or packet
+    vrrp_engine_threads: int = 1
     vrrp_rt_priority: int = 0
     vrrp_rlimit_rttime_us: int = 10000
     vrrp_priority: int = 0

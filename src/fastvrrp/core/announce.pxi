@@ -81,8 +81,16 @@ cdef void announce_flush(announcer_t *a) noexcept nogil:
     a.n = 0
 
 
+cdef inline u32 kind_of(u32 mask) noexcept nogil:
+    return 0 if mask == 0 else 1 if mask == ANN_NEW else 2
+
+
+cdef inline u32 mask_of(u32 kind) noexcept nogil:
+    return 0 if kind == 0 else <u32> ANN_NEW if kind == 1 else <u32> ANN_EXTRA
+
+
 cdef inline pending_t *pending_of(announcer_t *a, u32 slot, u32 mask) noexcept nogil:
-    return &a.pending[slot * KINDS + (0 if mask == 0 else 1 if mask == ANN_NEW else 2)]
+    return &a.pending[slot * KINDS + kind_of(mask)]
 
 
 cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, const u8 *records, u32 rounds,

@@ -16,6 +16,7 @@ cdef enum:
     W_REJOIN = 5                # blob: groups_t
     W_RING = 6                  # blob: pring_t, the same of the packet backend
     W_CLOSE = 4                 # slot: a socket; leaving its multicast groups takes the RTNL lock, too
+    W_FENCE = 7                 # answered when everything before it is done
     OK_EXIST = 1                # errno classes that count as success, per request
     OK_GONE = 2
 
@@ -258,6 +259,8 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
         memset(r, 0, sizeof(result_t))
         if w.kind == W_FREE:
             r.block = w.block                           # its requests are copied: nobody reads it any more
+        elif w.kind == W_FENCE:
+            r.error = -1                                # not a result
         else:
             r.slot = w.slot
             r.generation = w.generation

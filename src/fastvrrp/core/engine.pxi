@@ -10,8 +10,8 @@ cdef enum:
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
     POLL_TICK_NS = 1000000      # at least, and at most POLL_TICK_MAX_NS: a part of the shortest interval
-    POLL_TICK_MAX_NS = 4000000
-    POLL_TICK_PARTS = 50
+    POLL_TICK_MAX_NS = 8000000
+    POLL_TICK_PARTS = 25
     POLL_RATE = 2000            # packets a second above which waking per packet costs more than looking each tick
     POLL_WINDOW_NS = 50000000
     PAUSED_NS = 5000000         # a turn this late follows a pause of ours: every socket before any timer
@@ -30,6 +30,7 @@ cdef enum:                      # commands
     CMD_REPLAY = 5
     CMD_STOP_ALL = 6
     CMD_EXIT = 7
+    CMD_MOVE = 8
 
 cdef enum:                      # what epoll tells (upper half of data.u64; lower half: link*2+family)
     SRC_PACKET = 0
@@ -61,6 +62,8 @@ ctypedef struct linkdef_t:
     u32 pace
     i64 interval_ns[2]
     groups_t *rejoin            # NULL: what was joined with the new sockets is right
+
+ctypedef move_s move_t          # move.pxi
 
 ctypedef struct pulse_t:        # in a page shared with the supervisor: supervisor/pulse.py
     u64 due_ns                  # CLOCK_MONOTONIC time of the next turn, or of the one that runs; FV_NEVER: none
@@ -95,6 +98,8 @@ ctypedef struct engine_t:
     u8 stopped_told
     u8 told                     # events were pushed this turn
     u8 pushed                   # work was pushed this turn
+    u8 fenced                   # of the move: the applier has been asked to say when it is through
+    move_t *move                # links that come or go; NULL nearly always
     i64 again_ns                # announcements left over
     i64 send_error_told_ns
     i64 window_ns               # start of the current rate window
@@ -171,7 +176,7 @@ cdef void watch_socket(engine_t *e, int fd, u32 source, u32 tag, bint on) noexce
 
 
 cdef void watch_rings(engine_t *e, bint on) noexcept nogil:
-    """While they are looked at every millisecond, nobody waits for them, and a packet costs its sender
+    """While they are looked at by tick, nobody waits for them, and a packet costs its sender
     no wake-up of ours."""
     cdef u32 k
     for k in range(e.n_ringed):
@@ -200,10 +205,18 @@ cdef void give_up_ring(engine_t *e, pring_t *r) noexcept nogil:
     ring_bell(&e.applier.work)
 
 
+cdef void count_rings(engine_t *e) noexcept nogil:
+    cdef u32 k
+    e.n_ringed = 0
+    for k in range(2 * e.core.cap_link):
+        if e.links[k >> 1].ring[k & 1] != NULL:
+            e.ringed[e.n_ringed] = k
+            e.n_ringed += 1
+
+
 cdef void swap_rings(engine_t *e, linkdef_t *d) noexcept nogil:
     cdef elink_t *io = &e.links[d.slot]
     cdef u32 six
-    cdef u32 k
     for six in range(2):
         if io.ring[six] != NULL:
             if not e.polling:
@@ -212,11 +225,7 @@ cdef void swap_rings(engine_t *e, linkdef_t *d) noexcept nogil:
         io.ring[six] = d.ring[six]
         if io.ring[six] != NULL and not e.polling:
             watch_socket(e, io.ring[six].fd, SRC_RING, d.slot * 2 + six, True)
-    e.n_ringed = 0
-    for k in range(2 * e.core.cap_link):
-        if e.links[k >> 1].ring[k & 1] != NULL:
-            e.ringed[e.n_ringed] = k
-            e.n_ringed += 1
+    count_rings(e)
 
 
 cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
@@ -565,6 +574,9 @@ cdef void run_command(engine_t *e, command_t *m, i64 now) noexcept nogil:
     elif m.kind == CMD_STOP_ALL:
         core_stop_all(&e.core, now, &e.out)
         e.stopping = 1
+    elif m.kind == CMD_MOVE:
+        e.move = <move_t *> m.data
+        e.fenced = 0
     elif m.kind == CMD_EXIT:
         e.running = 0
 
@@ -730,6 +742,8 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
                 engine_flush(e, now)
         more = more or commands == COMMANDS_PER_TURN
         engine_flush(e, now)
+        if e.move != NULL:
+            serve_move(e, now)
     fv_store_u64(&e.pulse.due_ns, <u64> FV_NEVER)
     memset(&w, 0, sizeof(w))
     w.kind = W_EXIT

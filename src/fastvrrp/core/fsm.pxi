@@ -14,6 +14,20 @@ cdef extern from *:
     """
     const u8 fv_legal[4][4]
 
+cdef enum:
+    PHASE_NS = 3000000          # between two batches of adverts, where the interval has room for that
+    AHEAD = 4                   # records
+    CFG_LINES = 6               # the record and the first 64 bytes of its PDU
+
+
+cdef inline void fetch_ahead(const core_t *c, u32 i) noexcept nogil:
+    """Thousands of records do not fit the caches, and each is needed once per interval: ask for this one
+    while others are worked on."""
+    if i < c.cap_vr and c.cfg[i] != NULL:
+        fv_prefetch(&c.vr[i], sizeof(vr_t) / 64)
+        fv_prefetch(c.cfg[i], CFG_LINES)
+        fv_prefetch(&c.stat[i].n[N_RX], 1)
+
 
 cdef inline action_t *emit(out_t *out, u8 kind, u32 slot, i64 now) noexcept nogil:
     """The next action, zeroed. When the buffer is full (see the bound in step.pxi) the last one is
@@ -105,12 +119,15 @@ cdef inline bint is_owner(const core_t *c, u32 i) noexcept nogil:
     return c.cfg[i].priority == PRIORITY_OWNER
 
 
-cdef inline i64 advert_phase(const core_t *c, u32 i) noexcept nogil:
-    """Thousands that become master together would send together for ever: the second advert of each
-    block of 32 comes early by its own part of the interval, so that bursts stay small and wake-ups few."""
+cdef inline i64 advert_phase(const core_t *c, u32 i, i64 now) noexcept nogil:
+    """How much earlier than its interval the second advert comes: each block of 64 instances has its own
+    place in the interval, the same after every takeover. Those that became master together do not send
+    together for ever, and those of one block, mostly of one link, leave in one batch and one wake-up."""
+    cdef i64 step = c.cfg[i].advert_int_ns
+    cdef i64 space = imax(step / 64, imin(step / 8, PHASE_NS))
     if c.coalesce_ns == 0:
         return 0
-    return ((i >> 5) & 63) * (c.cfg[i].advert_int_ns / 64)
+    return (now + step - c.base_ns - ((i >> 6) % (step / space)) * space) % step
 
 
 cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out) noexcept nogil:
@@ -159,7 +176,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
         v.announce_mask = 0
         emit_tx(c, i, v.priority, now, out)             # the advert is the first frame (conformance 49)
         emit_play(c, i, P_UP, now, out)
-        set_due(c, i, D_ADVERT, now + g.advert_int_ns - advert_phase(c, i))
+        set_due(c, i, D_ADVERT, now + g.advert_int_ns - advert_phase(c, i, now))
     elif new != S_BACKUP:
         v.master_known = 0
         v.preempt_until_ns = 0

@@ -441,6 +441,11 @@ cdef object status_of(core_t *c, u32 i):
         {name: s.n[k] for k, name in enumerate(COUNTER_NAMES)})
 
 
+cdef object sequence_of(core_t *c, u32 i):
+    in_range("slot", i, 0, c.cap_vr - 1)
+    return fv_peek_u32(&c.vr[i].sequence)
+
+
 cdef class Core:
     cdef core_t core
     cdef out_t out
@@ -551,6 +556,30 @@ cdef class Core:
         core_replay(&self.core, slot, now_ns, &self.out)
         return self.actions()
 
+    def hand_over(self, Core receiver, list instances, *, i64 now_ns):
+        cdef u32 n = len(instances)
+        cdef u32 k
+        cdef u32 *slots
+        cdef carried_t *carried
+        if receiver is self or receiver.core.cap_vr != self.core.cap_vr or \
+                receiver.core.cap_link != self.core.cap_link or receiver.core.cap_group != self.core.cap_group:
+            raise ValueError("instances go to another core of the same size")
+        slots = <u32 *> calloc(n + 1, sizeof(u32))
+        carried = <carried_t *> calloc(n + 1, sizeof(carried_t))
+        try:
+            if slots == NULL or carried == NULL:
+                raise MemoryError()
+            for k in range(n):
+                slots[k] = in_range("slot", instances[k], 0, self.core.cap_vr - 1)
+            core_carry_out(&self.core, slots, carried, n, now_ns)
+            core_carry_in(&receiver.core, carried, n, now_ns, &receiver.out)
+            for k in range(n):
+                free(carried[k].stale)
+        finally:
+            free(slots)
+            free(carried)
+        return receiver.actions()
+
     def stop(self, u32 slot, *, i64 now_ns):
         core_stop(&self.core, slot, now_ns, &self.out)
         return self.actions()
@@ -560,6 +589,9 @@ cdef class Core:
 
     def status(self, u32 slot):
         return status_of(&self.core, slot)
+
+    def sequence(self, u32 slot):
+        return sequence_of(&self.core, slot)
 
     def group_state(self, u32 slot):
         in_range("group", slot, 0, self.core.cap_group - 1)

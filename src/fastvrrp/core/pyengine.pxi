@@ -5,8 +5,14 @@
 import os as _os
 import threading as _threading
 
+cdef enum:
+    PULSE_STRIDE = 64           # bytes, a cache line for each engine: supervisor/pulse.py
+    MAX_THREADS = 64
+    STACK_BYTES = 524288        # neither thread needs a tenth of it, and vrrp_no_swap locks all of it
+
 cdef class Engine:
     cdef engine_t *e
+    cdef u8 *page               # shared with the supervisor; NULL: nobody watches
     cdef u8 *arena
     cdef size_t arena_size
     cdef object threads
@@ -19,12 +25,13 @@ cdef class Engine:
     cdef int *newest
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
-                  bint lock_memory=False, int cpu=-1, int pulse=-1):
+                  bint lock_memory=False, int cpu=-1, int pulse=-1, u32 thread=0):
         cdef engine_t *e
         cdef void *page
         cdef u32 k
         cdef u32 hash_size = 16
         self.threads = None
+        in_range("thread", thread, 0, MAX_THREADS - 1)
         self.ready = _threading.Event()
         self.rt_priority = rt_priority
         self.cpu = cpu
@@ -36,10 +43,11 @@ cdef class Engine:
         e.ep = e.link_fd = e.control_fd = e.announcer.fd = e.applier.fd = e.io.packet_fd = -1
         e.commands.fd = e.events.fd = e.applier.work.fd = e.applier.done.fd = -1
         if pulse >= 0:
-            page = mmap(NULL, sizeof(pulse_t), PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0)
+            page = mmap(NULL, MAX_THREADS * PULSE_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0)
             if <uintptr_t> page == <uintptr_t> -1:
                 raise_errno("pulse")
-            e.pulse = <pulse_t *> page
+            self.page = <u8 *> page
+            e.pulse = <pulse_t *> (self.page + thread * PULSE_STRIDE)
         self.arena_size = core_bytes(instances, links, groups)
         self.arena = <u8 *> mmap(NULL, self.arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if <uintptr_t> self.arena == <uintptr_t> -1:
@@ -47,6 +55,7 @@ cdef class Engine:
             raise MemoryError()
         core_init(&e.core, self.arena, instances, links, groups, fv_now_ns())
         e.core.coalesce_ns = COALESCE_NS
+        e.core.base_ns = fv_now_ns()
         e.out.cap = instances * ACTIONS_PER_VR + ACTIONS_SPARE
         e.out.items = <action_t *> calloc(e.out.cap, sizeof(action_t))
         e.links = <elink_t *> calloc(links, sizeof(elink_t))
@@ -109,8 +118,8 @@ cdef class Engine:
                         if e.links[k].ring[six] != NULL:
                             free_ring(e.links[k].ring[six])
             munmap(self.arena, self.arena_size)
-        if e.pulse != &e.own_pulse:
-            munmap(e.pulse, sizeof(pulse_t))
+        if self.page != NULL:
+            munmap(self.page, MAX_THREADS * PULSE_STRIDE)
         free(e.out.items)
         free(e.links)
         free(e.paces)
@@ -156,8 +165,12 @@ cdef class Engine:
             _threading.Thread(target=self._applier_thread, name="applier", daemon=True),
             _threading.Thread(target=self._engine_thread, name="engine", daemon=True),
         ]
-        for thread in self.threads:
-            thread.start()
+        before = _threading.stack_size(STACK_BYTES)
+        try:
+            for thread in self.threads:
+                thread.start()
+        finally:
+            _threading.stack_size(before)
         self.ready.wait()                               # rt_errno is known from here on
 
     def fileno(self):
@@ -308,6 +321,49 @@ cdef class Engine:
         m.epoch = epoch
         self.command(CMD_COMMIT, 0, 0, 0, m)
 
+    def hand_over(self, Engine receiver, *, list links, list instances, int limit_ms=3000):
+        cdef u32 n_links = len(links)
+        cdef u32 n = len(instances)
+        cdef u32 k
+        cdef move_t *m
+        if receiver is self or receiver.e.core.cap_vr != self.e.core.cap_vr or \
+                receiver.e.core.cap_link != self.e.core.cap_link or receiver.e.core.cap_group != self.e.core.cap_group:
+            raise ValueError("links go to another engine of the same size")
+        if self.threads is None or receiver.threads is None:
+            raise RuntimeError("both engines have to run")
+        for value in links:
+            in_range("link", value, 0, self.e.core.cap_link - 1)
+        for value in instances:
+            in_range("slot", value, 0, self.e.core.cap_vr - 1)
+        m = <move_t *> calloc(1, sizeof(move_t) + n_links * sizeof(moved_link_t)
+                              + <size_t> n * (sizeof(carried_t) + sizeof(moved_t) + sizeof(u32)))
+        if m == NULL:
+            raise MemoryError()
+        m.giver = self.e
+        m.receiver = receiver.e
+        m.n_links = n_links
+        m.n = n
+        m.links = <moved_link_t *> (<u8 *> m + sizeof(move_t))
+        m.carried = <carried_t *> (m.links + n_links)
+        m.moved = <moved_t *> (m.carried + n)
+        m.slots = <u32 *> (m.moved + n)
+        for k in range(n_links):
+            m.links[k].slot = links[k]
+        for k in range(n):
+            m.slots[k] = instances[k]
+        receiver.command(CMD_MOVE, 0, 0, 0, m)
+        self.command(CMD_MOVE, 0, 0, 0, m)
+        if not await_move(m, limit_ms):
+            if fv_swap_u32(&m.decided, 1) == 0:
+                return False                            # and the block stays: they may look at it once more
+            if not await_move(m, limit_ms):
+                raise RuntimeError("an engine does not go on with what another one let go")
+        for k in range(n_links):
+            memcpy(&receiver.newest[4 * m.links[k].slot], &self.newest[4 * m.links[k].slot], 4 * sizeof(int))
+            memset(&self.newest[4 * m.links[k].slot], 0xFF, 4 * sizeof(int))
+        free(m)
+        return True
+
     def fault(self, u32 slot, *, u32 set=0, u32 clear=0):
         self.command(CMD_FAULT, slot, set, clear, NULL)
 
@@ -337,6 +393,9 @@ cdef class Engine:
     def status(self, u32 slot):
         return status_of(&self.e.core, slot)
 
+    def sequence(self, u32 slot):
+        return sequence_of(&self.e.core, slot)
+
     def group_state(self, u32 slot):
         in_range("group", slot, 0, self.e.core.cap_group - 1)
         return fv_peek_u8(&self.e.core.group[slot].state)
@@ -361,6 +420,14 @@ cdef class Engine:
     def lateness(self):
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) nanoseconds late."""
         return [fv_peek_u64(&self.e.lateness[k]) for k in range(LATENESS_BUCKETS)]
+
+
+cdef bint await_move(move_t *m, int limit_ms):
+    cdef i64 until = fv_now_ns() + <i64> limit_ms * 1000000
+    with nogil:
+        while fv_load_u32(&m.stage) != MOVE_DONE and fv_now_ns() < until:
+            usleep(50)
+    return fv_load_u32(&m.stage) == MOVE_DONE
 
 
 cdef int fill_accept(accept_t *a, bytes vrids, bint every_ttl) except -1:

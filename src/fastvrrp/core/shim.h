@@ -36,6 +36,11 @@ static uint8_t fv_peek_u8(const uint8_t *p) { return __atomic_load_n(p, __ATOMIC
 static inline int fv_ctz64(uint64_t v) { return __builtin_ctzll(v); }
 static inline int fv_clz64(uint64_t v) { return __builtin_clzll(v); }
 
+/* Advice only: a wrong address does no harm. `lines` of 64 bytes from `p` on. */
+static inline void fv_prefetch(const void *p, unsigned lines) {
+    for (unsigned k = 0; k < lines; k++) __builtin_prefetch((const char *)p + 64 * k);
+}
+
 static inline uint16_t fv_get16(const uint8_t *p) { return (uint16_t)((p[0] << 8) | p[1]); }
 static inline void fv_put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
 

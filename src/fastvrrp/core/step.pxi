@@ -264,6 +264,8 @@ cdef void tick_coalesce(core_t *c, i64 now, u32 budget, out_t *out) noexcept nog
     sort_due(&c.wheel, c.scratch, n)
     c.early_ns = c.coalesce_ns
     for k in range(n):
+        if k + AHEAD < n:
+            fetch_ahead(c, c.scratch[k + AHEAD])
         wheel_cancel(&c.wheel, c.scratch[k])
         vr_fire(c, c.scratch[k], now, out)
     c.early_ns = 0
@@ -282,6 +284,8 @@ cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
                 tick_coalesce(c, now, budget, out)
             return False
         for k in range(n):
+            if k + AHEAD < n:
+                fetch_ahead(c, c.scratch[k + AHEAD])
             # an earlier member of its group may have moved this one's deadlines meanwhile
             if not c.vr[c.scratch[k]].node.queued:
                 vr_fire(c, c.scratch[k], now, out)

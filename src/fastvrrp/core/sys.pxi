@@ -12,6 +12,7 @@ cdef extern from "shim.h" nogil:
     u64 fv_peek_u64(const u64 *p)
     u32 fv_peek_u32(const u32 *p)
     u8 fv_peek_u8(const u8 *p)
+    void fv_prefetch(const void *p, u32 lines)
     int fv_ctz64(u64 v)
     int fv_clz64(u64 v)
     u16 fv_get16(const u8 *p)

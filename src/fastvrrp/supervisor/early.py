@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastvrrp.supervisor import fork
 from fastvrrp.supervisor.spawn import Reading, Role, Settings, Spawned, spawn, start_reading
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -63,15 +64,16 @@ class Early:
         self._child: Spawned | None = None
         self.role: Role | None = None  # of the child
 
-    def start(
-        self, settings: Settings, file: Path, config_id: str | None, only: str | None
-    ) -> None:
+    def read(self, file: Path, config_id: str | None, only: str | None) -> None:
         """What cannot be started now is tried again where it is needed, and reported there."""
+        with contextlib.suppress(OSError):
+            self._reading = start_reading(file, config_id, only, fork.launch)
+
+    def spawn(self, settings: Settings) -> None:
+        """As `read`."""
         self.role = settings.role
         with contextlib.suppress(OSError):
-            self._child = spawn(settings)
-        with contextlib.suppress(OSError):
-            self._reading = start_reading(file, config_id, only)
+            self._child = spawn(settings, fork.launch)
 
     def take_reading(self) -> Reading | None:
         reading, self._reading = self._reading, None

@@ -1,7 +1,7 @@
 """A page of memory in which a child shows that it lives, and the supervisor's judgement of it.
 
-The engine writes its next deadline there before it sleeps and the number of its turns after it
-wakes (core/engine.pxi, `pulse_t`), the child's loop the number of the last Ping it read. So a
+Each engine thread writes its next deadline there before it sleeps and the number of its turns after
+it wakes (core/engine.pxi, `pulse_t`), the child's loop the number of the last Ping it read. So a
 healthy child costs nothing but a look now and then: no process wakes up to say that it lives.
 """
 
@@ -17,8 +17,11 @@ NEVER_NS = (1 << 63) - 1  # the engine has nothing to do: it may sleep for ever
 _NS_PER_S = 1_000_000_000
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
-# Indices of 64-bit words; the first two are `pulse_t`.
+# Indices of 64-bit words in a line of the page; the first two are `pulse_t`, of which each engine
+# thread has its own line. The third is in the first line only.
 _DUE, _TURNS, _ANSWERED = 0, 1, 2
+_LINE = 8
+MAX_ENGINES = 64
 
 OVERDUE_S = 1.0
 """An engine or loop that is later than this is looked at again as soon as its time is over."""
@@ -39,12 +42,25 @@ def create() -> int:
     return fd
 
 
+class Beat(NamedTuple):
+    """What one engine thread says. `due_ns` is CLOCK_MONOTONIC."""
+
+    due_ns: int
+    turns: int
+
+
 class Signs(NamedTuple):
-    """What a page says. `due_ns` is CLOCK_MONOTONIC; 0: there is no engine yet."""
+    """What a page says. `due_ns` and `turns` are the first engine thread's; due 0: there is none
+    yet. `others` are those of the further ones."""
 
     due_ns: int
     turns: int
     answered: int
+    others: tuple[Beat, ...] = ()
+
+    def beats(self) -> tuple[Beat, ...]:
+        """Of all engine threads."""
+        return (Beat(self.due_ns, self.turns), *self.others)
 
 
 class Page:
@@ -56,7 +72,13 @@ class Page:
         self._words = memoryview(self._map).cast("q")
 
     def read(self) -> Signs:
-        return Signs(self._words[_DUE], self._words[_TURNS], self._words[_ANSWERED])
+        words = self._words
+        others = []
+        for line in range(_LINE, MAX_ENGINES * _LINE, _LINE):
+            if words[line + _DUE] == 0:
+                break
+            others.append(Beat(words[line + _DUE], words[line + _TURNS]))
+        return Signs(words[_DUE], words[_TURNS], words[_ANSWERED], tuple(others))
 
     def answer(self, number: int) -> None:
         """The loop of the child has read Ping `number`."""
@@ -77,7 +99,7 @@ class Watch:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._turns = -1  # at the last look
+        self._turns: tuple[int, ...] = ()  # of each engine thread, at the last look
         self._asked = 0  # number of the last Ping
         self._asked_s: float | None = None  # since when it waits for its answer
         self._since_s = 0.0  # nothing that was late before this counts
@@ -105,19 +127,24 @@ class Watch:
     def look(self, signs: Signs, now_s: float) -> tuple[str, float | None]:
         """What is wrong, "" if nothing, and the time at which to look again if that is sooner
         than usual."""
-        again_s: float | None = None
-        moved, self._turns = signs.turns != self._turns, signs.turns
-        if 0 < signs.due_ns < NEVER_NS:
-            reason, again_s = self._judge(signs.due_ns / _NS_PER_S, now_s, still=not moved)
-            if reason:
-                return f"its engine {reason}", None
+        again: list[float | None] = []
+        beats, before = signs.beats(), self._turns
+        self._turns = tuple(beat.turns for beat in beats)
+        # One by one: a thread that stands still must not hide behind another that turns.
+        for number, beat in enumerate(beats):
+            if 0 < beat.due_ns < NEVER_NS:
+                still = before[number : number + 1] == (beat.turns,)
+                reason, again_s = self._judge(beat.due_ns / _NS_PER_S, now_s, still=still)
+                if reason:
+                    which = "engine" if len(beats) == 1 else f"engine thread {number + 1}"
+                    return f"its {which} {reason}", None
+                again.append(again_s)
         if self.waits(signs) and self._asked_s is not None:
-            reason, loop_again_s = self._judge(self._asked_s, now_s, still=True)
+            reason, again_s = self._judge(self._asked_s, now_s, still=True)
             if reason:
                 return f"its event loop {reason}", None
-            if again_s is None or (loop_again_s is not None and loop_again_s < again_s):
-                again_s = loop_again_s
-        return "", again_s
+            again.append(again_s)
+        return "", min((time_s for time_s in again if time_s is not None), default=None)
 
     def _judge(self, due_s: float, now_s: float, *, still: bool) -> tuple[str, float | None]:
         late_s = now_s - max(due_s, self._since_s)

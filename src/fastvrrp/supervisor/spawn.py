@@ -2,6 +2,7 @@
 
 Only the standard library is used here: `start` runs this while the rest of the supervisor is not
 loaded yet, so that its processes import what they need on the other processors meanwhile.
+How a process is begun is the caller's choice: `execute` here, `fork.launch` at the start.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastvrrp.supervisor import pulse
 
-_PYTHON = (sys.executable, "-P", "-m")
+PYTHON = (sys.executable, "-P", "-m")
 """-P keeps the working directory out of the module path: we are root."""
-READER_ARGV = (*_PYTHON, "fastvrrp.supervisor.reader")
+READER_ARGV = (*PYTHON, "fastvrrp.supervisor.reader")
 
 FDS = ("channel", "scripts", "pulse")
 """Options of a child whose values are descriptors (`link.adopt`)."""
@@ -35,8 +35,8 @@ class Role(NamedTuple):
     retires: bool = False  # it is stopped when a reload leaves it nothing to do
 
 
-VRRP = Role("vrrp", "VRRP process", "VRRP", (*_PYTHON, "fastvrrp.vrrp"))
-IPVS = Role("ipvs", "IPVS process", "Healthcheck", (*_PYTHON, "fastvrrp.ipvs"), retires=True)
+VRRP = Role("vrrp", "VRRP process", "VRRP", (*PYTHON, "fastvrrp.vrrp"))
+IPVS = Role("ipvs", "IPVS process", "Healthcheck", (*PYTHON, "fastvrrp.ipvs"), retires=True)
 ROLES = (VRRP, IPVS)
 
 
@@ -57,6 +57,42 @@ class Settings(NamedTuple):
     backoff_s: Sequence[float] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 
 
+class Process(Protocol):
+    """A process of ours until it is collected; `returncode` is None before."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> int: ...
+
+
+class Launch(Protocol):
+    """A way to begin a process in a group of its own: Ctrl-C in a terminal is for the supervisor,
+    who stops in order. `mute`: what it prints is nobody's business. Raises OSError."""
+
+    def __call__(
+        self, argv: Sequence[str], *, pass_fds: Sequence[int], cwd: str | None, mute: bool
+    ) -> Process: ...
+
+
+def execute(
+    argv: Sequence[str], *, pass_fds: Sequence[int], cwd: str | None = None, mute: bool = False
+) -> Process:
+    """A new program (see `Launch`)."""
+    import subprocess  # nothing at a start needs it that early
+
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if mute else None,
+        pass_fds=pass_fds,
+        process_group=0,
+        cwd=cwd,
+    )
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends: non-blocking, close-on-exec. Raises OSError when out of descriptors."""
     ours, theirs = socket.socketpair(
@@ -68,7 +104,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 class Spawned(NamedTuple):
     """A child process that waits for its first configuration, and our ends of what it holds."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     pidfd: int
     channel: socket.socket
     scripts: socket.socket
@@ -84,7 +120,7 @@ class Spawned(NamedTuple):
         self.page.close()
 
 
-def spawn(settings: Settings) -> Spawned:
+def spawn(settings: Settings, launch: Launch = execute) -> Spawned:
     """Start a child. Raises OSError."""
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
         channel, channel_end = pair()
@@ -106,14 +142,7 @@ def spawn(settings: Settings) -> Spawned:
             f"--log-level={settings.log_level}",
             f"--log-format={settings.log_format}",
         ]
-        # A group of its own: Ctrl-C in a terminal is for the supervisor, who stops in order.
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(*fds, *settings.keep_fds),
-            process_group=0,
-            cwd="/",
-        )
+        process = launch(argv, pass_fds=(*fds, *settings.keep_fds), cwd="/", mute=False)
         pidfd = _watched(process)
         ours.pop_all()
     return Spawned(process, pidfd, channel, scripts, page)
@@ -122,7 +151,7 @@ def spawn(settings: Settings) -> Spawned:
 class Reading(NamedTuple):
     """A process that reads a configuration (`reader`); `out` will hold what came of it."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     pidfd: int
     out: int
 
@@ -134,7 +163,9 @@ class Reading(NamedTuple):
         os.close(self.out)
 
 
-def start_reading(file: Path, config_id: str | None, only: str | None = None) -> Reading:
+def start_reading(
+    file: Path, config_id: str | None, only: str | None = None, launch: Launch = execute
+) -> Reading:
     """Have a process of its own read a file, for all roles or only one. Raises OSError.
 
     What the parser needs is gone with that process, and no fault of it can harm this one.
@@ -143,20 +174,15 @@ def start_reading(file: Path, config_id: str | None, only: str | None = None) ->
     try:
         given = {"config-id": config_id, "only": only}
         which = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        process = subprocess.Popen(
-            [*READER_ARGV, f"--out={out}", *which, "--", os.fspath(file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=(out,),
-            process_group=0,
-        )
+        argv = [*READER_ARGV, f"--out={out}", *which, "--", os.fspath(file)]
+        process = launch(argv, pass_fds=(out,), cwd=None, mute=True)
         return Reading(process, _watched(process), out)
     except OSError:
         os.close(out)
         raise
 
 
-def _watched(process: subprocess.Popen[bytes]) -> int:
+def _watched(process: Process) -> int:
     """A pidfd. Raises OSError, and the process is gone then."""
     try:
         return os.pidfd_open(process.pid)

@@ -1,9 +1,10 @@
 """How `fastvrrp run` begins: its processes are on their way before the supervisor is loaded.
 
-Order: log, run directory and its lock, the VRRP process and the reader of the configuration, and
-only then what the supervisor itself has to import (`main`). The VRRP process waits for its first
-configuration and does nothing before; when there will be none it just ends. The IPVS process is
-started when a configuration needs it, or in place of the VRRP process when it runs alone.
+Order: log, run directory and its lock, the reader of the configuration, what both the VRRP process
+and the supervisor have to import, the VRRP process, and only then what is the supervisor's own
+(`main`). The VRRP process waits for its first configuration and does nothing before; when there
+will be none it just ends. The IPVS process is started when a configuration needs it, or in place of
+the VRRP process when it runs alone.
 """
 
 from __future__ import annotations
@@ -67,7 +68,11 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     first = next(one for one in children if options.only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         with signals.stop_deferred():
-            early.start(first, options.file, options.config_id, options.only)
+            early.read(options.file, options.config_id, options.only)
+        import fastvrrp.supervisor.link  # noqa: F401 (once, and for both)
+
+        with signals.stop_deferred():
+            early.spawn(first)
         from fastvrrp.supervisor.main import supervise
 
         return supervise(options, children, run_dir, notifier, early, signals)

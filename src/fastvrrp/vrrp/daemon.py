@@ -22,7 +22,7 @@ from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.process import settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
-from fastvrrp.vrrp import dumps
+from fastvrrp.vrrp import dumps, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
 from fastvrrp.vrrp.lean import make_lean
 from fastvrrp.vrrp.parts import Parts
@@ -195,6 +195,7 @@ class Daemon:
             # The draft may be older than what the kernel told meanwhile.
             parts.upkeep.touch(parts.plane.running, instances=True)
         parts.upkeep.schedule(SETTLE_S)
+        tuning.warn_of_changes(old.global_defs, configuration.global_defs)
         self._arm_chores()
         self._view.update(parts.trackers.status())
         settle_memory()

@@ -10,6 +10,7 @@ from fastvrrp.net.programs import Objects
 from fastvrrp.vrrp import reload
 from fastvrrp.vrrp.compile import Compiled, Record
 from fastvrrp.vrrp.links import LinkSpec
+from fastvrrp.vrrp.sharding import Placement
 from fastvrrp.vrrp.slots import SlotTable
 
 
@@ -57,3 +58,4 @@ class Draft(msgspec.Struct, eq=False):
     sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
     users: dict[str, set[str]] = {}  # names of instances by interface
     entries: list[Entry] = []
+    placement: Placement | None = None  # None: there is one engine thread

@@ -17,6 +17,7 @@ import msgspec
 
 from fastvrrp import _core
 from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.vrrp.shards import Engine
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +74,12 @@ class Listener(Protocol):
 class EngineClient:
     """Reads an engine's events into mirrors and a listener. Belongs to one event loop."""
 
-    def __init__(self, engine: _core.Engine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.overflows = 0
         self._limit = RateLimit(log)
         self._listener: Listener | None = None
         self._mirrors: dict[int, Mirror] = {}
-        self._sequences: dict[int, int] = {}  # of slots: they go on when a slot is used again
         self._window = (0.0, 0)  # when it began, and events since: a window is as long as a pause
         self._paused: asyncio.Handle | None = None
         self._epoch = 0
@@ -140,20 +140,17 @@ class EngineClient:
     def commit(self, instances: Sequence[_core.Instance], *, remove: Collection[int] = ()) -> int:
         """One atomic change; returns its epoch. Raises ValueError when nothing was committed."""
         epoch = self._epoch + 1
+        fresh = [instance.slot for instance in instances if instance.slot not in self._mirrors]
+        sequences = [self.engine.sequence(slot) for slot in fresh]  # before anybody lives there
         self.engine.commit(list(instances), remove=list(remove), epoch=epoch)
         self._epoch = epoch
-        for instance in instances:
-            if instance.slot not in self._mirrors:
-                self._mirrors[instance.slot] = Mirror(
-                    instance.slot, self._sequences.get(instance.slot, 0)
-                )
+        for slot, sequence in zip(fresh, sequences, strict=True):
+            self._mirrors[slot] = Mirror(slot, sequence)
         return epoch
 
     def forget(self, slot: int) -> None:
         """The instance of a removed slot is gone (its removal is committed)."""
-        mirror = self._mirrors.pop(slot, None)
-        if mirror is not None:
-            self._sequences[slot] = mirror.sequence
+        self._mirrors.pop(slot, None)
 
     async def committed(self, epoch: int, timeout_s: float = 10.0) -> None:
         """Return when the engine has committed `epoch`. Raises TimeoutError."""

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.net.journal import Journal
 from fastvrrp.net.monitor import Monitor
@@ -20,6 +19,7 @@ from fastvrrp.vrrp import tuning
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.report import Reporter, Supervisor
+from fastvrrp.vrrp.shards import Engine
 from fastvrrp.vrrp.surroundings import Surroundings
 from fastvrrp.vrrp.upkeep import Upkeep
 
@@ -42,7 +42,7 @@ class Parts:
     """What lives from the first configuration to the end, wired to each other."""
 
     monitor: Monitor
-    engine: _core.Engine
+    engine: Engine
     client: EngineClient
     plane: Plane
     surroundings: Surroundings

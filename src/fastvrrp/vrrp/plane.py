@@ -32,6 +32,8 @@ from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.links import ABSENT, PSEUDO, link_keys, link_specs
 from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
+from fastvrrp.vrrp.placing import Placer
+from fastvrrp.vrrp.shards import Shards
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
 
 RETIRED = "\0retired"
@@ -53,7 +55,7 @@ class Capacity(NamedTuple):
 
 
 class Plane:
-    """The running instances of one engine. All methods belong to the event loop."""
+    """The running instances. All methods belong to the event loop."""
 
     def __init__(
         self,
@@ -158,15 +160,31 @@ class Plane:
             draft.groups.take(name)
         draft.specs = link_specs(configuration, keys, observed)
         context = self._context(configuration, draft.virtual, draft.links, draft.groups)
+        placer = self._placer()
+        seating = plan.pairs if placer is None else placer.assign(draft, observed)
+        idents = {pair.new.name: self._ident(draft, pair) for pair in seating}
         for pair in plan.pairs:
-            draft.entries.append(self._entry(draft, pair, context))
+            draft.entries.append(self._entry(draft, pair, idents[pair.new.name], context))
+        if placer is not None:
+            draft.placement = placer.placement(draft)
         draft.sources = context.sources
         return draft
 
-    def _entry(self, draft: Draft, pair: reload.Pair, context: Context) -> Entry:
+    def _placer(self) -> Placer | None:
+        engine = self.client.engine
+        if not isinstance(engine, Shards):
+            return None
+        return Placer(engine, self.running, self.configuration)
+
+    def _ident(self, draft: Draft, pair: reload.Pair) -> int:
+        """The instance's number, for which a slot is taken."""
+        ident = next(self._idents) if pair.old is None else self.running[pair.old.name].ident
+        draft.slots.take(ident)
+        return ident
+
+    def _entry(self, draft: Draft, pair: reload.Pair, ident: int, context: Context) -> Entry:
         old = None if pair.old is None else self.running[pair.old.name]
-        ident = next(self._idents) if old is None else old.ident
-        slot = draft.slots.take(ident)
+        slot = draft.slots[ident]
         compiled = self._compile(pair.new, context)
         if old is not None and compiled == old.compiled:
             compiled = old.compiled  # what is there already needs no memory of its own
@@ -229,6 +247,9 @@ class Plane:
         passes.
         """
         instances = list(self._blocks(draft))
+        engine = self.client.engine
+        if isinstance(engine, Shards) and draft.placement is not None:
+            engine.place(draft.placement)
         try:
             self.links.define_before(draft.links, draft.specs)
         except PermissionError:

@@ -10,6 +10,7 @@ import time
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.vrrp.plane import Capacity
+from fastvrrp.vrrp.shards import Engine, Shards
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,13 @@ log = logging.getLogger(__name__)
 REALTIME_PRIORITY = 2
 DEFAULT = Capacity(instances=8192, links=1024, groups=1024)
 ROOM = 4  # times what the first configuration needs, so that a reload can grow
+_AT_THE_START = (
+    "vrrp_engine_threads",
+    "vrrp_rt_priority",
+    "vrrp_priority",
+    "vrrp_cpu_affinity",
+    "vrrp_no_swap",
+)
 
 
 def capacity(configuration: model.Configuration) -> Capacity:
@@ -52,13 +60,18 @@ def tune_process(defs: model.GlobalDefs) -> None:
             log.warning("cannot set vrrp_cpu_affinity: %s", exc.strerror)
 
 
-def start_engine(configuration: model.Configuration, pulse: int) -> _core.Engine:
-    """An engine that runs, and says so in the page `pulse` (a descriptor, supervisor.pulse).
+def start_engine(configuration: model.Configuration, pulse: int) -> Engine:
+    """An engine that runs, of as many threads as vrrp_engine_threads says. Each says that it lives
+    in the page `pulse` (a descriptor, supervisor.pulse).
 
     Raises OSError when its sockets cannot be made.
     """
     defs = configuration.global_defs
     size = capacity(configuration)
+    cpus = len(os.sched_getaffinity(0))
+    if defs.vrrp_engine_threads > cpus:
+        text = "vrrp_engine_threads %d: the VRRP process has fewer CPUs, %d"
+        log.warning(text, defs.vrrp_engine_threads, cpus)
     lock = defs.vrrp_no_swap
     if lock:
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -84,12 +97,24 @@ def start_engine(configuration: model.Configuration, pulse: int) -> _core.Engine
     return engine
 
 
-def _make(size: Capacity, defs: model.GlobalDefs, pulse: int, lock: bool) -> _core.Engine:
-    return _core.Engine(
-        instances=size.instances,
-        links=size.links,
-        groups=size.groups,
-        rt_priority=defs.vrrp_rt_priority or REALTIME_PRIORITY,
-        lock_memory=lock,
-        pulse=pulse,
-    )
+def _make(size: Capacity, defs: model.GlobalDefs, pulse: int, lock: bool) -> Engine:
+    engines = [
+        _core.Engine(
+            instances=size.instances,
+            links=size.links,
+            groups=size.groups,
+            rt_priority=defs.vrrp_rt_priority or REALTIME_PRIORITY,
+            lock_memory=lock,
+            pulse=pulse,
+            thread=thread,
+        )
+        for thread in range(defs.vrrp_engine_threads)
+    ]
+    return engines[0] if len(engines) == 1 else Shards(engines)
+
+
+def warn_of_changes(old: model.GlobalDefs, new: model.GlobalDefs) -> None:
+    """Say which settings of this file a reload cannot put into effect."""
+    for name in _AT_THE_START:
+        if getattr(old, name) != getattr(new, name):
+            log.warning("a change of %s takes effect when the daemon is started again", name)
