@@ -63,6 +63,7 @@ cdef enum:                      # fault reason bits
     FAULT_GROUP = 64
     FAULT_AWAIT = 128
     FAULT_CONFIG = 256
+    FAULT_SERVER = 512
     # reasons that only the core sets; the rest belong to the control plane
     FAULT_OF_CORE = 1 | 2 | 32 | 64
 

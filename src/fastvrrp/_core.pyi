@@ -26,6 +26,7 @@ FAULT_SOURCE: int  # no usable source address (core: source is empty)
 FAULT_GROUP: int  # another member of the sync group is faulty (core)
 FAULT_AWAIT: int  # a weight-0 tracker has no first result yet: INIT instead of FAULT
 FAULT_CONFIG: int  # control plane: cannot run as configured now (e.g. no VMAC)
+FAULT_SERVER: int  # control plane: a tracked virtual server has no quorum
 FAULT_NAMES: dict[int, str]
 
 # flags of an instance

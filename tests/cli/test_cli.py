@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -10,18 +9,15 @@ import pty
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answers import DAEMON, INSTANCE, STATUS, answering, invoke
 
 from fastvrrp import __version__
 from fastvrrp.cli import events, main, reload, run, status
 from fastvrrp.cli.common import duration, milliseconds
-from fastvrrp.control.protocol import NOT_FOUND, ControlError
-from fastvrrp.control.server import ControlServer
 
 
 def fastvrrp(*words: str) -> subprocess.CompletedProcess[str]:
@@ -111,13 +107,6 @@ def test_wrong_options_are_usage_errors() -> None:
     assert "'debug', 'info', 'warning', 'error'" in done.stderr
 
 
-def test_only_ipvs_says_that_nothing_would_run(tmp_path: Path) -> None:
-    done = fastvrrp("run", "--only", "ipvs", "--run-dir", str(tmp_path / "run"))
-    assert done.returncode == 1
-    assert "nothing to run" in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
 def test_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(run, "NATIVE", tmp_path / "fastvrrp.yaml")
     assert run.default_file() == Path("/etc/keepalived/keepalived.conf")
@@ -158,112 +147,6 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 # ---------------------------------------------------------------------- against a daemon
-
-INSTANCE: dict[str, Any] = {
-    "name": "VI_1",
-    "state": "BACKUP",
-    "since": "2025-03-01T10:00:03.610Z",
-    "since_s": 1824.25,
-    "reason": "lower priority",
-    "transitions": 2,
-    "vrid": 51,
-    "family": 4,
-    "version": 2,
-    "interface": "eth0",
-    "base_priority": 150,
-    "effective_priority": 100,
-    "advert_int_ms": 1000.0,
-    "master_advert_int_ms": 1000.0,
-    "skew_time_ms": 414.0625,
-    "master_down_interval_ms": 3414.0625,
-    "master": {"address": "192.0.2.2", "priority": 120},
-    "source": "192.0.2.1",
-    "fault": [],
-    "addresses": [
-        {"address": "192.0.2.100/24", "dev": "eth0", "excluded": False, "present": False}
-    ],
-    "trackers": [
-        {
-            "kind": "script",
-            "name": "chk",
-            "weight": -50,
-            "up": False,
-            "effect": -50,
-            "detail": "exit status 1",
-        }
-    ],
-    "group": "G",
-    "counters": {"advert_rcvd": 7, "advert_sent": 0},
-}
-
-DAEMON: dict[str, Any] = {
-    "version": "0.1.0",
-    "pid": 812,
-    "started": "2025-03-01T10:00:00.000Z",
-    "uptime_s": 7300.0,
-    "run_dir": "/run/fastvrrp",
-    "configuration": {"file": "/etc/x.conf", "files": [], "loaded": None, "epoch": 3},
-    "last_reload": None,
-    "vrrp": {
-        "state": "running",
-        "pid": 813,
-        "restarts": 0,
-        "last_exit": None,
-        "next_start_s": None,
-        "detail": "",
-    },
-}
-
-STATUS: dict[str, Any] = {
-    "daemon": DAEMON,
-    "instances": [INSTANCE],
-    "groups": [{"name": "G", "state": "BACKUP", "members": ["VI_1"], "fault": []}],
-    "trackers": [
-        {"kind": "script", "name": "chk", "up": False, "detail": "", "instances": ["VI_1"]}
-    ],
-    "engine": {},
-}
-
-Handlers = dict[str, Callable[[dict[str, Any]], Awaitable[Any]]]
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Callable[[Handlers], ControlServer]]:
-    """Starts a control server with the given handlers in a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    servers: list[ControlServer] = []
-
-    def start(handlers: Handlers) -> ControlServer:
-        server = ControlServer(tmp_path / "control.sock", handlers)
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-def answering(record: Any) -> Callable[[dict[str, Any]], Awaitable[Any]]:
-    async def handler(params: dict[str, Any]) -> Any:
-        if params.get("name") == "absent":
-            raise ControlError(NOT_FOUND, "nothing is called absent")
-        return record
-
-    return handler
-
-
-def invoke(module: Any, tmp_path: Path, *words: str) -> int:
-    """A subcommand with its parsed arguments, in this process."""
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    code: int = module.run(parser.parse_args(["--run-dir", str(tmp_path), *words]))
-    return code
 
 
 def test_status_table(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,16 +12,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beside_keepalived import Here, both
 from config_reading import instance
 
-from fastvrrp.config.host import SystemHost
 from fastvrrp.config.load import load
-from fastvrrp.config.model import NS_PER_S, Loaded, Severity
+from fastvrrp.config.model import NS_PER_S, Severity
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns]
 
@@ -30,54 +30,8 @@ SCRIPT = SECURE + "vrrp_script S {\n script /bin/true\n interval 2\n weight -5\n
 PAIR = instance(interface="lan0") + instance(interface="lan0", name="W", vrid=2)
 
 
-class Here(SystemHost):
-    """This machine; the interfaces are in a namespace of their own."""
-
-    def interfaces(self) -> frozenset[str] | None:
-        return None
-
-
 def one(*lines: str, vips: str = "10.0.0.1/24") -> str:
     return instance(*lines, vips=vips, interface="lan0")
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
-    """keepalived -t looks no further where an interface is missing, so it gets lan0 and lan1."""
-    name = f"cfg-{os.getpid()}"
-    ip("netns", "add", name)
-    try:
-        ip("-n", name, "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
-        for link in ("lo", "lan0", "lan1"):
-            ip("-n", name, "link", "set", link, "up")
-        ip("-n", name, "addr", "add", "10.9.0.1/16", "dev", "lan0")
-        yield name
-    finally:
-        ip("netns", "del", name)
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, timeout=20)
-
-
-def keepalived(path: Path, namespace: str) -> tuple[int, list[str]]:
-    """Exit code and complaints."""
-    run = subprocess.run(
-        ["ip", "netns", "exec", namespace, "keepalived", "-t", "-f", str(path)],
-        capture_output=True,
-        check=False,
-        timeout=20,
-        env={**os.environ, "TMPDIR": str(path.parent)},
-    )
-    lines = (run.stdout + run.stderr).decode(errors="replace").splitlines()
-    return run.returncode, [line for line in lines if line.strip()]
-
-
-def both(tmp_path: Path, namespace: str, text: str) -> tuple[int, list[str], Loaded]:
-    path = tmp_path / "k.conf"
-    path.write_text(text)
-    code, complaints = keepalived(path, namespace)
-    return code, complaints, load(path, config_id="r1", environ={}, host=Here())
 
 
 VALID = {

@@ -26,6 +26,7 @@ TARGETS = {
     "configuration": ("configuration_target", "fuzz_configuration", "seeds"),
     "netlink": ("netlink_target", "fuzz_netlink", "seeds"),
     "smtp": ("checker_target", "fuzz_smtp", "smtp_seeds"),
+    "http": ("http_target", "fuzz_http", "seeds"),
     "dns": ("checker_target", "fuzz_dns", "dns_seeds"),
     "icmp": ("checker_target", "fuzz_icmp", "icmp_seeds"),
 }

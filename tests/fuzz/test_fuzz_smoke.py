@@ -23,7 +23,9 @@ def fuzz(target: str, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["advert", "configuration", "netlink", "smtp", "dns", "icmp"])
+@pytest.mark.parametrize(
+    "target", ["advert", "configuration", "netlink", "smtp", "http", "dns", "icmp"]
+)
 def test_nothing_breaks(target: str) -> None:
     done = fuzz(target, str(SECONDS), "-seed=1")
     said = done.stdout + done.stderr

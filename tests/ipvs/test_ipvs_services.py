@@ -129,9 +129,8 @@ def test_a_tunnel_with_everything() -> None:
         address="2001:db8::9", port=80, family=6, forwarding=gue, uthreshold=9, lthreshold=2
     )
     name = DestinationKey(6, pack_address("2001:db8::9"), 80)
-    assert services.destination(server, 7, 80) == Destination(
-        name, 7, Method.TUNNEL, 9, 2, Tunnel.GUE, 6080, CHECKSUM
-    )
+    expected = Destination(name, 7, Method.TUNNEL, 9, 2, Tunnel.GUE, 6080, CHECKSUM)
+    assert services.destinations([(server, 7)], 80) == {name: expected}
 
 
 def test_what_belongs_to_tunnels_stays_with_them() -> None:
@@ -139,7 +138,7 @@ def test_what_belongs_to_tunnels_stays_with_them() -> None:
     tunnel port of 0 even where there is no tunnel."""
     odd = Forwarding(method="DR", tunnel="gue", tunnel_port=0, checksum="remcsum")
     server = RealServer(address="198.51.100.1", port=80, family=4, forwarding=odd)
-    made = services.destination(server, 1, 80)
+    [made] = services.destinations([(server, 1)], 80).values()
     assert (made.tunnel, made.tunnel_port, made.tunnel_flags) == (Tunnel.IPIP, 0, 0)
 
 

@@ -380,3 +380,44 @@ def test_whatever_happens_the_final_state_runs_last(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts_module, "PENDING_MAX", pending_max)
         asyncio.run(scene())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["UP", "DOWN", ""]), st.booleans()),
+        max_size=25,
+    ),
+    st.integers(1, 4),
+)
+def test_the_final_state_of_every_subject_is_run(
+    steps: list[tuple[str, str, bool]], pending_max: int
+) -> None:
+    """One queue of several: what is skipped is skipped for a newer state of the same subject."""
+
+    async def scene() -> None:
+        fake = Fake(held=True)
+        queue = ScriptQueue("V", fake, clock=time.monotonic_ns)
+        order: list[str] = []
+        final: dict[str, str] = {}
+        for number, (subject, state, release) in enumerate(steps):
+            name = f"{subject}{state}{number}"
+            order.append(name)
+            if state:
+                final[subject] = name
+            queue.put(state, (Call(command(name)),), subject)
+            if release:
+                fake.release()
+            await asyncio.sleep(0)
+        fake.held = False
+        while not queue.idle:
+            fake.release()
+            await asyncio.sleep(0)
+        ran = [argv[0] for argv in fake.started]
+        positions = [order.index(name) for name in ran]
+        assert positions == sorted(set(positions))
+        assert set(final.values()) <= set(ran)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts_module, "PENDING_MAX", pending_max)
+        asyncio.run(scene())

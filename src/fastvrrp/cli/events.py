@@ -9,8 +9,8 @@ from typing import Any
 from fastvrrp.cli.common import add_run_dir, fail, milliseconds
 
 DESCRIPTION = """\
-Show state changes, priorities, trackers and reloads as they happen, until Ctrl-C or until
-the daemon stops. docs/control-socket.md lists the kinds and their fields."""
+Show state changes, priorities, trackers, servers and reloads as they happen, until Ctrl-C or
+until the daemon stops. docs/control-socket.md lists the kinds and their fields."""
 
 EXAMPLES = (
     "fastvrrp events                                         # in a second terminal",
@@ -73,7 +73,31 @@ def _text(event: dict[str, Any]) -> str:
         case "reload":
             changes = "; ".join(event.get("changes") or ["nothing changed"])
             return f"reload: {changes}" if event.get("ok") else "reload refused"
+        case "server" | "check" | "quorum" | "sorry" | "weight":
+            return _server_text(kind, event)
     # Kinds that need no wording of their own, and those of later versions.
     rest = {k: v for k, v in event.items() if k not in ("time", "kind", "instance", "group")}
     fields = " ".join(f"{key}={value}" for key, value in rest.items())
     return " ".join(part for part in (f"{who}:" if who else "", str(kind), fields) if part)
+
+
+def _server_text(kind: str, event: dict[str, Any]) -> str:
+    owner, server = event.get("virtual_server"), event.get("server")
+    up = event.get("up")
+    match kind:
+        case "server":
+            reason = event.get("reason")
+            why = f" ({reason})" if reason != "check" else ""
+            return f"server {server} of {owner} is {'up' if up else 'down'}{why}"
+        case "check":
+            verdict = "succeeds" if up else "fails"
+            return f"{event.get('check')} of {server} {verdict}: {event.get('detail')}"
+        case "quorum":
+            weight, threshold = event.get("weight"), event.get("threshold")
+            verb = "gained" if up else "lost"
+            return f"virtual server {owner} {verb} quorum (weight {weight}, threshold {threshold})"
+        case "sorry":
+            verb = "takes over" if event.get("active") else "gives back"
+            return f"sorry server {server} of {owner} {verb}"
+        case _:
+            return f"weight of {server} of {owner} {event.get('from')} -> {event.get('to')}"

@@ -144,9 +144,11 @@ def _fetch(args: argparse.Namespace, connection: Connection) -> tuple[str, Answe
 def _tls(args: argparse.Namespace) -> Tls:
     from fastvrrp.config.servers import TlsContext
     from fastvrrp.ipvs.checks.exchange import Tls
-    from fastvrrp.ipvs.checks.tls import client_context
+    from fastvrrp.ipvs.checks.tls import check_server_name, client_context
 
     name = args.use_virtualhost if args.use_sni else None
+    if name is not None:
+        check_server_name(name)
     return Tls(client_context(TlsContext()), name, close_notify=False)
 
 

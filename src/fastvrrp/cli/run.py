@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fastvrrp.cli.common import DEFAULT_RUN_DIR, fail
+from fastvrrp.cli.common import DEFAULT_RUN_DIR
 
 NATIVE = Path("/etc/fastvrrp/fastvrrp.yaml")
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
@@ -18,11 +18,12 @@ Without -f the file is {NATIVE} if there is one,
 else {KEEPALIVED}.
 
 signals:
-  SIGTERM, SIGINT           stop in order: the other router takes over at once
+  SIGTERM, SIGINT           stop in order: the other router takes over at once,
+                            then the virtual servers are removed
   SIGHUP                    reload (`fastvrrp reload` also shows what came of it)
-  SIGUSR1                   write the state to DIR/keepalived.data
+  SIGUSR1                   write the state to DIR/keepalived.data, keepalived_check.data
   SIGUSR2                   write the statistics to DIR/keepalived.stats
-  SIGRTMIN+2                write both as JSON to DIR/keepalived.json
+  SIGRTMIN+2                write both as JSON to DIR/keepalived.json, keepalived_check.json
 
 exit status:
   0  stopped in order
@@ -34,6 +35,7 @@ EXAMPLES = (
     "fastvrrp run                                         # the usual files",
     "fastvrrp run -f ./pair.conf --run-dir /run/vrrp-test # a second daemon, for a test",
     "fastvrrp run --config-id node2                       # lines marked @node2 apply",
+    "fastvrrp run --only ipvs                             # a balancer, somebody else's routers",
 )
 
 
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         choices=("vrrp", "ipvs"),
-        help="run only this part (ipvs: virtual servers have no effect yet)",
+        help="run only this part of the configuration: routers, or virtual servers",
     )
     parser.add_argument(
         "--log-level",
@@ -78,11 +80,6 @@ def default_file() -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.only == "ipvs":
-        return fail(
-            "--only ipvs: there is nothing to run: virtual servers have no effect yet in this "
-            "version; leave --only out, or say --only vrrp"
-        )
     from fastvrrp.supervisor import start
 
     file: Path = args.file or default_file()
@@ -93,5 +90,6 @@ def run(args: argparse.Namespace) -> int:
             log_level=args.log_level,
             log_format=args.log_format,
             config_id=args.config_id,
+            only=args.only,
         )
     )

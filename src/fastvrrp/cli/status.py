@@ -1,4 +1,4 @@
-"""`fastvrrp status`: who is master, and why."""
+"""`fastvrrp status`: who is master, and why; which servers serve, and why not the others."""
 
 from __future__ import annotations
 
@@ -7,34 +7,47 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from fastvrrp.cli import servers
 from fastvrrp.cli.common import add_run_dir, duration, fail, milliseconds, print_json
 from fastvrrp.words import counted
 
 EXIT_NOT_RUNNING = 3
-NOTHING = "The configuration has no vrrp_instance."
+NOTHING = "The configuration has no vrrp_instance and no virtual_server."
+PROCESSES = {"vrrp": "VRRP process", "ipvs": "IPVS process"}
+ANSWERS = {"vrrp": "instances", "ipvs": "virtual_servers"}  # null while the process is down
 
 COLUMNS = ("INSTANCE", "STATE", "FOR", "VRID", "INTERFACE", "PRIORITY", "MASTER", "GROUP", "WHY")
-STYLES = {"MASTER": "bold green", "BACKUP": "cyan", "FAULT": "bold red", "INIT": "yellow"}
+STYLES = {
+    "MASTER": "bold green",
+    "BACKUP": "cyan",
+    "FAULT": "bold red",
+    "INIT": "yellow",
+    servers.UP: "green",
+    servers.DOWN: "bold red",
+    servers.SORRY: "yellow",
+}
 
 DESCRIPTION = f"""\
 Show every instance: its state and since when, its priority (base/effective when trackers
-change it), who is master as far as this router knows, and why it is not master itself.
-With NAME, everything about one instance, sync group or tracker.
+change it), who is master as far as this router knows, and why it is not master itself;
+every virtual server with its real servers, their weights, connections and last checks.
+With NAME, everything about one instance, sync group, tracker, virtual or real server.
 
 exit status:
   0  the daemon answered
   1  no daemon runs in DIR, or nothing has this name
-  {EXIT_NOT_RUNNING}  the daemon runs, but its VRRP process does not at the moment"""
+  {EXIT_NOT_RUNNING}  the daemon runs, but one of its processes does not at the moment"""
 
 EXAMPLES = (
     "fastvrrp status                  # a table of all instances",
     "fastvrrp status VI_1             # everything about one",
     "fastvrrp status --json | jq -r '.instances[] | .name + \" \" + .state'",
+    "fastvrrp status --json | jq -r '.virtual_servers[].servers[] | select(.up | not) | .name'",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="instance, sync group or tracker")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of an instance, server, ...")
     add_run_dir(parser)
     parser.add_argument("--json", action="store_true", help="as documented, for programs")
 
@@ -53,33 +66,45 @@ def run(args: argparse.Namespace) -> int:
         print_json(status)
     else:
         _show(status, detailed=args.name is not None)
-    state = status["daemon"]["vrrp"]["state"]
-    return 0 if status["instances"] is not None or state == "disabled" else EXIT_NOT_RUNNING
+    missing = [name for name, key in ANSWERS.items() if status[key] is None]
+    states = [status["daemon"][name]["state"] for name in missing]
+    return 0 if all(state == "disabled" for state in states) else EXIT_NOT_RUNNING
 
 
 def _show(status: dict[str, Any], *, detailed: bool) -> None:
     for line in daemon_lines(status["daemon"]):
         print(line)
-    if status["instances"] is None:
-        return
-    if detailed:
-        for instance in status["instances"]:
-            print("\n" + "\n".join(instance_lines(instance)))
-    elif not status["instances"]:
-        print(NOTHING)
-    else:
-        print()
-        rows = [instance_row(instance) for instance in status["instances"]]
-        if sys.stdout.isatty():
-            _rich_table(rows)
-        else:
-            for line in plain_table(rows):
-                print(line)
-    for group in status["groups"]:
+    if status["instances"]:
+        _show_instances(status["instances"], detailed=detailed)
+    for group in status["groups"] or ():
         print(f"\nGroup {group['name']}: {group['state']}, members {', '.join(group['members'])}")
-    for tracker in status["trackers"]:
+    for tracker in status["trackers"] or ():
         if detailed or tracker["up"] is not True:
             print("\n" + tracker_line(tracker))
+    if status["virtual_servers"]:
+        _show_servers(status, detailed=detailed)
+
+
+def _show_instances(instances: Sequence[dict[str, Any]], *, detailed: bool) -> None:
+    if detailed:
+        for instance in instances:
+            print("\n" + "\n".join(instance_lines(instance)))
+    else:
+        _table(COLUMNS, [instance_row(instance) for instance in instances])
+
+
+def _show_servers(status: dict[str, Any], *, detailed: bool) -> None:
+    if detailed:
+        for virtual_server in status["virtual_servers"]:
+            print("\n" + "\n".join(servers.lines(virtual_server)))
+        return
+    rows, left_out = servers.rows(status["virtual_servers"])
+    _table(servers.COLUMNS, rows)
+    if left_out:
+        count = counted(left_out, "server")
+        print(f"\n{count} more, all up: `fastvrrp status NAME` shows those of a virtual server")
+    for line in servers.table_lines(status["ipvs"]):
+        print("\n" + line)
 
 
 def daemon_lines(daemon: dict[str, Any]) -> list[str]:
@@ -90,26 +115,32 @@ def daemon_lines(daemon: dict[str, Any]) -> list[str]:
         f"up {duration(daemon['uptime_s'])}, "
         f"configuration {configuration['epoch']} of {configuration['file']}"
     ]
-    vrrp = daemon["vrrp"]
-    if vrrp["state"] != "running" or vrrp["restarts"]:
-        line = f"VRRP process: {vrrp['state']}"
-        if vrrp["pid"] is not None:
-            line += f", process {vrrp['pid']}"
-        if vrrp["restarts"]:
-            line += f", restarted {counted(vrrp['restarts'], 'time')}"
-        if vrrp["last_exit"]:
-            line += f", last end: {vrrp['last_exit']}"
-        if vrrp["next_start_s"] is not None:
-            line += f", next start in {vrrp['next_start_s']:.0f} s"
-        lines.append(line)
-    if vrrp.get("detail"):
-        lines.append(f"no answer: {vrrp['detail']}")
-    if vrrp["state"] == "disabled":
+    if all(daemon[name]["state"] == "disabled" for name in PROCESSES):
         lines.append(NOTHING)
+    for name, title in PROCESSES.items():
+        process = daemon[name]
+        quiet = process["state"] in ("running", "disabled")
+        if not quiet or process["restarts"]:
+            lines.append(_process_line(title, process))
+        if process.get("detail"):
+            lines.append(f"no answer: {process['detail']}")
     reload = daemon["last_reload"]
     if reload is not None and not reload["ok"]:
         lines.append(f"The last reload ({reload['time']}) was refused: {reload['error']}")
     return lines
+
+
+def _process_line(title: str, process: dict[str, Any]) -> str:
+    line = f"{title}: {process['state']}"
+    if process["pid"] is not None:
+        line += f", process {process['pid']}"
+    if process["restarts"]:
+        line += f", restarted {counted(process['restarts'], 'time')}"
+    if process["last_exit"]:
+        line += f", last end: {process['last_exit']}"
+    if process["next_start_s"] is not None:
+        line += f", next start in {process['next_start_s']:.0f} s"
+    return line
 
 
 def priority_text(instance: dict[str, Any]) -> str:
@@ -156,23 +187,31 @@ def instance_row(instance: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def plain_table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print()
+    if sys.stdout.isatty():
+        _rich_table(columns, rows)
+    else:
+        print("\n".join(plain_table(columns, rows)))
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns for a pipe: two spaces between, nothing at the end of a line."""
-    table = [COLUMNS, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+    table = [columns, *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
 
 
-def _rich_table(rows: Sequence[Sequence[str]]) -> None:
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in COLUMNS:
+    for column in columns:
         table.add_column(column)
     for row in rows:
         # Text, not str: a name with brackets in it is not markup.

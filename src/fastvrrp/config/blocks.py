@@ -47,6 +47,7 @@ FIRST_WINS = frozenset(
         "notify_fifo_script",
         "vrrp_notify_fifo_script",
         "lvs_notify_fifo_script",
+        "lvs_sync_daemon",
         "startup_script",
         "shutdown_script",
     )

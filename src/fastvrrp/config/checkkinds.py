@@ -258,7 +258,7 @@ def _regex(around: Surroundings, entries: Entries) -> Regex | None:
             f"write {least} or more",
             word=1,
         )
-    return Regex(
+    regex = Regex(
         pattern=pattern,
         options=get(entries, "regex_options", ()),
         no_match="regex_no_match" in entries,
@@ -266,6 +266,21 @@ def _regex(around: Surroundings, entries: Entries) -> Regex | None:
         max_offset=most,
         stack=get(entries, "regex_stack"),
     )
+    # only a file with patterns needs the library
+    from fastvrrp.ipvs.checks.pattern import NoLibraryError, Pattern, PatternError
+
+    try:
+        Pattern(regex)
+    except NoLibraryError as e:
+        around.context.warning(
+            entries["regex"].node, f"no check of this url: {e}", "install libpcre2-8-0", word=1
+        )
+    except PatternError as e:
+        around.context.warning(
+            entries["regex"].node, f"the regex is left out: {e}", "see pcre2pattern(3)", word=1
+        )
+        return None
+    return regex
 
 
 CHECKS: dict[str, Build] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
@@ -204,16 +203,3 @@ def _meeting(spans: list[_Span]) -> Iterator[tuple[_Span, _Span]]:
             yield widest, span
         if widest is None or span.last > widest.last:
             widest = span
-
-
-def every(services: Iterable[ServiceAddress]) -> Iterator[ServiceAddress]:
-    """Ranges as single services."""
-    for service in services:
-        if service.address is None or service.count == 1:
-            yield service
-            continue
-        first = number_of(service.address, service.family)
-        for number in itertools.islice(itertools.count(first), service.count):
-            yield ServiceAddress(
-                family=service.family, address=address_of(number, service.family), port=service.port
-            )

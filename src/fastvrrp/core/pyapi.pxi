@@ -57,6 +57,7 @@ def _export(namespace):
         FAULT_LINK=FAULT_LINK, FAULT_TRACK_LINK=FAULT_TRACK_LINK, FAULT_SCRIPT=FAULT_SCRIPT,
         FAULT_FILE=FAULT_FILE, FAULT_PROCESS=FAULT_PROCESS, FAULT_SOURCE=FAULT_SOURCE,
         FAULT_GROUP=FAULT_GROUP, FAULT_AWAIT=FAULT_AWAIT, FAULT_CONFIG=FAULT_CONFIG,
+        FAULT_SERVER=FAULT_SERVER,
         F_NOPREEMPT=F_NOPREEMPT, F_WANT_MASTER=F_WANT_MASTER,
         F_LOWER_PRIO_NO_ADVERT=F_LOWER_PRIO_NO_ADVERT,
         F_HIGHER_PRIO_SEND_ADVERT=F_HIGHER_PRIO_SEND_ADVERT,
@@ -87,6 +88,7 @@ FAULT_NAMES = {
     FAULT_GROUP: "sync group",
     FAULT_AWAIT: "awaiting first tracker result",
     FAULT_CONFIG: "configuration",
+    FAULT_SERVER: "virtual server",
 }
 REASON_NAMES = (
     "none", "startup", "no response from master", "master stopped", "preempted lower priority master",

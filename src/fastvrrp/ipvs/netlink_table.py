@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
 
 from fastvrrp.config.servers import Timeouts
-from fastvrrp.ipvs import wire, wire_settings
+from fastvrrp.ipvs import wire, wire_reading, wire_settings
 from fastvrrp.ipvs.objects import (
     Daemon,
     Destinations,
@@ -33,18 +31,7 @@ from fastvrrp.ipvs.objects import (
 from fastvrrp.ipvs.table import Failure, Operation
 from fastvrrp.net import namespace as net_namespace
 from fastvrrp.net.rtnl import enlarge_receive_buffer
-from fastvrrp.net.wire import (
-    AF_NETLINK,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    SOL_NETLINK,
-    Frame,
-    MalformedMessage,
-    answer,
-    frames,
-)
-
-_T = TypeVar("_T")
+from fastvrrp.net.wire import AF_NETLINK, SOL_NETLINK, MalformedMessage
 
 # Operations per send. The kernel may refuse every one; that many refusals fit into the receive
 # buffer of a process that may not enlarge it.
@@ -54,7 +41,6 @@ _BUFFER = 1 << 16  # the kernel sends at most 32 KiB at once
 _RECEIVE_BUFFER = 4 << 20
 _ANSWER_TIMEOUT_S = 10
 _NETLINK_CAP_ACK = 10  # refusals come without the request in them
-_HEAD = struct.Struct("=IHHI")
 
 
 def open_socket(namespace: str | None = None) -> socket.socket:
@@ -103,7 +89,7 @@ class NetlinkTable:
         self._buffer = memoryview(bytearray(_BUFFER))
         self._sequence = 0
         self._family = 0
-        self._reader = wire.DestinationReader()
+        self._reader = wire_reading.DestinationReader()
 
     def close(self) -> None:
         # Where it is used, so that its number cannot be another's in between.
@@ -114,17 +100,20 @@ class NetlinkTable:
 
     async def services(self) -> dict[ServiceKey, Service]:
         found = {}
-        async for service, _ in self._dumped(wire.services_request, wire.decode_service):
+        async for body in self._dumped(wire.services_request):
+            service, _ = wire_reading.decode_service(body)
             found[service.key] = service
         return found
 
     async def destinations(self, keys: Iterable[ServiceKey]) -> dict[ServiceKey, Destinations]:
+        read = self._reader.destination
         found: dict[ServiceKey, Destinations] = {}
-        async for key, data, frame in self._destination_frames(keys):
-            destinations = found.setdefault(key, {})
-            if frame is not None:
-                destination = self._reader.read(data, frame, key.family)
-                destinations[destination.key] = destination
+        async for key, number, datagrams in self._destination_dumps(keys):
+            destinations = found[key] = {}
+            for data in datagrams:
+                for body in wire_reading.bodies(data, number):
+                    destination = read(body, key.family)
+                    destinations[destination.key] = destination
         return found
 
     async def dump(self) -> Entries:
@@ -133,26 +122,28 @@ class NetlinkTable:
         return {key: Entry(service, destinations[key]) for key, service in services.items()}
 
     async def statistics(self) -> dict[ServiceKey, ServiceStatistics]:
+        read = self._reader.statistics
         found = {}
-        async for service, counters in self._dumped(wire.services_request, wire.decode_service):
+        async for body in self._dumped(wire.services_request):
+            service, counters = wire_reading.decode_service(body)
             found[service.key] = ServiceStatistics(counters, {})
-        async for key, data, frame in self._destination_frames(found):
-            if frame is not None:
-                destination, statistics = wire.decode_destination(data, frame, key.family)
-                found[key].destinations[destination.key] = statistics
+        async for key, number, datagrams in self._destination_dumps(found):
+            for data in datagrams:
+                for body in wire_reading.bodies(data, number):
+                    destination, statistics = read(body, key.family)
+                    found[key].destinations[destination.key] = statistics
         return found
 
     async def daemons(self) -> dict[Role, Daemon]:
         found = {}
-        async for daemon in self._dumped(
-            wire_settings.daemons_request, wire_settings.decode_daemon
-        ):
+        async for body in self._dumped(wire_settings.daemons_request):
+            daemon = wire_settings.decode_daemon(body)
             found[daemon.role] = daemon
         return found
 
     async def timeouts(self) -> Timeouts:
-        for data, frame in await self._ask(wire_settings.timeouts_request):
-            return wire_settings.decode_timeouts(data, frame)
+        for body in await self._ask(wire_settings.timeouts_request):
+            return wire_settings.decode_timeouts(body)
         raise MalformedMessage("no answer to a question for the timeouts")
 
     # -- changes
@@ -167,13 +158,9 @@ class NetlinkTable:
             request = wire.encode(batch, family, first) + wire.end_request(end)
             [datagrams] = await self._exchange([(request, end)])
             for data in datagrams:
-                view = memoryview(data)
-                for frame in frames(view):
-                    index = frame.sequence - first
-                    if frame.kind != NLMSG_ERROR or not 0 <= index < len(batch):
-                        continue
-                    if code := answer(view, frame):
-                        failures.append(Failure(batch[index], code))
+                for sequence, code in wire_reading.refusals(data):
+                    if first <= sequence < end:
+                        failures.append(Failure(batch[sequence - first], code))
         return failures
 
     async def flush(self) -> None:
@@ -203,37 +190,33 @@ class NetlinkTable:
             number = self._numbers(2)
             request = wire_settings.family_request(number) + wire.end_request(number + 1)
             [datagrams] = await self._exchange([(request, number + 1)])
-            for data, frame in _checked(datagrams, number):
-                self._family = wire_settings.decode_family(data, frame)
+            for body in _joined(datagrams, number):
+                self._family = wire_settings.decode_family(body)
         return self._family
 
-    async def _ask(self, make: Callable[[int, int], bytes]) -> list[tuple[memoryview, Frame]]:
+    async def _ask(self, make: Callable[[int, int], bytes]) -> list[bytes]:
         """One request; what came back beside acknowledgements. Raises what the kernel said."""
         family, number = await self._family_id(), self._numbers(2)
         request = make(family, number) + wire.end_request(number + 1)
         [datagrams] = await self._exchange([(request, number + 1)])
-        return list(_checked(datagrams, number))
+        return _joined(datagrams, number)
 
-    async def _dumped(
-        self,
-        make: Callable[[int, int], bytes],
-        decode: Callable[[memoryview, Frame], _T],
-    ) -> AsyncIterator[_T]:
+    async def _dumped(self, make: Callable[[int, int], bytes]) -> AsyncIterator[bytes]:
         family, number = await self._family_id(), self._numbers(1)
         [datagrams] = await self._exchange([(make(family, number), number)])
         try:
             for data in datagrams:
-                for view, frame in _checked([data], number):
-                    yield decode(view, frame)
+                for body in wire_reading.bodies(data, number):
+                    yield body
                 await asyncio.sleep(0)
         except FileNotFoundError:
             self._family = 0  # the module was taken away; it may come back under another number
             raise
 
-    async def _destination_frames(
+    async def _destination_dumps(
         self, keys: Iterable[ServiceKey]
-    ) -> AsyncIterator[tuple[ServiceKey, memoryview, Frame | None]]:
-        """Every destination of these services; before them each service once, without a frame."""
+    ) -> AsyncIterator[tuple[ServiceKey, int, list[bytes]]]:
+        """Of each of these services its number and the datagrams that answer for it."""
         family = await self._family_id()
         left = iter(keys)
         while portion := list(islice(left, _DUMPS_PER_TURN)):
@@ -244,9 +227,7 @@ class NetlinkTable:
             ]
             found = await self._exchange(requests)
             for number, (key, datagrams) in enumerate(zip(portion, found, strict=True), first):
-                yield key, memoryview(b""), None
-                for view, frame in _checked(datagrams, number):
-                    yield key, view, frame
+                yield key, number, datagrams
 
     # -- the thread
 
@@ -273,32 +254,9 @@ class NetlinkTable:
                 raise OSError(errno.EMSGSIZE, "netlink message larger than the buffer")
             data = bytes(self._buffer[:size])
             yield data
-            if _ends(data, last):
+            if wire_reading.ends(data, last):
                 return
 
 
-def _ends(data: bytes, last: int) -> bool:
-    """Whether the answer to a request ends in this datagram. Raises MalformedMessage."""
-    offset, size = 0, len(data)
-    while size - offset >= _HEAD.size:
-        length, kind, _, sequence = _HEAD.unpack_from(data, offset)
-        if sequence == last and kind in (NLMSG_ERROR, NLMSG_DONE):
-            return True
-        if length < _HEAD.size:
-            raise MalformedMessage(f"message of {length} bytes")
-        offset += (length + 3) & ~3
-    return False
-
-
-def _checked(datagrams: list[bytes], number: int) -> Iterator[tuple[memoryview, Frame]]:
-    """What answers this request. Raises OSError with what the kernel refused it for."""
-    for data in datagrams:
-        view = memoryview(data)
-        for frame in frames(view):
-            if frame.sequence != number:
-                continue  # of a request that was given up
-            if frame.kind in (NLMSG_ERROR, NLMSG_DONE):
-                if code := answer(view, frame):
-                    raise OSError(code, os.strerror(code))
-            else:
-                yield view, frame
+def _joined(datagrams: list[bytes], number: int) -> list[bytes]:
+    return [body for data in datagrams for body in wire_reading.bodies(data, number)]

@@ -90,7 +90,7 @@ class ServerNotifier:
             if told is not None:
                 self._emit(virtual_server, told)
                 if told.script is not None:
-                    queue = self._queue(virtual_server.name)
+                    queue = self._queue(virtual_server)
                     queue.put("UP" if told.up else "DOWN", (self._call(told.script),), told.name)
 
     async def reload(
@@ -114,9 +114,9 @@ class ServerNotifier:
         await asyncio.gather(*(fifo.close() for fifo in unused))
         if self._started:
             await asyncio.gather(*(fifo.open() for fifo in opening))
-        live = {vs.name for vs in config.ipvs.virtual_servers}
-        for name in [n for n, queue in self._queues.items() if n not in live and queue.idle]:
-            del self._queues[name]
+        live = {_key(vs) for vs in config.ipvs.virtual_servers}
+        for key in [k for k, queue in self._queues.items() if k not in live and queue.idle]:
+            del self._queues[key]
 
     async def stop(self, last: Iterable[tuple[VirtualServer, Sequence[Action]]] = ()) -> None:
         """Tell the end, `last` being what the pools' `stop` returned; then close everything.
@@ -154,8 +154,8 @@ class ServerNotifier:
                 {"path": f.fifo.path, "open": f.is_open, "dropped": f.dropped} for f in self._fifos
             ],
             "queues": [
-                {"name": name, "idle": queue.idle, "skipped": queue.skipped}
-                for name, queue in self._queues.items()
+                {"name": key, "idle": queue.idle, "skipped": queue.skipped}
+                for key, queue in self._queues.items()
             ],
         }
 
@@ -203,7 +203,7 @@ class ServerNotifier:
     def _emit(self, vs: VirtualServer, told: _Told) -> None:
         """Everything but the script."""
         for fifo in self._fifos:
-            fifo.write(f"{told.kind} {told.name} {vs.name}", told.line, final=True)
+            fifo.write(f"{told.kind} {told.name} {_key(vs)}", told.line, final=True)
         if self._events is not None:
             event = {
                 "event": "server",
@@ -243,11 +243,12 @@ class ServerNotifier:
     def _call(self, script: model.Command) -> Call:
         return Call(resolve(script, self._config.global_defs.script_account))
 
-    def _queue(self, name: str) -> ScriptQueue:
-        queue = self._queues.get(name)
+    def _queue(self, virtual_server: VirtualServer) -> ScriptQueue:
+        key = _key(virtual_server)
+        queue = self._queues.get(key)
         if queue is None:
-            queue = ScriptQueue(f"virtual server {name}", self._runner, clock=self._clock)
-            self._queues[name] = queue
+            label = f"virtual server {virtual_server.name}"
+            queue = self._queues[key] = ScriptQueue(label, self._runner, clock=self._clock)
         return queue
 
     def _writers(
@@ -271,6 +272,11 @@ class ServerNotifier:
                 log.warning("script %s %s", command.argv[0], result)
 
         await asyncio.gather(*(run(script) for script in scripts))
+
+
+def _key(vs: VirtualServer) -> str:
+    """The name, which a firewall mark has once in each family."""
+    return f"{vs.name} inet6" if vs.services[0].family == 6 else vs.name
 
 
 def _word(up: bool) -> str:

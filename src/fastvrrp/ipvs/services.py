@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from typing import NamedTuple
 
 from fastvrrp.config.servers import (
     Forwarding,
@@ -96,36 +96,53 @@ def _netmask(family: int, prefixlen: int | None) -> int:
     return prefixlen if family == 6 else (0xFFFFFFFF << (32 - prefixlen)) & 0xFFFFFFFF
 
 
-@lru_cache(maxsize=1 << 16)  # groups and reloads ask for the same servers again and again
-def _destination(
-    address: str, port: int, family: int, forwarding: Forwarding, upper: int, lower: int
-) -> Destination:
-    """With weight 0."""
-    is_tunnel = forwarding.method == "TUN"
-    return Destination(
-        DestinationKey(family, pack_address(address), port),
-        weight=0,
-        method=METHODS[forwarding.method],
-        uthreshold=upper,
-        lthreshold=lower,
-        tunnel=TUNNELS[forwarding.tunnel] if is_tunnel else Tunnel.IPIP,
-        tunnel_port=forwarding.tunnel_port if is_tunnel else 0,
-        tunnel_flags=CHECKSUMS[forwarding.checksum] if is_tunnel else NO_CHECKSUM,
-    )
+class _Form(NamedTuple):
+    """What a Forwarding makes of a destination."""
+
+    changes_port: bool
+    method: Method
+    tunnel: Tunnel
+    tunnel_port: int
+    tunnel_flags: int
 
 
-def destination(server: RealServer | SorryServer, weight: int, service_port: int) -> Destination:
-    """A server as a service of this port (a mark: 0) should hold it.
+def _form(forwarding: Forwarding) -> _Form:
+    method = METHODS[forwarding.method]
+    if method is not Method.TUNNEL:
+        # Whatever else is written: the kernel checks it all the same.
+        return _Form(method is Method.MASQUERADE, method, Tunnel.IPIP, 0, NO_CHECKSUM)
+    tunnel = TUNNELS[forwarding.tunnel]
+    return _Form(False, method, tunnel, forwarding.tunnel_port, CHECKSUMS[forwarding.checksum])
+
+
+def destinations(
+    servers: Iterable[tuple[RealServer | SorryServer, int]], service_port: int
+) -> Destinations:
+    """Servers, each with its weight, as a service of this port (a mark: 0) should hold them.
 
     Only NAT can change ports; otherwise a destination is listed under the service's own, as
-    keepalived does.
+    keepalived does. Of two servers that would be the same destination the first counts: the kernel
+    can hold one.
     """
-    upper = lower = 0
-    if isinstance(server, RealServer):
-        upper, lower = server.uthreshold, server.lthreshold
-    port = server.port if server.forwarding.method == "NAT" else service_port
-    plain = _destination(server.address, port, server.family, server.forwarding, upper, lower)
-    return plain._replace(weight=weight)
+    found: Destinations = {}
+    forms: dict[int, _Form] = {}  # by identity: many servers have the very same Forwarding
+    for server, weight in servers:
+        forwarding = server.forwarding
+        form = forms.get(id(forwarding))
+        if form is None:
+            form = forms[id(forwarding)] = _form(forwarding)
+        changes_port, method, tunnel, tunnel_port, tunnel_flags = form
+        port = server.port if changes_port else service_port
+        key = DestinationKey(server.family, pack_address(server.address), port)
+        if key in found:
+            continue
+        upper = lower = 0
+        if isinstance(server, RealServer):
+            upper, lower = server.uthreshold, server.lthreshold
+        found[key] = Destination(
+            key, weight, method, upper, lower, tunnel, tunnel_port, tunnel_flags
+        )
+    return found
 
 
 def entries(
@@ -133,21 +150,17 @@ def entries(
 ) -> Entries:
     """What a virtual server wants in the table, with these servers at these weights.
 
-    Services of one port share one dictionary of destinations. Of two servers that would be the
-    same destination the first counts: the kernel can hold one.
+    Services of one port share one dictionary of destinations.
     """
     servers = list(wanted)
     by_port: dict[int, Destinations] = {}
     found: Entries = {}
     for service in services(virtual_server):
         port = service.key.port
-        destinations = by_port.get(port)
-        if destinations is None:
-            destinations = by_port[port] = {}
-            for server, weight in servers:
-                made = destination(server, weight, port)
-                destinations.setdefault(made.key, made)
-        found[service.key] = Entry(service, destinations)
+        shared = by_port.get(port)
+        if shared is None:
+            shared = by_port[port] = destinations(servers, port)
+        found[service.key] = Entry(service, shared)
     return found
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.objects import Daemon, Role
-from fastvrrp.ipvs.wire import GENERIC_SIZE, U16, message, nested, required, u16_of
+from fastvrrp.ipvs.wire import U16, message
+from fastvrrp.ipvs.wire_reading import nested, required, u16_of
 from fastvrrp.net.wire import (
     NLM_F_DUMP,
-    Frame,
     MalformedMessage,
     attribute,
     attributes,
@@ -62,9 +62,9 @@ def family_request(sequence: int) -> bytes:
     return message(CTRL_CMD_GETFAMILY, 0, GENL_ID_CTRL, sequence, body=body)
 
 
-def decode_family(data: memoryview, frame: Frame) -> int:
+def decode_family(body: bytes) -> int:
     """Raises MalformedMessage."""
-    found = attributes(data, frame.start + GENERIC_SIZE, frame.end)
+    found = attributes(memoryview(body), 0, len(body))
     return u16_of(required(found, CTRL_ATTR_FAMILY_ID))
 
 
@@ -95,9 +95,9 @@ def daemons_request(family_id: int, sequence: int) -> bytes:
     return message(GET_DAEMON, NLM_F_DUMP, family_id, sequence)
 
 
-def decode_daemon(data: memoryview, frame: Frame) -> Daemon:
+def decode_daemon(body: bytes) -> Daemon:
     """Raises MalformedMessage."""
-    found = nested(data, frame, _DAEMON, None)
+    found = nested(body, _DAEMON)
     try:
         role = Role(read_u32(required(found, _DAEMON_STATE)))
     except ValueError as error:
@@ -133,9 +133,9 @@ def timeouts_request(family_id: int, sequence: int) -> bytes:
     return message(GET_CONFIG, 0, family_id, sequence)
 
 
-def decode_timeouts(data: memoryview, frame: Frame) -> Timeouts:
+def decode_timeouts(body: bytes) -> Timeouts:
     """Raises MalformedMessage."""
-    found = attributes(data, frame.start + GENERIC_SIZE, frame.end)
+    found = attributes(memoryview(body), 0, len(body))
     return Timeouts(
         tcp_s=read_u32(found.get(_TIMEOUT_TCP, bytes(4))),
         tcpfin_s=read_u32(found.get(_TIMEOUT_TCP_FIN, bytes(4))),

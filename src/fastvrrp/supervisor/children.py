@@ -1,7 +1,8 @@
 """All children together: each is kept on its own, and what happens to one is not the other's.
 
 Only two things bind them. At a stop the IPVS process goes last, because until the addresses have
-moved packets still come for its services. And it may follow the states of instances.
+moved packets still come for its services. And each may follow states of the other: a sync daemon
+that of an instance, an instance the quorum of virtual servers.
 """
 
 from __future__ import annotations
@@ -173,11 +174,9 @@ class Children:
     # ---------------------------------------------------------------- what they tell
 
     def _changed(self) -> None:
-        followed = [
-            self._vrrp.instance_state(name) or InstanceState(name, "STOPPED")
-            for name in self._ipvs.configuration.follows
-        ]
-        self._ipvs.follow(followed)
+        for keeper, other in ((self._ipvs, self._vrrp), (self._vrrp, self._ipvs)):
+            names = keeper.configuration.follows
+            keeper.follow(other.state_of(name) or InstanceState(name, "STOPPED") for name in names)
         self._on_change()
 
     def _fatal(self, role: Role, code: int, reason: str) -> bool:

@@ -21,7 +21,7 @@ class Part(model.Struct):
     data: bytes = msgspec.msgpack.encode(model.Configuration())
     count: int = 0  # of instances or virtual servers
     commands: tuple[model.Command, ...] = ()  # that it may have run, each once
-    follows: tuple[str, ...] = ()  # instances whose state it wants to know
+    follows: tuple[str, ...] = ()  # instances or virtual servers whose state it wants to know
 
     def decode(self) -> model.Configuration:
         return msgspec.msgpack.decode(self.data, type=model.Configuration)
@@ -53,7 +53,12 @@ class Held(model.Struct):
 
 
 def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
-    """What the VRRP process gets: everything but the virtual servers."""
+    """What the VRRP process gets: everything but the virtual servers.
+
+    Alone it does not track any: nobody would ever say how they are.
+    """
+    if alone:
+        configuration = _without_servers(configuration)
     defs = configuration.global_defs
     commands: list[model.Command | None] = [s.command for s in configuration.track_scripts]
     notifies = [i.notify for i in configuration.vrrp_instances]
@@ -69,12 +74,29 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
             notify.notify_master_rx_lower_pri,
         ]
     commands += _fifo_scripts(defs.notify_fifo, defs.vrrp_notify_fifo)
+    tracked = [i.track_virtual_server for i in configuration.vrrp_instances]
+    tracked += [g.track_virtual_server for g in configuration.sync_groups]
     part = msgspec.structs.replace(configuration, ipvs=servers.Ipvs())
     return Part(
         needed=_has_vrrp(configuration),
         count=len(configuration.vrrp_instances),
         data=msgspec.msgpack.encode(part),
         commands=_distinct(commands),
+        follows=tuple({one.name: None for servers_of in tracked for one in servers_of}),
+    )
+
+
+def _without_servers(configuration: model.Configuration) -> model.Configuration:
+    return msgspec.structs.replace(
+        configuration,
+        vrrp_instances=tuple(
+            msgspec.structs.replace(instance, track_virtual_server=())
+            for instance in configuration.vrrp_instances
+        ),
+        sync_groups=tuple(
+            msgspec.structs.replace(group, track_virtual_server=())
+            for group in configuration.sync_groups
+        ),
     )
 
 

@@ -150,7 +150,7 @@ class Keeper:
             self._child.send(messages.Dump(kind, path))
 
     def follow(self, states: Iterable[messages.InstanceState]) -> None:
-        """Tell the child of those instances that it follows, now and when it is born again."""
+        """Tell the child of those that it follows, now and when it is born again."""
         new = {state.name: state for state in states if state.name in self._configuration.follows}
         changed = {name: s for name, s in new.items() if self._followed.get(name) != s}
         self._followed |= changed
@@ -176,7 +176,7 @@ class Keeper:
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None else None
 
-    def instance_state(self, name: str) -> messages.InstanceState | None:
+    def state_of(self, name: str) -> messages.InstanceState | None:
         """What the child last reported of one; None while it is down."""
         return self._child.states.get(name) if self._child is not None else None
 

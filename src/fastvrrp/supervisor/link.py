@@ -142,12 +142,13 @@ class Link:
         role: Role = VRRP,
         on_states: OnStates | None = None,
     ) -> None:
-        """`on_states` gets the states of instances that this child follows (`held.Part`)."""
+        """`on_states` gets the states of what this child follows of the other (`held.Part`)."""
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
         self._role = role
         self._on_states = on_states
         self._parent = os.getppid()
+        self._left = False  # its end of the channel is closed; the kernel may not yet tell more
         self._configure_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -176,9 +177,10 @@ class Link:
         self._channel.send(messages.HandedOver())
 
     def states(self, states: Sequence[messages.InstanceState]) -> None:
-        """Instances changed: call it at every transition, for the clean-up after a crash.
+        """Instances changed: call it at every transition, for the clean-up after a crash. Or
+        virtual servers did.
 
-        While the supervisor does not read, the last state of each instance waits for it.
+        While the supervisor does not read, the last state of each waits for it.
         """
         self._untold.update((state.name, state) for state in states)
         if self._channel.backlog < BACKLOG:
@@ -215,7 +217,7 @@ class Link:
     @property
     def orphaned(self) -> bool:
         """Whether the supervisor is gone without having stopped us."""
-        return os.getppid() != self._parent
+        return self._left or os.getppid() != self._parent
 
     async def closed(self) -> None:
         """Return when the channel is closed: after a stop, or because the supervisor is gone."""
@@ -261,6 +263,7 @@ class Link:
         else:
             # Without a supervisor nobody would clean up after us: stop in good order.
             log.error("the supervisor is gone: stopping")
+            self._left = True
             self._spawn(self.stop())
 
     def _finish(self) -> None:

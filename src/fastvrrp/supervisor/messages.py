@@ -80,17 +80,21 @@ class Ready(Wire):
 
 
 class InstanceState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """State of one instance, with what a clean-up after a crash needs to know."""
+    """State of one instance, with what a clean-up after a crash needs to know; or of one virtual
+    server."""
 
     name: str
-    state: str  # INIT, BACKUP, MASTER, FAULT; STOPPED or DELETED: forget it
+    # INIT, BACKUP, MASTER, FAULT; a virtual server: UP, DOWN; STOPPED or DELETED: forget it
+    state: str
     source: str = ""  # the address its adverts leave from, text; empty: unknown
 
 
 class States(Wire):
-    """Instances whose state or source address changed. Sent at every transition.
+    """Instances whose state or source address changed, or virtual servers whose quorum did. Sent
+    at every transition.
 
-    The supervisor tells a child in the same words of instances it follows (`held.Part`).
+    The supervisor tells each child in the same words of those it follows of the other
+    (`held.Part`).
     """
 
     states: tuple[InstanceState, ...]

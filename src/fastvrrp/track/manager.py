@@ -1,6 +1,7 @@
 """All trackers of a configuration, and what they do to each instance.
 
-`Trackers` owns the scripts, the process and the file watcher. Whenever the sum of soft weights
+`Trackers` owns the scripts, the process and the file watcher, and is told of virtual servers,
+which another process checks. Whenever the sum of soft weights
 or the set of fault reasons of an instance changes it calls `on_change` once per turn of the event
 loop, however many trackers changed in it. Interface tracking is not here: the core does it.
 """
@@ -11,7 +12,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -29,6 +31,12 @@ JITTER_MAX_NS = model.NS_PER_S
 
 OnChange = Callable[[str, int, int], None]
 
+_SERVER_STATES = {
+    True: ("up", "has quorum"),
+    False: ("down", "has no quorum"),
+    None: ("unknown", ""),
+}
+
 
 class Trackers:
     """Trackers of one configuration.
@@ -43,9 +51,13 @@ class Trackers:
         runner: Runner,
         on_change: OnChange,
         *,
+        servers: Mapping[str, bool] = MappingProxyType({}),
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`on_change(instance_name, adjust, fault_bits)`; `clock` is monotonic nanoseconds."""
+        """`on_change(instance_name, adjust, fault_bits)`; `servers` tells of virtual servers by
+        name whether they have quorum, as far as it is known, and may change (`server_changed`);
+        `clock` is monotonic nanoseconds."""
+        self._servers = servers
         self._runner = runner
         self._on_change = on_change
         self._clock = clock
@@ -154,7 +166,18 @@ class Trackers:
             *(tracker.status() for tracker in self._scripts.values()),
             *self._processes.status(),
             *self._files.status(),
+            *self._server_status(),
         ]
+
+    def _server_status(self) -> Iterator[dict[str, object]]:
+        for kind, name in self._dependents:
+            if kind is Kind.SERVER:
+                state, words = _SERVER_STATES[self._servers.get(name)]
+                yield {"kind": kind.value, "name": name, "state": state, "last_result": words}
+
+    def server_changed(self, name: str) -> None:
+        """What `servers` says of a virtual server is something else now."""
+        self._changed(Kind.SERVER, name)
 
     # ------------------------------------------------------------------ configuration
 
@@ -217,6 +240,8 @@ class Trackers:
                 return self._processes.up(name)
             case Kind.FILE:
                 return self._files.value(name)
+            case Kind.SERVER:
+                return self._servers.get(name)
 
     def _effect(self, instance_name: str) -> Effect:
         return total(self._bindings[instance_name], self._state)

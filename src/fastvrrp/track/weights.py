@@ -23,6 +23,7 @@ FAULT_SCRIPT = 4
 FAULT_FILE = 8
 FAULT_PROCESS = 16
 FAULT_AWAIT = 128
+FAULT_SERVER = 512
 
 OWNER_PRIORITY = 255  # RFC 9568 5.2.4: the address owner's priority never changes
 
@@ -36,12 +37,14 @@ class Kind(Enum):
     SCRIPT = "script"
     PROCESS = "process"
     FILE = "file"
+    SERVER = "virtual_server"  # up: it has quorum
 
 
 FAULT_OF = {
     Kind.SCRIPT: FAULT_SCRIPT,
     Kind.PROCESS: FAULT_PROCESS,
     Kind.FILE: FAULT_FILE,
+    Kind.SERVER: FAULT_SERVER,
 }
 
 
@@ -132,19 +135,19 @@ def total(
 
 
 def bindings_of(instance: model.VrrpInstance, group: model.SyncGroup | None) -> tuple[Binding, ...]:
-    """Every script, process and file tracker that acts on an instance, its sync group's included.
+    """Every tracker but interfaces that acts on an instance, its sync group's included.
 
     A tracker named by both has the group's weight, unless the instance says weight 0. An address
     owner keeps only trackers with weight 0. A member of a group without
     `sync_group_tracking_weight` must not leave the common priority by itself: its own weighted
-    scripts do not count, and a file with weight 1 acts as with weight 0 while other weighted
-    files do not count.
+    scripts and virtual servers do not count, and a file with weight 1 acts as with weight 0 while
+    other weighted files do not count.
     """
     own: dict[tuple[Kind, str], Binding] = {}
     common = group is not None and not group.sync_group_tracking_weight
     for binding in _listed(instance):
         if common and binding.weight != 0 and binding.kind is not Kind.PROCESS:
-            if binding.kind is Kind.SCRIPT or binding.weight != 1:
+            if binding.kind is not Kind.FILE or binding.weight != 1:
                 continue
             binding = binding._replace(weight=0)
         own[binding.kind, binding.name] = binding
@@ -163,6 +166,7 @@ def _listed(holder: model.VrrpInstance | model.SyncGroup) -> Iterable[Binding]:
         (Kind.SCRIPT, holder.track_script),
         (Kind.PROCESS, holder.track_process),
         (Kind.FILE, holder.track_file),
+        (Kind.SERVER, holder.track_virtual_server),
     ):
         for entry in entries:
             yield Binding(kind, entry.name, entry.weight, entry.reverse)

@@ -19,6 +19,7 @@ from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.net.journal import Journal
 from fastvrrp.net.programs import assign_preferences
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
+from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.process import settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
@@ -59,7 +60,8 @@ class Daemon:
         self._chores_handle: asyncio.TimerHandle | None = None
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
-        self._link = Link(arguments, self)
+        self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
+        self._link = Link(arguments, self, on_states=self._server_states)
 
     async def run(self) -> int:
         """Until stopped; returns the exit code."""
@@ -135,6 +137,7 @@ class Daemon:
                 self._journal,
                 self._runner,
                 self._link,
+                servers=self._servers,
                 pulse=self._pulse,
                 on_tracked=self._tracked,
                 on_left_out=self._arm_chores,
@@ -216,6 +219,17 @@ class Daemon:
         self._running.plane.set_tracking(name, adjust, fault)
         if self._view_handle is None:
             self._view_handle = self._loop.call_soon(self._look_at_trackers)
+
+    def _server_states(self, states: Sequence[InstanceState]) -> None:
+        """What the IPVS process says of virtual servers that are tracked. While it is down the
+        last word counts: the kernel goes on serving."""
+        for state in states:
+            if state.state in ("UP", "DOWN"):
+                self._servers[state.name] = state.state == "UP"
+            elif state.state == "DELETED":
+                self._servers.pop(state.name, None)
+            if self._parts is not None:
+                self._parts.trackers.server_changed(state.name)
 
     def _look_at_trackers(self) -> None:
         self._view_handle = None

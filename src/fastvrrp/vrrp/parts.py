@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +59,15 @@ class Parts:
         runner: Runner,
         supervisor: Supervisor,
         *,
+        servers: Mapping[str, bool],
         pulse: int,
         on_tracked: Callable[[str, int, int], None],
         on_left_out: Callable[[], None],
     ) -> Parts:
         """Everything for this first configuration; nothing of it is in effect yet.
 
-        `pulse`: see tuning.start_engine; `on_left_out`: the reporter has something to settle.
+        `servers`: see Trackers; `pulse`: see tuning.start_engine; `on_left_out`: the reporter has
+        something to settle.
 
         Raises OSError, PermissionError when a capability is missing.
         """
@@ -78,7 +80,7 @@ class Parts:
             undo.callback(engine.stop)
             client = EngineClient(engine)
             undo.callback(client.detach)
-            trackers = Trackers(configuration, runner, on_tracked)
+            trackers = Trackers(configuration, runner, on_tracked, servers=servers)
             notifier = Notifier(configuration, runner)
             plane = Plane(
                 client,

@@ -40,7 +40,13 @@ RETIRED = "\0retired"
 """Owner of what a change took from an instance: never active, so that a reconciliation removes
 what the change program did not reach. No instance has this name."""
 
-TRACKER_FAULTS = _core.FAULT_SCRIPT | _core.FAULT_FILE | _core.FAULT_PROCESS | _core.FAULT_AWAIT
+TRACKER_FAULTS = (
+    _core.FAULT_SCRIPT
+    | _core.FAULT_FILE
+    | _core.FAULT_PROCESS
+    | _core.FAULT_SERVER
+    | _core.FAULT_AWAIT
+)
 
 TrackerState = Callable[[str], tuple[int, int]]
 """Adjustment and fault bits of an instance by name."""

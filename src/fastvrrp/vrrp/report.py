@@ -6,7 +6,6 @@ cause often is limited by its cause, never by what a sender chooses.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import logging
 import os
@@ -23,6 +22,7 @@ from fastvrrp.vrrp.engine_client import Transition
 from fastvrrp.vrrp.flapping import Flapping
 from fastvrrp.vrrp.lines import Lines
 from fastvrrp.vrrp.plane import Plane
+from fastvrrp.wallclock import utc
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +61,6 @@ class Nobody:
 
     def rx_lower_pri(self, name: str, priority: int) -> None:
         return
-
-
-def utc(now_ns: int) -> str:
-    """A monotonic time as UTC, RFC 3339 with milliseconds, by the present difference."""
-    wall = time.time_ns() - time.monotonic_ns() + now_ns
-    seconds, rest = divmod(wall, 1_000_000_000)
-    stamp = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{rest // NS_PER_MS:03d}Z"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -13,8 +13,9 @@ from fastvrrp.net.observed import Observed
 from fastvrrp.vrrp.draft import Running
 from fastvrrp.vrrp.engine_client import Mirror
 from fastvrrp.vrrp.plane import Plane
-from fastvrrp.vrrp.report import address_text, fault_names, utc
+from fastvrrp.vrrp.report import address_text, fault_names
 from fastvrrp.vrrp.trackers_view import TrackersView, instance_trackers, users
+from fastvrrp.wallclock import utc
 
 NS_PER_MS = 1_000_000
 

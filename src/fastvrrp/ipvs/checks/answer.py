@@ -20,7 +20,8 @@ HEADER_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a server that never stops sending is not up
 
 _END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"Content-Length:[ \t\n\v\f\r]*([+-]?[0-9]+)(?:[\r\n]|\Z)")
+_LENGTH_NAME = b"Content-Length:"
+_LENGTH = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)(?:[\r\n]|\Z)")
 _STATUS = re.compile(rb"[^ \r\n]* ([0-9]{3})[ \r]")
 
 
@@ -97,8 +98,10 @@ class Answer:
         text = header.partition(b"\0")[0]
         if match := _STATUS.match(text):
             self.status = int(match[1])
-        if (match := _LENGTH.search(text)) and (length := int(match[1][:20])) >= 0:
-            self.content_length = length
+        at = text.find(_LENGTH_NAME)
+        if at >= 0 and (match := _LENGTH.match(text, at + len(_LENGTH_NAME))):
+            length = int(match[1][:20])
+            self.content_length = length if length >= 0 else None
 
     def _body(self, data: memoryview) -> None:
         before = self.body_bytes

@@ -35,7 +35,7 @@ ANSWERS = frozenset(
 )
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger of sys/socket.h: no farewell
-IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 
 
 def describe(error: OSError) -> str:
@@ -67,7 +67,7 @@ def open_socket(
         if connection.bind_address is not None or connection.bind_port:
             if not connection.bind_port and kind == socket.SOCK_STREAM:
                 # one port serves any number of connections to different servers
-                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             address = connection.bind_address or ("::" if family == socket.AF_INET6 else "0.0.0.0")
             if protocol == socket.IPPROTO_ICMPV6 and connection.bind_if is not None:
                 # these sockets do not take a link-local address's interface from the option

@@ -10,7 +10,7 @@ from fastvrrp.ipvs.checks.answer import Answer
 from fastvrrp.ipvs.checks.base import Done, Outcome, Surroundings, Verdict, detail
 from fastvrrp.ipvs.checks.exchange import Exchange, Tls
 from fastvrrp.ipvs.checks.pattern import Pattern, PatternError
-from fastvrrp.ipvs.checks.tls import TlsError
+from fastvrrp.ipvs.checks.tls import TlsError, check_server_name
 
 USER_AGENT = "KeepAliveClient"  # servers leave it out of their logs by this name
 
@@ -66,9 +66,13 @@ class HttpProbe:
         self._began_ns = 0
 
     def _server_name(self, url: Url) -> str | None:
-        if self._check.sni_name is not None:
-            return self._check.sni_name
-        return url.virtualhost if self._check.enable_sni else None
+        """What is sent as SNI. Raises TlsError when that cannot be."""
+        name = self._check.sni_name
+        if name is None and self._check.enable_sni:
+            name = url.virtualhost
+        if name is not None:
+            check_server_name(name)
+        return name
 
     def start(self, step: int, done: Done) -> None:
         """See Probe."""

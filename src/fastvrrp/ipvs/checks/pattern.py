@@ -57,7 +57,11 @@ _library: ctypes.CDLL | None = None
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be compiled, or no libpcre2-8 on this host."""
+    """A pattern that cannot be compiled."""
+
+
+class NoLibraryError(PatternError):
+    """There is no libpcre2-8 on this host."""
 
 
 class Pattern:
@@ -243,7 +247,7 @@ def _load() -> ctypes.CDLL:
     try:
         pcre = ctypes.CDLL("libpcre2-8.so.0")
     except OSError as e:
-        raise PatternError(f"regex needs libpcre2-8: {e}") from e
+        raise NoLibraryError(f"regex needs libpcre2-8: {e}") from e
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     pcre.pcre2_compile_8.restype = pointer
     pcre.pcre2_compile_8.argtypes = [

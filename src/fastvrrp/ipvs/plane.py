@@ -1,0 +1,262 @@
+"""What the load balancer runs: pools, their checks, and the table they want; and its changes.
+
+Results of checks go to pools, what these say of it to whoever tells it on, what they want of the
+table to its upkeep. A reload touches only what it makes different: a virtual server that stays as
+it is keeps its checks, its states and its connections, and costs a comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from fastvrrp.config import model, servers
+from fastvrrp.ipvs.differences import differences
+from fastvrrp.ipvs.lines import report_line
+from fastvrrp.ipvs.objects import Daemon, Entry, Role, ServiceKey
+from fastvrrp.ipvs.pool import Action, QuorumChanged, ServerChanged, Source, Why
+from fastvrrp.ipvs.runner import Checks, Kind, Report, Subscription
+from fastvrrp.ipvs.running import Running, Subscriber, keys_of, suspending_address
+from fastvrrp.ipvs.services import sync_daemon
+from fastvrrp.ipvs.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+MASTER = "MASTER"
+FOLLOWING = (MASTER, "BACKUP", "FAULT", "INIT")  # states of an instance that runs
+
+
+class Teller(Protocol):
+    """Who tells on what happened to a virtual server (notify.ServerNotifier, report.Reporter)."""
+
+    def tell(self, virtual_server: servers.VirtualServer, actions: Sequence[Action]) -> None: ...
+
+
+class Plan(NamedTuple):
+    """What a new configuration makes different, by `Running.key`."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    old: dict[str, servers.VirtualServer]
+    new: dict[str, servers.VirtualServer]
+
+
+class Plane:
+    """See the module. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        upkeep: Upkeep,
+        make_checks: Callable[[Callable[[Subscriber, Report], None]], Checks[Subscriber]],
+        tellers: Sequence[Teller],
+        *,
+        on_quorum: Callable[[], None] = lambda: None,
+        is_here: Callable[[bytes], bool] = lambda address: True,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """`make_checks` gets the listener of the checks. `on_quorum`: some virtual server gained or
+        lost its quorum. `is_here`: whether this host has a
+        virtual address on which ha_suspend depends."""
+        self.upkeep = upkeep
+        self.checks = make_checks(self._reported)
+        self.configuration = model.Configuration()
+        self.running: dict[str, Running] = {}
+        self.servers_up = 0
+        self.started_ns = clock()
+        self._tellers = tellers
+        self._on_quorum = on_quorum
+        self._is_here = is_here
+        self._clock = clock
+        self._states: dict[str, str] = {}  # of instances, for the sync daemon
+
+    @property
+    def ipvs(self) -> servers.Ipvs:
+        return self.configuration.ipvs
+
+    # ---------------------------------------------------------------- a new configuration
+
+    async def start(
+        self,
+        configuration: model.Configuration,
+        left: frozenset[ServiceKey] = frozenset(),
+        observed: Mapping[ServiceKey, Entry] = MappingProxyType({}),
+        states: Mapping[str, str] = MappingProxyType({}),
+    ) -> Sequence[str]:
+        """The first one. `left` are services that a process which ended without removing them
+        has left in the table, `observed` is what it holds: there the states go on. `states` are
+        those of instances."""
+        plan = self._plan(configuration)
+        changes = differences(plan.old, plan.new)
+        self.configuration = configuration
+        self._states |= states
+        for key in plan.added:
+            running = self.running[key] = self._made(key, plan.new[key])
+            running.resume(left, observed)
+            self._act(running, running.pool.start())
+        self.upkeep.want_all({key: running.want() for key, running in self.running.items()})
+        self.checks.change(self._subscriptions())
+        await self.settle_daemons()
+        await self.upkeep.settled()
+        return changes
+
+    async def reload(
+        self,
+        configuration: model.Configuration,
+        renewed: Callable[[servers.Check], bool] | None = None,
+    ) -> Sequence[str]:
+        """Change to another one; returns what changed when it is in effect. Checks that are
+        `renewed` begin anew, because what they are made with is another one."""
+        plan = self._plan(configuration)
+        changes = differences(plan.old, plan.new)
+        self.configuration = configuration
+        gone: list[Subscriber] = []
+        fresh: dict[Subscriber, Subscription] = {}
+        for key in plan.removed:
+            running = self.running.pop(key)
+            gone += running.subscribers()
+            self._act(running, running.pool.stop(Why.REMOVED))
+        for key in plan.changed:
+            running = self.running[key]
+            gone += running.subscribers()
+            self._act(running, running.reload(plan.new[key]))
+            running.suspended = self._is_suspended(running)
+            running.want()
+            fresh |= running.subscriptions()
+        for key in plan.added:
+            running = self._made(key, plan.new[key])
+            self._act(running, running.pool.start())
+            running.want()
+            fresh |= running.subscriptions()
+            self.running[key] = running
+        # In the order of the file, which is that of the table's listing.
+        self.running = {key: self.running[key] for key in plan.new}
+        # Those that stayed the same are the old objects: the new ones need no memory.
+        kept = tuple(running.virtual_server for running in self.running.values())
+        ipvs = msgspec.structs.replace(configuration.ipvs, virtual_servers=kept)
+        self.configuration = msgspec.structs.replace(configuration, ipvs=ipvs)
+        if renewed is not None:
+            again = {one: it for one, it in self._subscriptions().items() if renewed(it.check)}
+            self.checks.change({}, again)
+            fresh |= again
+        self.upkeep.want_all({key: running.entries for key, running in self.running.items()})
+        self.checks.change(fresh, gone)
+        await self.settle_daemons()
+        await self.upkeep.settled()
+        return changes
+
+    def _subscriptions(self) -> dict[Subscriber, Subscription]:
+        found: dict[Subscriber, Subscription] = {}
+        for running in self.running.values():
+            found |= running.subscriptions()
+        return found
+
+    def _plan(self, configuration: model.Configuration) -> Plan:
+        new = keys_of(configuration.ipvs.virtual_servers)
+        return Plan(
+            added=[key for key in new if key not in self.running],
+            changed=[
+                key
+                for key, virtual_server in new.items()
+                if key in self.running and self.running[key].virtual_server != virtual_server
+            ],
+            removed=[key for key in self.running if key not in new],
+            old={key: running.virtual_server for key, running in self.running.items()},
+            new=new,
+        )
+
+    def _made(self, key: str, virtual_server: servers.VirtualServer) -> Running:
+        running = Running(key, virtual_server, self._clock())
+        running.suspended = self._is_suspended(running)
+        return running
+
+    # ---------------------------------------------------------------- results
+
+    def _reported(self, subscriber: Subscriber, report: Report) -> None:
+        running = self.running.get(subscriber.owner)
+        if running is None:
+            return
+        pool, position = running.pool, subscriber.check
+        server = running.servers.get(subscriber.server)
+        if server is None or position >= len(server.checks):
+            return  # of the configuration before this one
+        check = server.checks[position]
+        log.log(
+            logging.INFO if report.up else logging.WARNING,
+            "%s",
+            report_line(running.virtual_server, server, check, report),
+        )
+        actions: list[Action] = []
+        if report.kind in (Kind.STATE, Kind.WEIGHT):
+            if report.up:
+                said = Source(report.outcome.weight, report.outcome.weight_is)
+                actions += pool.weigh(subscriber.server, position, said)
+            actions += pool.result(subscriber.server, position, report.up, report.outcome.detail)
+        if actions:
+            self._act(running, actions)
+            self.upkeep.want(running.key, running.want())
+
+    def _act(self, running: Running, actions: Sequence[Action]) -> None:
+        if not actions:
+            return
+        running.note(actions, self._clock())
+        for action in actions:
+            if isinstance(action, ServerChanged):
+                self.servers_up += 1 if action.up else -1
+            elif isinstance(action, QuorumChanged):
+                self._on_quorum()
+        for teller in self._tellers:
+            teller.tell(running.virtual_server, actions)
+
+    # ---------------------------------------------------------------- addresses and instances
+
+    def address_changed(self, address: bytes) -> None:
+        """A virtual address came to this host or left it."""
+        for running in self.running.values():
+            if suspending_address(running.virtual_server) != address:
+                continue
+            suspended = self._is_suspended(running)
+            if suspended != running.suspended:
+                running.suspended = suspended
+                text = "suspended" if suspended else "resumed"
+                log.info("Checks of VS %s are %s", running.virtual_server.name, text)
+                self.checks.suspend(list(running.subscribers()), suspended)
+
+    def _is_suspended(self, running: Running) -> bool:
+        address = suspending_address(running.virtual_server)
+        return address is not None and not self._is_here(address)
+
+    async def instance_states(self, states: Mapping[str, str]) -> None:
+        """Instances are in other states now; for the sync daemon that follows one."""
+        self._states |= states
+        await self.settle_daemons()
+
+    async def settle_daemons(self) -> None:
+        """Timeouts, and the sync daemons that are to run now."""
+        await self.upkeep.want_settings(self.ipvs.timeouts, self._daemons())
+
+    def _daemons(self) -> dict[Role, Daemon]:
+        configured = self.ipvs.sync_daemon
+        if configured is None:
+            return {}
+        roles = tuple(Role)
+        if configured.instance is not None:
+            state = self._states.get(configured.instance)
+            if state not in FOLLOWING:
+                roles = ()
+            else:
+                roles = (Role.MASTER if state == MASTER else Role.BACKUP,)
+        return {role: sync_daemon(configured, role) for role in roles}
+
+    # ---------------------------------------------------------------- stop
+
+    def stop(self) -> list[tuple[servers.VirtualServer, Sequence[Action]]]:
+        """End the checks and the pools; returns what is to be told of that. The table is not
+        touched."""
+        self.checks.stop()
+        return [(r.virtual_server, r.pool.stop()) for r in self.running.values()]

@@ -1,0 +1,395 @@
+"""HTTP_GET against servers that answer, that do not, and that mean harm."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import resource
+import socket
+import struct
+import time
+
+import pytest
+from probing import (
+    DOWN,
+    LOCAL,
+    MS,
+    UP,
+    Session,
+    abandoned,
+    attempt,
+    connection,
+    descriptors,
+    free_port,
+    surroundings,
+    tcp_server,
+)
+
+from fastvrrp.config.base import NS_PER_S
+from fastvrrp.config.servers import Connection, HttpCheck, Regex, Url
+from fastvrrp.ipvs.checks import exchange, pattern
+from fastvrrp.ipvs.checks.base import Outcome, make_probe
+from fastvrrp.ipvs.checks.http import make_request
+from looping import Run
+
+PAGE = b"HTTP/1.0 200 OK\r\n\r\nhello"
+HEADER_END = b"\r\n\r\n"
+
+
+def answer(*pieces: bytes, pause_s: float = 0, then_s: float = 0) -> Session:
+    """Read the request, send the pieces, wait and close."""
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(HEADER_END)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+        await asyncio.sleep(then_s)
+
+    return session
+
+
+def http(where: Connection, *urls: Url, **more: object) -> HttpCheck:
+    return HttpCheck(connection=where, urls=urls or (Url(path="/"),), **more)  # type: ignore[arg-type]
+
+
+async def ask(session: Session, url: Url | None = None, **more: object) -> Outcome:
+    """One attempt at a server that does this."""
+    async with tcp_server(session) as port:
+        check = http(connection(port, **more), url or Url(path="/"))  # type: ignore[arg-type]
+        return await attempt(make_probe(check, surroundings()), 20)
+
+
+# ---------------------------------------------------------------------- the request
+
+
+@pytest.mark.parametrize(
+    ("protocol", "virtualhost", "request_text"),
+    [
+        (
+            "1.0",
+            None,
+            "GET /x HTTP/1.0\r\nUser-Agent: KeepAliveClient\r\nHost: 10.0.0.1:80\r\n\r\n",
+        ),
+        (
+            "1.0C",
+            "a.example",
+            "GET /x HTTP/1.0\r\nUser-Agent: KeepAliveClient\r\nConnection: close\r\n"
+            "Host: a.example\r\n\r\n",
+        ),
+        (
+            "1.1",
+            "a.example:81",
+            "GET /x HTTP/1.1\r\nUser-Agent: KeepAliveClient\r\nConnection: close\r\n"
+            "Host: a.example:81\r\n\r\n",
+        ),
+    ],
+)
+def test_requests_are_keepaliveds(
+    protocol: str, virtualhost: str | None, request_text: str
+) -> None:
+    """Word for word what a server got from keepalived 2.2.7."""
+    where = Connection(address="10.0.0.1", port=80)
+    made = make_request("/x", where, virtualhost=virtualhost, http_protocol=protocol)
+    assert made == request_text.encode()
+
+
+def test_an_ipv6_host_is_in_brackets() -> None:
+    where = Connection(address="fd00::1", port=8080)
+    made = make_request("/", where, virtualhost=None, http_protocol="1.0")
+    assert b"\r\nHost: [fd00::1]:8080\r\n" in made
+
+
+def test_each_step_asks_for_its_url(run: Run) -> None:
+    async def scene() -> None:
+        seen = []
+
+        async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(await reader.readuntil(HEADER_END))
+            writer.write(PAGE)
+
+        async with tcp_server(session) as port:
+            check = http(
+                connection(port), Url(path="/a"), Url(path="/b", virtualhost="x"), tls=False
+            )
+            probe = make_probe(check, surroundings())
+            assert probe.steps == 2
+            for step in (1, 0, 1):
+                over = asyncio.get_running_loop().create_future()
+                probe.start(step, over.set_result)
+                assert (await over).verdict is UP
+        assert [request.split()[1] for request in seen] == [b"/b", b"/a", b"/b"]
+        assert b"Host: x\r\n" in seen[0]
+
+    run(scene())
+
+
+# ---------------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize(
+    ("session", "verdict", "detail"),
+    [
+        (answer(PAGE), UP, "status 200"),
+        (answer(*(bytes([byte]) for byte in PAGE)), UP, "status 200"),
+        (answer(PAGE, pause_s=0.3), UP, "status 200"),
+        (answer(b"HTTP/1.0 503 no\r\n\r\n"), DOWN, "status 503"),
+        (answer(b""), DOWN, "no answer"),
+        (answer(b"hello"), DOWN, "no complete header"),
+        (answer(bytes(range(256)) * 40), DOWN, "no complete header"),
+        (answer(b"HTTP/1.0 200 OK\r\nX: " + b"y" * 70_000), DOWN, "header longer than 64 KiB"),
+    ],
+)
+def test_answers(run: Run, session: Session, verdict: object, detail: str) -> None:
+    async def scene() -> None:
+        outcome = await ask(session)
+        assert (outcome.verdict, outcome.detail) == (verdict, detail)
+
+    run(scene())
+
+
+def test_digest_and_regex_of_a_page_in_pieces(run: Run) -> None:
+    page = b"x" * 300_000 + b"needle" + b"y" * 300_000
+    url = Url(path="/", digest=hashlib.md5(page).digest(), regex=Regex(pattern="x{9}needley{9}"))
+    pieces = [page[at : at + 70_001] for at in range(0, len(page), 70_001)]
+
+    async def scene() -> None:
+        outcome = await ask(answer(b"HTTP/1.0 200 OK\r\n\r\n", *pieces), url)
+        assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+
+    run(scene())
+
+
+def test_a_closed_port(run: Run) -> None:
+    async def scene() -> None:
+        probe = make_probe(http(connection(free_port())), surroundings())
+        outcome = await attempt(probe)
+        assert (outcome.verdict, outcome.detail) == (DOWN, "connection refused")
+
+    run(scene())
+
+
+def test_ipv6(run: Run) -> None:
+    async def scene() -> None:
+        sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        async with tcp_server(answer(PAGE), sock) as port:
+            probe = make_probe(http(connection(port, "::1")), surroundings())
+            assert (await attempt(probe)).verdict is UP
+
+    run(scene())
+
+
+def test_what_this_host_cannot_do_says_nothing_of_the_server(run: Run) -> None:
+    async def scene() -> None:
+        for more in ({"bind_address": "198.51.100.1"}, {"bind_if": "nosuch0"}):
+            outcome = await ask(answer(PAGE), **more)
+            assert outcome.verdict is LOCAL
+
+    run(scene())
+
+
+def test_no_library_for_patterns_says_nothing_of_the_server(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise pattern.NoLibraryError("regex needs libpcre2-8: it is not there")
+
+    monkeypatch.setattr(pattern, "_load", missing)
+
+    async def scene() -> None:
+        url = Url(path="/", regex=Regex(pattern="a"))
+        outcome = await ask(answer(PAGE), url)
+        assert outcome.verdict is LOCAL
+        assert "libpcre2-8" in outcome.detail
+
+    run(scene())
+
+
+def test_the_source_of_an_attempt(run: Run) -> None:
+    async def scene() -> None:
+        peers = []
+
+        async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peers.append(writer.get_extra_info("peername"))
+            await answer(PAGE)(reader, writer)
+
+        port = free_port()
+        async with tcp_server(session) as server_port:
+            where = connection(server_port, bind_address="127.0.0.9", bind_port=port, bind_if="lo")
+            probe = make_probe(http(where), surroundings())
+            for _ in range(3):
+                assert (await attempt(probe)).verdict is UP
+        assert peers == [("127.0.0.9", port)] * 3
+
+    run(scene())
+
+
+# ---------------------------------------------------------------------- hostile servers
+
+
+def resets(*, after: bytes) -> Session:
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(HEADER_END)
+        writer.write(after)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    return session
+
+
+@pytest.mark.parametrize("after", [b"", PAGE])
+def test_a_reset_is_a_failure_also_behind_the_page(run: Run, after: bytes) -> None:
+    """As keepalived has it: the answer ends with the end of the connection."""
+
+    async def scene() -> None:
+        outcome = await ask(resets(after=after))
+        assert (outcome.verdict, outcome.detail) == (DOWN, "answer: connection reset by peer")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("sent", [b"", PAGE[:7], PAGE])
+def test_a_server_that_never_closes(run: Run, sent: bytes) -> None:
+    async def scene() -> None:
+        began = time.monotonic()
+        outcome = await ask(answer(sent, then_s=10), timeout_ns=300 * MS)
+        assert (outcome.verdict, outcome.detail) == (DOWN, "answer timed out")
+        assert 0.3 <= time.monotonic() - began < 5
+
+    run(scene())
+
+
+def test_a_server_that_does_not_answer_the_connect(run: Run) -> None:
+    async def scene() -> None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            sock.listen(0)
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(sock.getsockname())
+            where = connection(sock.getsockname()[1], timeout_ns=300 * MS)
+            outcome = await attempt(make_probe(http(where), surroundings()))
+            assert (outcome.verdict, outcome.detail) == (DOWN, "connection timed out")
+            for filler in fillers:
+                filler.close()
+
+    run(scene())
+
+
+def test_dripping_bytes_have_an_end(run: Run) -> None:
+    """Each wait is short enough, the whole is not."""
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async def scene() -> None:
+        began = time.monotonic()
+        outcome = await ask(session, timeout_ns=200 * MS)
+        took_s = time.monotonic() - began
+        assert (outcome.verdict, outcome.detail) == (DOWN, "answer not complete after 2.4 s")
+        assert exchange.EXCHANGE_WAITS * 0.2 <= took_s < 6
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        Url(path="/"),
+        Url(path="/", digest=bytes(16)),
+        Url(path="/", regex=Regex(pattern="needle")),
+        Url(path="/", regex=Regex(pattern="(?s)x.*needle")),
+    ],
+)
+def test_gigabytes_have_an_end_and_take_no_memory(run: Run, url: Url) -> None:
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        piece = b"x" * 1_000_000
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    async def scene() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        outcome = await ask(session, url, timeout_ns=5 * NS_PER_S)
+        assert (outcome.verdict, outcome.detail) == (DOWN, "answer longer than 64 MiB")
+        # the writer's buffers are in it
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 24 * 1024
+
+    run(scene())
+
+
+def test_a_server_that_reads_nothing(run: Run) -> None:
+    """A request that does not fit the socket buffers: sending has an end, too."""
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(10)
+
+    async def scene() -> None:
+        url = Url(path="/" + "x" * 20_000_000)
+        outcome = await ask(session, url, timeout_ns=500 * MS)
+        assert (outcome.verdict, outcome.detail) == (DOWN, "sending timed out")
+
+    run(scene())
+
+
+def test_a_long_request_arrives_whole(run: Run) -> None:
+    async def scene() -> None:
+        path = "/" + "x" * 8_000_000
+        got = []
+
+        async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            data = bytearray()
+            while not data.endswith(HEADER_END):
+                data += await reader.read(1 << 20)
+            got.append(len(data))
+            writer.write(PAGE)
+
+        outcome = await ask(session, Url(path=path), timeout_ns=5 * NS_PER_S)
+        assert outcome.verdict is UP
+        assert got[0] > len(path)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("after_s", [0, 0.2])
+def test_cancelled(run: Run, after_s: float) -> None:
+    async def scene() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:  # accepts nothing, answers nothing
+            where = connection(server.getsockname()[1])
+            await abandoned(make_probe(http(where), surroundings()), after_s)
+
+    run(scene())
+
+
+def test_cancelled_with_a_local_problem(run: Run) -> None:
+    async def scene() -> None:
+        url = Url(path="/", regex=Regex(pattern="("))
+        await abandoned(make_probe(http(connection(1), url), surroundings()), 0)
+
+    run(scene())
+
+
+def test_many_at_once_leave_nothing_open(run: Run) -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        async with tcp_server(answer(PAGE, pause_s=0.01)) as port:
+            probes = [make_probe(http(connection(port)), surroundings()) for _ in range(80)]
+            futures = [loop.create_future() for _ in probes]
+            for probe, future in zip(probes, futures, strict=True):
+                probe.start(0, future.set_result)
+            outcomes = await asyncio.gather(*futures)
+            assert {outcome.verdict for outcome in outcomes} == {UP}
+            await asyncio.sleep(0.1)
+            assert len(descriptors()) < 20
+
+    run(scene())
