@@ -40,23 +40,23 @@ def namespace() -> Iterator[str]:
 
 
 @contextmanager
-def keepalived(name: str, directory: Path, file: Path) -> Iterator[None]:
+def keepalived(name: str, directory: Path, file: Path, *options: str) -> Iterator[Path]:
     """keepalived's health checker alone, in a network namespace, with its files in a directory.
 
-    It is given SIGTERM at the end and waited for; its log is printed.
+    Gives its log. It is given SIGTERM at the end and waited for; its log is printed.
     """
     # fmt: off
     command = [
         "ip", "netns", "exec", name, "keepalived", "-n", "-l", "-G", "-D", "-C", "-f", str(file),
         "-p", str(directory / "pid"), "-r", str(directory / "vrrp.pid"),
-        "-c", str(directory / "checkers.pid"),
+        "-c", str(directory / "checkers.pid"), *options,
     ]
     # fmt: on
     log = directory / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
     try:
-        yield
+        yield log
         process.terminate()
         process.wait(30)
     finally:
