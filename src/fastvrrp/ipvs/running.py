@@ -10,7 +10,7 @@ from fastvrrp.ipvs.identity import ServerKey, key_of
 from fastvrrp.ipvs.objects import Entries, Entry, ServiceKey, pack_address
 from fastvrrp.ipvs.pool import Action, Pool, QuorumChanged, ServerChanged
 from fastvrrp.ipvs.runner import Subscription
-from fastvrrp.ipvs.services import destination, entries, service_keys
+from fastvrrp.ipvs.services import destination_key, entries, service_keys
 
 
 class Subscriber(NamedTuple):
@@ -108,7 +108,7 @@ class Running:
         for key, server in self.servers.items():
             least = 1 if server.weight else 0
             found = (
-                observed[service].destinations.get(destination(server, 0, service.port).key)
+                observed[service].destinations.get(destination_key(server, service.port))
                 for service in keys
             )
             if not all(one is not None and one.weight >= least for one in found):

@@ -145,6 +145,12 @@ def destinations(
     return found
 
 
+def destination_key(server: RealServer | SorryServer, service_port: int) -> DestinationKey:
+    """Under which name `destinations` lists a server."""
+    ((key, _),) = destinations([(server, 0)], service_port).items()
+    return key
+
+
 def entries(
     virtual_server: VirtualServer, wanted: Iterable[tuple[RealServer | SorryServer, int]]
 ) -> Entries:

@@ -21,7 +21,7 @@ from fastvrrp.ipvs.objects import (
 from fastvrrp.ipvs.plane import Plane
 from fastvrrp.ipvs.runner import View
 from fastvrrp.ipvs.running import Running, Subscriber
-from fastvrrp.ipvs.services import destination
+from fastvrrp.ipvs.services import destination_key
 from fastvrrp.wallclock import utc
 
 NS_PER_MS = 1_000_000
@@ -161,7 +161,7 @@ def connection_record(
     serving = False
     found: list[DestinationStatistics] = []
     for key, entry in running.entries.items():
-        name = destination(server, 0, key.port).key
+        name = destination_key(server, key.port)
         wanted = entry.destinations.get(name)
         serving = serving or (wanted is not None and wanted.weight > 0)
         if key in statistics and name in statistics[key].destinations:
