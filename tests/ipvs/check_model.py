@@ -21,11 +21,12 @@ class Config:
     http: bool = False
 
 
-Life = Generator[tuple[int, int, str], str, None]
+Life = Generator[tuple[int, int, str, int], str, None]
 
 
 def life(c: Config) -> Life:
-    """Yields (pause before the next attempt, its step, state) and is sent its verdict."""
+    """Yields (pause before the next attempt, its step, state, failures in a row that did not
+    count), and is sent its verdict."""
     pause, state = 0, "unknown"
     failed_step = None
     while True:
@@ -33,7 +34,7 @@ def life(c: Config) -> Life:
         if failed_step is None:
             step = 0
             while step < c.steps:
-                verdict = yield pause, step, state
+                verdict = yield pause, step, state, 0
                 if verdict == DOWN:
                     failed_step = step
                     break
@@ -46,7 +47,7 @@ def life(c: Config) -> Life:
             state = DOWN
             pause = max(c.delay_loop, c.delay_before_retry) if c.http else c.delay_loop
             while True:
-                verdict = yield pause, failed_step, state
+                verdict = yield pause, failed_step, state, 0
                 if verdict == UP:
                     break
                 pause = c.delay_loop
@@ -62,7 +63,7 @@ def life(c: Config) -> Life:
         state = UP
         step = retries = 0
         while failed_step is None:
-            verdict = yield pause, step, state
+            verdict = yield pause, step, state, retries
             pause = c.delay_loop
             if verdict == UP:
                 step = (step + 1) % c.steps

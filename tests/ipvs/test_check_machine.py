@@ -3,10 +3,9 @@ and random ones beside the model."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
-from check_model import Config, life
+from check_lives import LOOP, RETRY, VERDICTS, S, compare, longer_lives, made, short_lives
+from check_model import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,28 +13,11 @@ from fastvrrp import _core
 from fastvrrp._core import CHECK_DOWN, CHECK_START_NS, CHECK_UNKNOWN, CHECK_UP, NEVER, Check
 from fastvrrp.ipvs.checks.base import Verdict
 
-S = 1_000_000_000
-STATES = {"unknown": CHECK_UNKNOWN, "up": CHECK_UP, "down": CHECK_DOWN}
-VERDICTS = {"up": Verdict.UP, "down": Verdict.DOWN, "local": Verdict.LOCAL}
-LOOP = 6 * S
-RETRY = 2 * S
-
-
-def made(config: Config, *, warmup: int = 0) -> Check:
-    return Check(
-        delay_loop_ns=config.delay_loop,
-        delay_before_retry_ns=config.delay_before_retry,
-        warmup_ns=warmup,
-        retry=config.retry,
-        steps=config.steps,
-        fast_recovery=config.fast,
-        http=config.http,
-    )
-
 
 def check(*, retry: int = 1, steps: int = 0, fast: bool = False) -> Check:
     """With `steps` HTTP_GET, else any other."""
-    return made(Config(LOOP, RETRY, retry, steps or 1, fast, http=bool(steps)))
+    machine: Check = made(Config(LOOP, RETRY, retry, steps or 1, fast, http=bool(steps)))
+    return machine
 
 
 def attempts(machine: Check, verdicts: str) -> list[tuple[int, int]]:
@@ -240,37 +222,14 @@ def test_there_are_three_verdicts(verdict: int) -> None:
 # ---- beside the model ----
 
 
-def compare(config: Config, verdicts: tuple[str, ...]) -> None:
-    """The same life told by both; raises AssertionError where they part."""
-    machine = made(config)
-    model = life(config)
-    _, step, state = next(model)
-    now = 1000 * S
-    for number, verdict in enumerate(verdicts):
-        assert (machine.step, machine.state) == (step, STATES[state]), verdicts[:number]
-        before = machine.state
-        due, change = machine.result(VERDICTS[verdict], now)
-        pause, step, state = model.send(verdict)
-        assert due == now + pause, verdicts[: number + 1]
-        assert change == (machine.state if machine.state != before else 0), verdicts[: number + 1]
-        now = due
-    assert (machine.step, machine.state) == (step, STATES[state]), verdicts
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 3])
-@pytest.mark.parametrize("fast", [False, True])
-def test_every_short_life(steps: int, fast: bool) -> None:
-    for retry in range(3):
-        config = Config(LOOP, RETRY, retry, steps or 1, fast, http=bool(steps))
-        for verdicts in itertools.product(("up", "down", "local"), repeat=7):
-            compare(config, verdicts)
+def test_every_short_life() -> None:
+    for config, verdicts in short_lives():
+        compare(config, verdicts)
 
 
 def test_every_longer_life_without_local_problems() -> None:
-    for retry, http in itertools.product(range(3), (False, True)):
-        config = Config(LOOP, 2 * LOOP, retry, 2 if http else 1, http=http)
-        for verdicts in itertools.product(("up", "down"), repeat=11):
-            compare(config, verdicts)
+    for config, verdicts in longer_lives():
+        compare(config, verdicts)
 
 
 DELAYS = {"delay_loop": st.integers(0, 100 * S), "delay_before_retry": st.integers(0, 100 * S)}
