@@ -10,8 +10,10 @@ import pytest
 from config_reading import FakeHost, Reader, instance
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from servers_reading import real, virtual
 
 from fastvrrp.config import model
+from fastvrrp.config.checkkinds import CHECKS
 from fastvrrp.config.keywords import LANGUAGE, table
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Loaded, Severity
@@ -109,6 +111,48 @@ def test_any_option_with_any_value(
     check(where(text), where.path)
 
 
+SERVER_BLOCKS = (
+    "virtual_server",
+    "virtual_server/real_server",
+    *(f"virtual_server/real_server/{kind}" for kind in CHECKS),
+    "virtual_server/real_server/HTTP_GET/url",
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    block=st.sampled_from(SERVER_BLOCKS),
+    data=st.data(),
+    value=st.one_of(
+        st.text(max_size=8),
+        st.from_regex(r"[0-9a-fx:./ -]{0,12}", fullmatch=True),
+        st.sampled_from(("NAT", "TUN type gue", "10.0.0.9 80", "sh", "200-299", "fe80::1", "on")),
+    ),
+    count=st.integers(1, 3),
+)
+def test_any_keyword_of_a_server_with_any_value(
+    where: Reader, block: str, data: st.DataObject, value: str, count: int
+) -> None:
+    keyword = data.draw(st.sampled_from(sorted(table()[block])))
+    line = f"{keyword} {value}".replace("\n", " ")
+    names = block.split("/")[1:]
+    opening = ["real_server 10.0.0.2 80 {" if n == "real_server" else f"{n} {{" for n in names]
+    body = [*opening, line, *("}" for _ in names)]
+    lines = [real(), *body, *body] if count > 1 else body
+    heads = ("10.0.0.1 80", "fwmark 1", "group G")
+    group = "virtual_server_group G {\n10.0.0.8-9 80\n}\n"
+    check(where(group + virtual(*lines, head=heads[count - 1])), where.path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(TEXTS, max_size=6), head=st.text(max_size=8))
+def test_any_lines_in_a_virtual_server(where: Reader, lines: list[str], head: str) -> None:
+    check(where(virtual(*lines, real())), where.path)
+    check(where(virtual(real(*lines))), where.path)
+    check(where(virtual(real(), head=head.replace("\n", " "))), where.path)
+    check(where("virtual_server_group G {\n" + "\n".join(lines) + "\n}\n"), where.path)
+
+
 def test_the_collector_is_left_as_it_was(where: Reader) -> None:
     assert gc.isenabled()
     where("frob\n" * 300)
@@ -136,6 +180,14 @@ def test_every_prefix_and_every_missing_line(where: Reader) -> None:
             "virtual_rules { from 10.0.0.0/8 fwmark 1/2 table 5 priority 3 }",
             "unicast_peer { 10.0.0.9 min_ttl 5 }",
             'notify_master "/bin/true" root',
+        )
+        + "SSL { key /k }\nvirtual_server_group web {\n10.0.0.5-9 80\nfwmark 3 inet\n}\n"
+        + virtual(
+            "sorry_server 10.0.0.9 80",
+            "quorum_up /bin/true",
+            real("HTTP_GET {", "url {", "path /", "status_code 200-299", "}", "}"),
+            real("UDP_CHECK {", "payload 00 ff", "}", "PING_CHECK {", "}", at="10.0.0.3 80"),
+            head="group web",
         )
     )
     assert where(text).configuration is not None

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvrrp.config import model
+from fastvrrp.config.servers import TlsContext
 
 CANARY = "canaryXY"
 
@@ -56,6 +57,42 @@ def test_messages(read: Reader, lines: str) -> None:
     loaded = read(instance("authentication {", lines, "}"))
     shown = "\n".join(map(str, loaded.messages)) + repr(loaded) + pprint.pformat(loaded)
     assert CANARY not in shown
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"password {CANARY}",
+        f"password {CANARY} {CANARY}",
+        f'password "{CANARY}',
+        f"password pa${CANARY}",
+        f"password ${{{CANARY}}}",
+        f"password a}}{CANARY}",
+        f"password a{{{CANARY}",
+        f"password 0 }} {CANARY}",
+        f"pasword {CANARY}",
+        f"ca /x key {CANARY}",
+        f"{CANARY}",
+        f"{CANARY} {{\n}}",
+        f"password {CANARY}\n}}\nSSL {{\npassword {CANARY}",
+    ],
+    ids=itertools.count(),
+)
+def test_messages_of_a_passphrase(read: Reader, lines: str) -> None:
+    loaded = read(f"SSL {{\n{lines}\n}}\n")
+    shown = "\n".join(map(str, loaded.messages)) + repr(loaded) + pprint.pformat(loaded)
+    assert CANARY not in shown
+
+
+def test_the_model_hides_and_keeps_a_passphrase(read: Reader) -> None:
+    loaded = read(f"SSL {{\npassword {CANARY}\nkey /k\n}}\n")
+    assert loaded.configuration is not None
+    found = loaded.configuration.ipvs.tls
+    assert found.password == CANARY
+    assert repr(found) == "TlsContext(password='***', ca=None, certificate=None, key='/k')"
+    assert dict(found.__rich_repr__())["password"] == "***"
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=TlsContext)
+    assert decoded == found
 
 
 PIECES = ["{", "}", " ", "0", '"', "$", "${", "#", "\\", "auth_pass", "@r1 ", "~SEQ(", "priority"]

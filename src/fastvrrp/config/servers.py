@@ -230,8 +230,13 @@ class TlsContext(Struct):
     certificate: str | None = None
     key: str | None = None
 
+    def __rich_repr__(self) -> list[tuple[str, str | None]]:
+        """The fields; the password is not shown."""
+        fields = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "***" if name == "password" and v else v) for name, v in fields]
+
     def __repr__(self) -> str:
-        return f"TlsContext(certificate={self.certificate!r}, ca={self.ca!r}, key={self.key!r})"
+        return f"TlsContext({', '.join(f'{k}={v!r}' for k, v in self.__rich_repr__())})"
 
 
 class Ipvs(Struct):
