@@ -11,6 +11,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from typing import cast
 
 from fastvrrp import _core
 from fastvrrp.config.servers import Check, HttpCheck, MiscCheck
@@ -53,7 +54,7 @@ class Scheduled:
         self._scheduler = scheduler
         self._probe = probe
         self._tell = tell
-        self._following = probe if isinstance(probe, FollowingProbe) else None
+        self._following = _following(probe)
         # a script that takes long does not make its period longer
         self._from_start = isinstance(check, MiscCheck)
         self._machine = _core.Check(
@@ -166,6 +167,17 @@ class Scheduled:
             self._again = True
         elif not self._machine.suspended:
             self._scheduler.arm(self, self._scheduler.clock())
+
+
+_follows: dict[type[Probe], bool] = {}
+
+
+def _following(probe: Probe) -> FollowingProbe | None:
+    """The probe, if it tells of itself. Asking a protocol is slow, so it is asked once a class."""
+    kind = type(probe)
+    if kind not in _follows:
+        _follows[kind] = isinstance(probe, FollowingProbe)
+    return cast(FollowingProbe, probe) if _follows[kind] else None
 
 
 class Scheduler:
