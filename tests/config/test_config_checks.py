@@ -22,6 +22,7 @@ from fastvrrp.config.servers import (
     UdpCheck,
     Url,
 )
+from fastvrrp.ipvs.checks.pattern import OPTIONS
 
 SECURE = "global_defs {\nenable_script_security\nscript_user root\n}\n"
 TO = Connection(address="10.0.0.2", port=80)
@@ -342,6 +343,10 @@ def test_sni(read: Reader, lines: tuple[str, ...], enabled: bool, name: str | No
 def test_old_spelling_of_retry(read: Reader) -> None:
     said = "7:1: warning: nb_get_retry is an old spelling; write retry"
     assert checker(read, "HTTP_GET", "nb_get_retry 4", PAGE, said=(said,)).schedule.retry == 4
+
+
+def test_every_regex_option_is_one_of_the_matcher() -> None:
+    assert sorted(REGEX_OPTIONS) == sorted(OPTIONS)
 
 
 @pytest.mark.parametrize("option", REGEX_OPTIONS)
