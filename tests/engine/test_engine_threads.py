@@ -113,6 +113,7 @@ def test_a_backup_that_moves_goes_on_hearing(network: Network, start: Start) -> 
     try:
         wait_masters(network)
         wait_for(lambda: backup.ask("status 0")["advert_rcvd"] > 10, 5, "adverts")
+        unknown = [counters["vrid_err"] for counters in backup.ask("counters")]
         before = backup.ask("status 0"), master.ask("status 0")
         assert backup.ask("dance 200 5", timeout_s=20) != "refused"
         after = backup.ask("status 0"), master.ask("status 0")
@@ -125,7 +126,7 @@ def test_a_backup_that_moves_goes_on_hearing(network: Network, start: Start) -> 
         assert after[0]["state"] == BACKUP
         assert backup.states(0)[-1] == BACKUP
         # the one that it left hears nothing of it, not even as of an unknown router
-        assert [counters["vrid_err"] for counters in backup.ask("counters")] == [0, 0]
+        assert [counters["vrid_err"] for counters in backup.ask("counters")] == unknown
     finally:
         master.close()
         backup.close()

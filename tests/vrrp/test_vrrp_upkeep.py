@@ -17,7 +17,8 @@ from fastvrrp.config import model
 from fastvrrp.net.objects import IFF_UP, Address, AddressKey, Link
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.wire import PROTOCOL
-from fastvrrp.vrrp import replay
+from fastvrrp.vrrp import replay, upkeep
+from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.upkeep import SETTLE_S, Upkeep
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
@@ -396,6 +397,28 @@ async def test_a_refresh_that_is_refused_leaves_what_runs(it: Scene) -> None:
     await asyncio.sleep(0)
     assert it.bench.engine.calls == []
     assert it.bench.state("VI_1") == _core.MASTER
+
+
+@scene
+async def test_a_refresh_at_the_wrong_moment_is_made_later(it: Scene) -> None:
+    it.run_as_master(configuration(instance()))
+    plane = it.bench.plane
+    refresh, busy = plane.refresh, iter((True, True, False))
+
+    def refuse(*names: Any, **renew: Any) -> bool:
+        if next(busy):
+            raise BusyError("an applier is at work")
+        return refresh(*names, **renew)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plane, "refresh", refuse)
+        patch.setattr(upkeep, "BUSY_S", 0.01)
+        it.link_is(link(9, "eth0"))
+        await asyncio.sleep(0)
+        assert plane.running["VI_1"].record.announcements[0].ifindex == 1
+        await asyncio.sleep(0.1)
+    assert next(busy, None) is None
+    assert plane.running["VI_1"].record.announcements[0].ifindex == 9
 
 
 @scene

@@ -36,7 +36,7 @@ from fastvrrp.net.reconcile import (
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.differences import forgot_groups, relevant_link_change
-from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.draft import BusyError, RefusedError
 from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.replay import Replays
 
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 SOON_S = 0.05  # after a change that may have taken objects along
 SETTLE_S = 0.3  # until programs that are being played show in the notifications
 RETRY_MAX_S = 30.0  # between attempts to install what the kernel refuses
+BUSY_S = 1.0  # before a refresh is tried again that came at the wrong moment
 
 
 class Monitor(Protocol):
@@ -240,6 +241,12 @@ class Upkeep:
         try:
             if self._plane.refresh(dirty, renew=deaf):
                 self.schedule(SETTLE_S)
+        except BusyError as exc:
+            self._limit.log("busy", logging.WARNING, "cannot follow interfaces yet: %s", exc)
+            self._dirty |= dirty
+            self._deaf |= deaf
+            if self._refresh_handle is None:
+                self._refresh_handle = self._loop.call_later(BUSY_S, self._refresh)
         except RefusedError as exc:
             # It ran before and cannot now: what runs is left as it is.
             log.error("cannot follow a change of interfaces: %s", exc)
