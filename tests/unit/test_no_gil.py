@@ -1,6 +1,6 @@
 """Proof on the generated C that the core and the engine never need Python.
 
-Every function that comes from core/*.pxi, apart from the Python surface (pyapi, pyengine), must
+Every function that comes from core/*.pxi, apart from the Python surface (pyapi, pyengine, pynet), must
 contain no GIL acquisition, no reference counting, no exception helper and no call of the Python
 API; the pure parts call nothing of libc but memcpy, memset and memcmp. The checker itself is shown
 to find what it looks for.
@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
-SURFACE = {"pyapi.pxi", "pyengine.pxi"}
+SURFACE = {"pyapi.pxi", "pyengine.pxi", "pynet.pxi"}
 PURE = {
     *("const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi"),
     *("receive.pxi", "step.pxi", "transfer.pxi"),
