@@ -543,3 +543,93 @@ def bench_wheel(
     wheel: Wheel, *, now_ns: int, rounds: int, step_ns: int, spread_ns: int
 ) -> tuple[int, int]:
     """Move time by step_ns, arm again what was due, spread_ns later: (ns spent, fired)."""
+
+# ---------------------------------------------------------------------- addresses of rtnetlink
+
+class AddressKey:
+    """Identity of an address. `peer` is empty unless the address is point-to-point."""
+
+    def __init__(
+        self, ifindex: int, family: int, address: bytes, prefixlen: int, peer: bytes = b""
+    ) -> None:
+        """Raises ValueError when these do not go together. Immutable, hashable."""
+
+    @property
+    def ifindex(self) -> int: ...
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+
+    @property
+    def address(self) -> bytes: ...
+    @property
+    def prefixlen(self) -> int: ...
+    @property
+    def peer(self) -> bytes: ...
+    def _replace(
+        self,
+        *,
+        ifindex: int = ...,
+        family: int = ...,
+        address: bytes = ...,
+        prefixlen: int = ...,
+        peer: bytes = ...,
+    ) -> AddressKey:
+        """As of a named tuple."""
+
+class Address:
+    """An address of an interface. Immutable."""
+
+    def __init__(
+        self, key: AddressKey, flags: int, scope: int, protocol: int | None, label: str
+    ) -> None: ...
+    @property
+    def key(self) -> AddressKey: ...
+    @property
+    def flags(self) -> int:
+        """IFA_F_* of linux/if_addr.h."""
+
+    @property
+    def scope(self) -> int: ...
+    @property
+    def protocol(self) -> int | None:
+        """IFA_PROTO; None: the kernel reported none."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def usable(self) -> bool:
+        """Duplicate address detection is over (or was skipped) and succeeded."""
+
+    def _replace(
+        self,
+        *,
+        key: AddressKey = ...,
+        flags: int = ...,
+        scope: int = ...,
+        protocol: int | None = ...,
+        label: str = ...,
+    ) -> Address:
+        """As of a named tuple."""
+
+def decode_address(data: bytes | bytearray | memoryview, start: int, end: int) -> Address | None:
+    """An address from the body of RTM_NEWADDR or RTM_DELADDR, which lies between two offsets; None
+    for families other than IPv4 and IPv6. Raises ValueError when it contradicts itself."""
+
+def read_addresses(
+    fd: int,
+    buffer: bytearray,
+    addresses: dict[int, dict[AddressKey, Address]],
+    came: list[Address],
+    mark: int,
+    limit: int,
+) -> tuple[int, int, int]:
+    """Read a netlink socket of notifications as long as they are what a takeover brings most of:
+    RTM_NEWADDR, alone in its datagram, with `mark` as IFA_PROTO. At most `limit` of these are put
+    into `addresses` (by ifindex), and those that are new or different into `came`.
+
+    Returns the size of a datagram of another kind, which is in `buffer` (as far as it fits) for the
+    caller; 0 when nothing is left or at the limit; or a negative errno, as what was taken in before
+    counts all the same. With it how many were taken in, and how many datagrams of others than the
+    kernel were dropped.
+    """

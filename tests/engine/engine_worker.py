@@ -63,7 +63,7 @@ def instance(
         destination=GROUP,
         addresses=vips,
         garp_master_repeat=what.get("repeat", 5),
-        garp_master_delay_ns=0,
+        garp_master_delay_ns=what.get("garp_delay_ns", 0),
         up=_core.pack_program([*noise, *adding]),
         down=_core.pack_program(
             [(address_request(RTM_DELADDR, 0, v, ifindex), _core.OK_GONE) for v in vips]

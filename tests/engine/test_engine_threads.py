@@ -54,7 +54,7 @@ def ports(network: Network) -> list[str]:
 
 def wait_masters(network: Network) -> None:
     for vip in VIPS:
-        wait_for(lambda vip=vip: vip in network["r1"].addresses(None), 5, vip)
+        wait_for(lambda vip=vip: vip in network["r1"].addresses(), 15, vip)
 
 
 @pytest.mark.timing
@@ -69,7 +69,7 @@ def test_a_master_that_moves_is_not_noticed(
     ):
         worker = start(network, advert_int_ms=10, rt_priority=20)
         try:
-            wait_for(lambda: len(sniffer.announcements(VIPS[0])) == 5, 5, "the first burst")
+            wait_for(lambda: len(sniffer.announcements(VIPS[0])) == 5, 15, "the first burst")
             begin = now_ns()
             took = worker.ask("dance 300 7", timeout_s=20)
             assert took != "refused"
@@ -88,7 +88,8 @@ def test_a_master_that_moves_is_not_noticed(
     assert len(adverts) >= machine.own_ns(begin, end) // (10 * MS) - 3
     assert counters["advert_sent"] >= seen
     assert counters["adverts_missed"] * 10 * MS <= machine.lost_ns(begin, end)
-    assert sniffer.announcements(VIPS[0], since_ns=begin) == []
+    # after a pause of the whole machine a master announces again
+    assert len(sniffer.announcements(VIPS[0], since_ns=begin)) <= 5 * counters["late"]
     assert [e for e in watch.events(VIPS[0]) if begin <= e.time_ns <= end] == []
     assert took / 300 < 0.02 + machine.lost_ns(begin, end) / 1e9
 
@@ -112,7 +113,8 @@ def test_a_backup_that_moves_goes_on_hearing(network: Network, start: Start) -> 
     backup = start(network, "r2", priority=100, advert_int_ms=10, rt_priority=20)
     try:
         wait_masters(network)
-        wait_for(lambda: backup.ask("status 0")["advert_rcvd"] > 10, 5, "adverts")
+        wait_for(lambda: backup.ask("status 0")["advert_rcvd"] > 10, 15, "adverts")
+        unknown = [counters["vrid_err"] for counters in backup.ask("counters")]
         before = backup.ask("status 0"), master.ask("status 0")
         assert backup.ask("dance 200 5", timeout_s=20) != "refused"
         after = backup.ask("status 0"), master.ask("status 0")
@@ -125,7 +127,7 @@ def test_a_backup_that_moves_goes_on_hearing(network: Network, start: Start) -> 
         assert after[0]["state"] == BACKUP
         assert backup.states(0)[-1] == BACKUP
         # the one that it left hears nothing of it, not even as of an unknown router
-        assert [counters["vrid_err"] for counters in backup.ask("counters")] == [0, 0]
+        assert [counters["vrid_err"] for counters in backup.ask("counters")] == unknown
     finally:
         master.close()
         backup.close()
@@ -179,7 +181,7 @@ def test_a_takeover_goes_on_where_it_has_moved(network: Network, start: Start) -
     backup = start(network, "r2", priority=100)
     try:
         wait_masters(network)
-        wait_for(lambda: backup.ask("status 0")["advert_rcvd"] > 2, 5, "adverts")
+        wait_for(lambda: backup.ask("status 0")["advert_rcvd"] > 2, 15, "adverts")
         before = backup.states(0)
         assert before[-1] == BACKUP
         master.process.kill()
@@ -201,13 +203,30 @@ def test_a_paced_burst_goes_on_where_it_has_moved(network: Network, start: Start
             def seen(vip: str = VIPS[0]) -> list[int]:
                 return [a.time_ns for a in sniffer.announcements(vip)]
 
-            wait_for(lambda: len(seen()) == 2, 5, "the beginning of a burst")
+            wait_for(lambda: len(seen()) == 2, 15, "the beginning of a burst")
             assert worker.ask("move 0 1") is True
             wait_for(lambda: len(seen()) == 6, 5, "all of it")
             wait_for(lambda: len(seen(VIPS[1])) == 6, 5, "all of the other one")
             time.sleep(0.3)
             assert len(seen()) == len(seen(VIPS[1])) == 6
             assert all(b - a > 80 * MS for a, b in itertools.pairwise(seen()))
+        finally:
+            worker.close()
+
+
+def test_a_refused_address_is_not_announced_from_elsewhere(network: Network, start: Start) -> None:
+    """Which addresses the kernel refused goes along, for the burst that is due between two
+    attempts (RFC 9568 8.1.2)."""
+    with Sniffer(network["switch"], ports=ports(network)) as sniffer:
+        worker = start(network, vip_ifindex=9999, garp_delay_ns=1_000_000_000)
+        try:
+            # at 0, 0.1, 0.3, 0.7, 1.5 and 3.1 s; the next one comes at 6.3 s
+            wait_for(lambda: len(worker.events(_core.EV_PLAYED)) == 6, 10, "refusals")
+            assert worker.ask("move 0 1") is True
+            time.sleep(1.5)
+            assert len(worker.events(_core.EV_PLAYED)) == 6
+            assert worker.ask("status 0")["announcements"] > 6  # wanted, but not sent
+            assert sniffer.announcements(VIPS[0]) == []
         finally:
             worker.close()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 import uvloop
 from net_tools import ip, ip_json, run
 
+from fastvrrp.config.model import VirtualAddress
 from fastvrrp.net import wire
 from fastvrrp.net.addresses import add_address
 from fastvrrp.net.monitor import Monitor
@@ -134,8 +135,6 @@ def test_addresses_come_and_go(link: Callable[..., int], play: Play) -> None:
     index = link("v0")
 
     async def scene(recorder: Recorder) -> None:
-        from fastvrrp.config.model import VirtualAddress
-
         wish = VirtualAddress(address="10.0.0.1", prefixlen=24, family=4)
         assert await recorder.monitor.play([(add_address(wish, index), 0)]) == [0]
 
@@ -152,6 +151,69 @@ def test_addresses_come_and_go(link: Callable[..., int], play: Play) -> None:
         await recorder.until(lambda: len(told()) == 2)
         assert told()[1] == (index, address, False)
         assert recorder.observed.address(address.key) is None
+
+    play(scene)
+
+
+def test_many_addresses_of_ours(link: Callable[..., int], play: Play) -> None:
+    """A takeover: they are taken in together, and what comes between is not overtaken."""
+    index = link("v0")
+
+    def texts(*hosts: int) -> list[str]:
+        return [f"10.7.{n // 250}.{n % 250 + 1}" for n in hosts]
+
+    def ours(*addresses: str) -> None:
+        """Without the loop, which cannot read meanwhile."""
+        with RtnlSocket() as rtnl:
+            wishes = [
+                VirtualAddress(
+                    address=text,
+                    prefixlen=64 if ":" in text else 32,
+                    family=6 if ":" in text else 4,
+                )
+                for text in addresses
+            ]
+            assert not any(rtnl.play([(add_address(wish, index), 0) for wish in wishes]))
+
+    def others(verb: str, *hosts: int) -> None:
+        blocking_batch("".join(f"addr {verb} {text}/32 dev v0\n" for text in texts(*hosts)))
+
+    async def scene(recorder: Recorder) -> None:
+        batches: list[int] = []
+        one_by_one = recorder.monitor.on_marked
+
+        def marked(came: Sequence[Address]) -> None:
+            batches.append(len(came))
+            one_by_one(came)
+
+        recorder.monitor.on_marked = marked
+        ours(*texts(*range(600)))
+        others("add", *range(600, 620))
+        others("del", *range(10))
+        ours(*texts(*range(10)))
+        ours(*texts(*range(620, 1000)))
+        ours(*texts(*range(500)))  # nothing new
+        ours("2001:db8::1")
+
+        def sixth() -> list[tuple[int, Address, bool]]:
+            return [one for one in recorder.addresses if one[1].key.address[:2] == b"\x20\x01"]
+
+        await recorder.until(sixth)
+        assert_like_the_kernel(recorder.observed)
+        told = [one for one in recorder.addresses if one[1].key.family == 4]
+        assert len(told) == 1000 + 10 + 10
+        order = [added for _, address, added in told if address.key == key4(index, "10.7.0.5", 32)]
+        assert order == [True, False, True]
+        assert {address.protocol for _, address, _ in told} == {18, None}
+        assert max(batches) > 100
+        assert sum(batches) == 600 + 10 + 380 + 1
+        assert recorder.resyncs == 0
+        others("del", 0)
+        before = len(recorder.addresses)
+        await recorder.until(lambda: len(recorder.addresses) > before)
+        ours(*texts(0))
+        recorder.monitor.drain()
+        assert recorder.addresses[-1][1].key == key4(index, "10.7.0.1", 32)
 
     play(scene)
 

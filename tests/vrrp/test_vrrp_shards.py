@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from vrrp_tools import Bench, configuration, instance, link, vip
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vrrp_tools import SECOND, Bench, configuration, instance, link, vip
 
 from fastvrrp import _core
 from fastvrrp.config import model
-from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.shards import Shards
 
 INIT, BACKUP, MASTER, FAULT = _core.INIT, _core.BACKUP, _core.MASTER, _core.FAULT
@@ -264,6 +267,51 @@ class TestOneSurface:
             masters.client.engine.status(63)
 
 
+class Startable:
+    """An engine that can or cannot be started."""
+
+    def __init__(self, *, error: OSError | None = None, rt_errno: int = 0) -> None:
+        self.error = error
+        self.rt_errno = rt_errno
+        self.said: list[str] = []
+        self._fd = os.eventfd(0)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def start(self) -> None:
+        self.said.append("start")
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        self.said.append("stop")
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        self.said.append("join")
+        return self.rt_errno == 0
+
+    def lateness(self) -> list[int]:
+        return [1, self.rt_errno]
+
+
+class TestStart:
+    def test_all_or_none(self) -> None:
+        good, bad, other = engines = [Startable(), Startable(error=OSError(12, "")), Startable()]
+        with pytest.raises(OSError, match="12"):
+            Shards(engines).start()
+        assert (good.said, bad.said, other.said) == (["start", "stop", "join"], ["start"], [])
+
+    def test_whoever_was_refused_real_time_counts(self) -> None:
+        all_of_them = Shards([Startable(), Startable(rt_errno=1), Startable()])
+        all_of_them.start()
+        assert all_of_them.rt_errno == 1
+        assert all_of_them.lateness() == [3, 1]
+        assert not all_of_them.join(1.0)
+        assert Shards([Startable(), Startable()]).join(1.0)
+        assert Shards([Startable(), Startable()]).rt_errno == 0
+
+
 class TestMoves:
     """A reload that ties together what two threads have."""
 
@@ -333,8 +381,10 @@ class TestMoves:
             engine.set_up(slot, False)
         assert states(masters) == {"VI_0": FAULT, "VI_1": FAULT, "VI_2": FAULT, "VI_3": FAULT}
 
-    def test_events_of_before_come_first(self, bench: Bench) -> None:
-        """What the giver told is older than what the receiver tells of the same instance."""
+    @pytest.mark.parametrize("turn", [0, 1])
+    def test_events_of_before_come_first(self, bench: Bench, turn: int) -> None:
+        """What the giver told is older than what the receiver tells of the same instance,
+        whosever turn it is to be read."""
         bench.apply(configuration(*map(on, range(4))))
         for engine in bench.engines:
             engine.advance(5)
@@ -342,25 +392,31 @@ class TestMoves:
             bench.plane.prepare(grouped(*map(on, range(4)), G=("VI_0", "VI_1", "VI_2")))
         )
         slot = bench.plane.links.slots["eth1"]
+        bench.engines[0].queue.clear()
         for engine in bench.engines:
             engine.now_ns += 1000
             engine.set_up(slot, False)
         running = bench.plane.running["VI_1"]
+        for _ in range(turn):
+            assert shards(bench).events(0) == []
         while readable(bench):
-            bench.client._drain(1)
+            bench.client._drain(3)  # as many as the receiver has at once
         assert bench.listener.path(running.slot) == [BACKUP, MASTER, FAULT]
-        assert all(t.seen for t in bench.listener.transitions)
+        assert all(t.seen for t in bench.listener.transitions if t.slot == running.slot)
 
     def test_an_interface_under_another_name_keeps_its_instance(self, masters: Bench) -> None:
         """The link has another slot then, in the same thread: its instance goes on."""
         observed = masters.observed
-        before = threads(masters)["VI_1"]
+        busy = on(3, name="BUSY", virtual_router_id=9, advert_int_ns=SECOND // 100, version=3)
+        masters.apply(configuration(*map(on, range(4)), busy))
+        before = threads(masters)
+        assert before["VI_1"] == before["BUSY"]  # a new link would go to the other one
         old = observed.link_by_name("eth1")
         assert old is not None
         observed.put_link(old._replace(name="wan0", altnames=("eth1",)))
         masters.plane.refresh(set(masters.plane.running))
         assert "wan0" in masters.plane.links.slots
-        assert threads(masters)["VI_1"] == before
+        assert threads(masters) == before
         advance(masters, 5)
         assert states(masters)["VI_1"] == MASTER
 
@@ -368,7 +424,7 @@ class TestMoves:
         for engine in masters.engines:
             engine.busy = True
         wanted = grouped(*map(on, range(4)), G=("VI_0", "VI_1"))
-        with pytest.raises(RefusedError, match="try again"):
+        with pytest.raises(BusyError, match="try again"):
             masters.apply(wanted)
         assert threads(masters) == {"VI_0": 0, "VI_1": 1, "VI_2": 0, "VI_3": 1}
         assert made(masters, "commit") == [[], []]
@@ -377,3 +433,130 @@ class TestMoves:
         masters.apply(wanted)
         assert threads(masters)["VI_0"] == threads(masters)["VI_1"]
         assert set(states(masters).values()) == {MASTER}
+
+
+INTERFACES = ("eth0", "eth1", "eth2", "gone0")
+
+
+@st.composite
+def reloads(draw: st.DrawFn) -> list[model.Configuration]:
+    """A few configurations of the same instances: some come and go, change, are grouped anew."""
+    number = draw(st.integers(2, 6))
+    return [draw(configurations(number)) for _ in range(draw(st.integers(2, 4)))]
+
+
+@st.composite
+def configurations(draw: st.DrawFn, number: int) -> model.Configuration:
+    chosen = draw(st.lists(st.integers(0, number - 1), unique=True))
+    groups: dict[str, list[str]] = {"G": [], "H": []}
+    made = []
+    for n in sorted(chosen):
+        group = draw(st.sampled_from((None, None, "G", "H")))
+        tracked = draw(st.lists(st.sampled_from(INTERFACES), max_size=1))
+        if group is not None:
+            groups[group].append(f"VI_{n}")
+        made.append(
+            instance(
+                f"VI_{n}",
+                virtual_router_id=n + 1,
+                interface=f"eth{n % 3}",
+                priority=draw(st.sampled_from((100, 150, 255))),
+                advert_int_ns=draw(st.sampled_from((1, 2))) * SECOND,
+                virtual_ipaddress=(vip(f"10.0.1.{100 + n}/24"),),
+                track_interface=tuple(model.Tracked(name=t, weight=-10) for t in tracked),
+                sync_group=group,
+            )
+        )
+    paced = draw(st.sampled_from(((), ("eth0", "eth2"), ("eth1", "eth2"))))
+    return configuration(
+        *made,
+        sync_groups=tuple(
+            model.SyncGroup(name=name, members=tuple(members))
+            for name, members in groups.items()
+            if members
+        ),
+        garp_groups=(model.GarpGroup(interfaces=paced, garp_interval_ns=1000),) if paced else (),
+    )
+
+
+class Life:
+    """A bench through some reloads, and what each instance has gone through, by its name."""
+
+    def __init__(self, threads: int) -> None:
+        self.bench = Bench("eth0", "eth1", "eth2", threads=threads)
+        self.paths: dict[str, list[tuple[int, int, int]]] = {}
+        self._told = 0
+
+    def reload(self, wanted: model.Configuration, pause: float) -> None:
+        before = dict(self.bench.plane.running)
+        self.bench.apply(wanted)
+        advance(self.bench, pause)
+        names = {r.slot: name for name, r in self.bench.plane.running.items()}
+        old = {r.slot: name for name, r in before.items()}
+        transitions = self.bench.listener.transitions
+        for change in transitions[self._told :]:
+            name = old.get(change.slot) or names[change.slot]
+            if change.new != INIT and change.slot in names:
+                name = names[change.slot]
+            assert change.seen
+            self.paths.setdefault(name, []).append((change.new, change.reason, change.now_ns))
+        self._told = len(transitions)
+
+    def now(self) -> dict[str, object]:
+        """Everything about the instances but where they are."""
+        return {
+            name: self.bench.client.engine.status(running.slot)._replace(slot=0, sequence=0)
+            for name, running in self.bench.plane.running.items()
+        }
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    wanted=reloads(),
+    count=st.integers(2, 4),
+    pauses=st.lists(st.sampled_from((0.0, 0.7, 5.0)), min_size=4, max_size=4),
+)
+def test_the_number_of_threads_makes_no_difference(
+    wanted: list[model.Configuration], count: int, pauses: list[float]
+) -> None:
+    """To any instance at any time: state, deadlines, counters, and all it has gone through."""
+    one, several = Life(1), Life(count)
+    try:
+        for step, pause in zip(wanted, pauses, strict=False):
+            one.reload(step, pause)
+            several.reload(step, pause)
+            assert several.now() == one.now()
+            assert several.paths == one.paths
+            assert_well_placed(several.bench, step)
+        for life in (one, several):
+            life.reload(configuration(), 0.0)
+        assert several.paths == one.paths
+        for engine in several.bench.engines:
+            assert engine.core.next_due_ns() == _core.NEVER
+            assert engine.core.illegal_transitions() == 0
+            assert not any(spec["ifindex"] for spec in engine.links.values())
+    finally:
+        one.bench.close()
+        several.bench.close()
+
+
+def assert_well_placed(bench: Bench, wanted: model.Configuration) -> None:
+    where, plane = threads(bench), bench.plane
+    for one in wanted.sync_groups:
+        assert len({where[name] for name in one.members}) <= 1
+    of_link: dict[str, int] = {}
+    for name, running in plane.running.items():
+        interface = running.instance.interface or ""
+        assert of_link.setdefault(interface, where[name]) == where[name]
+    for paced in wanted.garp_groups:
+        assert len({of_link[i] for i in paced.interfaces if i in of_link}) <= 1
+    for interface, slot in plane.links.slots.slots.items():
+        having = [n for n, e in enumerate(bench.engines) if e.links.get(slot, {}).get("families")]
+        assert having == ([of_link[interface]] if interface in of_link else [])
+        depending = (
+            where[name]
+            for name, running in plane.running.items()
+            if slot in (running.record.link, *(link for link, _, _ in running.record.tracks))
+        )
+        for thread in depending:
+            assert bench.engines[thread].up.get(slot, False) == (interface != "gone0")

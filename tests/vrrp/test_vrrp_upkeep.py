@@ -17,7 +17,8 @@ from fastvrrp.config import model
 from fastvrrp.net.objects import IFF_UP, Address, AddressKey, Link
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.wire import PROTOCOL
-from fastvrrp.vrrp import replay
+from fastvrrp.vrrp import replay, upkeep
+from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.upkeep import SETTLE_S, Upkeep
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
@@ -70,7 +71,10 @@ class Scene:
 
     def comes(self, found: Address) -> None:
         self.bench.observed.put_address(found)
-        self.upkeep.on_address(found.key.ifindex, found, True)
+        if found.protocol == PROTOCOL:
+            self.upkeep.on_marked((found,))
+        else:
+            self.upkeep.on_address(found.key.ifindex, found, True)
 
     def link_is(self, new: Link) -> None:
         old = self.bench.observed.put_link(new)
@@ -177,6 +181,59 @@ async def test_an_owners_addresses_cause_no_refresh(it: Scene) -> None:
     assert it.upkeep.touches == touches + 1
     it.comes(address(1, "10.0.1.100", 24))
     assert it.upkeep.touches == touches + 2
+
+
+@scene
+async def test_ours_that_are_told_together_count_as_one_by_one(it: Scene) -> None:
+    """A tracked source, an owner's address that becomes the source, one that nobody asked for:
+    each makes a difference; a virtual address does not."""
+    it.bench.apply(
+        configuration(
+            instance(),
+            instance("B", virtual_router_id=52, source="10.0.1.200", track_src_ip=True),
+            instance(
+                "C",
+                virtual_router_id=53,
+                interface="eth1",
+                priority=255,
+                virtual_ipaddress=(vip("10.0.2.100/24"),),
+            ),
+        )
+    )
+    it.bench.observed.drop_address(address(2, "10.0.2.1", 24).key)
+    for ifindex, text, counts in (
+        (1, "10.0.1.100", False),
+        (1, "10.0.1.200", True),
+        (2, "10.0.2.100", True),
+        (1, "10.0.9.9", True),
+        (7, "10.0.1.200", False),  # of an interface that is gone already
+    ):
+        found = address(ifindex, text, 24, ours=True)
+        it.bench.observed.put_address(found)
+        for tell in (
+            lambda found=found: it.upkeep.on_marked([found]),
+            lambda found=found: it.upkeep.on_address(found.key.ifindex, found, True),
+        ):
+            touches = it.upkeep.touches
+            tell()
+            assert (it.upkeep.touches > touches) == counts, text
+
+
+@scene
+async def test_ours_that_come_to_nobody_are_removed(it: Scene) -> None:
+    """Two backups' addresses appear with our mark, among those of a master."""
+    it.run_as_master(configuration(instance(virtual_ipaddress=(vip("10.0.1.100/24"),))))
+    await it.upkeep.run()
+    it.bench.apply(
+        configuration(
+            instance(virtual_ipaddress=(vip("10.0.1.100/24"),)),
+            instance("B", virtual_router_id=52, virtual_ipaddress=(vip("10.0.1.101/24"),)),
+        )
+    )
+    for host in (100, 101):
+        it.comes(address(1, f"10.0.1.{host}", 24, ours=True))
+    await asyncio.sleep(SETTLE_S + 0.1)
+    assert it.monitor.played == [RTM_DELADDR]
 
 
 @scene
@@ -396,6 +453,28 @@ async def test_a_refresh_that_is_refused_leaves_what_runs(it: Scene) -> None:
     await asyncio.sleep(0)
     assert it.bench.engine.calls == []
     assert it.bench.state("VI_1") == _core.MASTER
+
+
+@scene
+async def test_a_refresh_at_the_wrong_moment_is_made_later(it: Scene) -> None:
+    it.run_as_master(configuration(instance()))
+    plane = it.bench.plane
+    refresh, busy = plane.refresh, iter((True, True, False))
+
+    def refuse(*names: Any, **renew: Any) -> bool:
+        if next(busy):
+            raise BusyError("an applier is at work")
+        return refresh(*names, **renew)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plane, "refresh", refuse)
+        patch.setattr(upkeep, "BUSY_S", 0.01)
+        it.link_is(link(9, "eth0"))
+        await asyncio.sleep(0)
+        assert plane.running["VI_1"].record.announcements[0].ifindex == 1
+        await asyncio.sleep(0.1)
+    assert next(busy, None) is None
+    assert plane.running["VI_1"].record.announcements[0].ifindex == 9
 
 
 @scene

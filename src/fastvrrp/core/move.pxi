@@ -22,7 +22,6 @@ ctypedef struct moved_link_t:
 
 ctypedef struct moved_t:        # what belongs to an instance outside the core
     u64 failed
-    u32 wanted
     u32 kept
     u32 rounds[3]               # of announcements still due, per kind of job
 
@@ -85,7 +84,6 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
     note_rounds(e, m)
     for k in range(m.n):
         m.moved[k].failed = e.failed[m.slots[k]]
-        m.moved[k].wanted = fv_load_u32(&e.applier.wanted[m.slots[k]])
         m.moved[k].kept = fv_load_u32(&e.applier.kept[m.slots[k]])
     core_carry_out(&e.core, m.slots, m.carried, m.n, now)
     for k in range(m.n_links):
@@ -140,7 +138,6 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
             m.carried[k].stale.displaced = e.retired
             e.retired = m.carried[k].stale
         e.failed[g.slot] = m.moved[k].failed
-        fv_store_u32(&e.applier.wanted[g.slot], m.moved[k].wanted)
         fv_store_u32(&e.applier.kept[g.slot], m.moved[k].kept)
         for kind in range(<u32> KINDS):
             if m.moved[k].rounds[kind]:

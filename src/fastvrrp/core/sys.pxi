@@ -96,6 +96,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *buf, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr *m, int flags)
     ssize_t recvmsg(int fd, msghdr *m, int flags)
+    ssize_t recvfrom(int fd, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addr_len)
     int ioctl(int fd, unsigned long request, void *arg)
     const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
@@ -260,7 +261,7 @@ cdef extern from "<linux/rtnetlink.h>" nogil:
         int ifi_index
         unsigned int ifi_flags
         unsigned int ifi_change
-    const int NETLINK_ROUTE, RTM_NEWLINK, RTM_DELLINK, RTMGRP_LINK, NLMSG_ERROR, NLMSG_DONE
+    const int NETLINK_ROUTE, RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTMGRP_LINK, NLMSG_ERROR, NLMSG_DONE
     const int SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK
 
 cdef extern from "<net/if.h>" nogil:

@@ -7,7 +7,7 @@ Two sources: tables read at one moment (`table_is`) and the notifications in bet
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastvrrp.net import wire
@@ -40,11 +40,15 @@ class Follower:
         *,
         on_link: Callable[[Link | None, Link | None], None] = _nothing,
         on_address: Callable[[int, Address, bool], None] = _nothing,
+        on_marked: Callable[[Sequence[Address]], None] | None = None,
         on_route: Callable[[Route, bool], None] = _nothing,
         on_rule: Callable[[RuleKey, bool], None] = _nothing,
     ) -> None:
+        """`on_marked`: several addresses with our mark came or changed (default: `on_address` for
+        each); whether some are told in this way is up to who fetches."""
         self.on_link = on_link
         self.on_address = on_address
+        self.on_marked = on_marked or self._one_by_one
         self.on_route = on_route
         self.on_rule = on_rule
         self.observed = Observed()
@@ -89,6 +93,10 @@ class Follower:
         callback(*arguments)
 
     # -- notifications
+
+    def _one_by_one(self, came: Sequence[Address]) -> None:
+        for address in came:
+            self.call(self.on_address, address.key.ifindex, address, True)
 
     def _reject(self, error: wire.MalformedMessage) -> None:
         self.rejected += 1

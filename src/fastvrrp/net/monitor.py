@@ -16,8 +16,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastvrrp import _core
 from fastvrrp.net import wire
 from fastvrrp.net.follower import Follower
+from fastvrrp.net.objects import Address
 from fastvrrp.net.route_filter import attach_route_filter
 from fastvrrp.net.rtnl import (
     NO_SUCH_FAMILY,
@@ -39,6 +41,8 @@ _RECEIVE_BUFFER = 32 << 20
 _QUERY_BUFFER = 4 << 20
 _MESSAGE_BUFFER = 1 << 17
 _DATAGRAMS_PER_TURN = 256  # then other callbacks get their turn
+_BURST = 32  # addresses of ours in one turn are the beginning of many
+_BURST_PAUSE_S = 0.025  # the threads that bring them about need the processor more
 _DUMP_ATTEMPTS = 20
 _RETRY_S = 0.02
 _REFRESH_RETRY_S = 0.2  # after a table that could not be read, twice as long each time
@@ -77,6 +81,7 @@ class Monitor(Follower):
         self._announce_resync = False
         self._task: asyncio.Task[None] | None = None
         self._rescan: asyncio.TimerHandle | None = None
+        self._pause: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sequence = 0
         self._events = open_socket(receive_buffer=receive_buffer)
@@ -98,7 +103,7 @@ class Monitor(Follower):
         for name in sorted(self._tables):
             await self._read_table(name, report=False)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._events.fileno(), self._readable)
+        self._listen()
 
     def close(self) -> None:
         """Stop watching. `observed` keeps its last content."""
@@ -107,7 +112,7 @@ class Monitor(Follower):
         if self._task is not None:
             self._task.cancel()
         if self._loop is not None and self._events.fileno() >= 0:
-            self._loop.remove_reader(self._events.fileno())
+            self._deafen()
         self._events.close()
 
     def resync(self, tables: frozenset[str] = _ALL) -> None:
@@ -117,7 +122,7 @@ class Monitor(Follower):
         self._dirty |= tables & self._tables
         self._announce_resync = self._announce_resync or tables == _ALL
         if self._task is None:
-            self._loop.remove_reader(self._events.fileno())
+            self._deafen()
             self._task = self._loop.create_task(self._refresh())
 
     async def play(self, requests: Sequence[tuple[bytes, int]]) -> list[int]:
@@ -139,37 +144,85 @@ class Monitor(Follower):
 
     def drain(self) -> None:
         """Take in everything the kernel has told up to now, callbacks included."""
-        while self._task is None and self._readable():
+        while self._task is None and self._turn()[0]:
             pass
 
-    def _readable(self) -> bool:
-        """One turn; whether more may be waiting."""
-        for _ in range(_DATAGRAMS_PER_TURN):
-            try:
-                size, _, flags, (sender, _) = self._events.recvmsg_into([self._view])
-            except BlockingIOError:
-                return False
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+    def _listen(self) -> None:
+        """Take notifications in as they come."""
+        assert self._loop is not None
+        self._pause = None
+        self._loop.add_reader(self._events.fileno(), self._readable)
+
+    def _deafen(self) -> None:
+        assert self._loop is not None
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._loop.remove_reader(self._events.fileno())
+
+    def _readable(self) -> None:
+        """A few are taken in at once. Many addresses of ours are a takeover of many: what follows
+        waits a little, in the socket's large buffer."""
+        assert self._loop is not None
+        _, marked = self._turn()
+        if marked >= _BURST and self._task is None:
+            self._deafen()
+            self._pause = self._loop.call_later(_BURST_PAUSE_S, self._resume, 0)
+
+    def _resume(self, count: int) -> None:
+        """After a pause: take in everything, `count` of ours in earlier turns of the loop."""
+        assert self._loop is not None
+        self._pause = None
+        more, marked = self._turn()
+        count += marked
+        if self._task is not None:
+            return  # it listens again when all is read
+        if more:
+            self._pause = self._loop.call_soon(self._resume, count)
+        elif count >= _BURST:
+            self._pause = self._loop.call_later(_BURST_PAUSE_S, self._resume, 0)
+        else:
+            self._listen()
+
+    def _turn(self) -> tuple[bool, int]:
+        """Take in what waits, up to a limit: whether more may be waiting, and how many addresses
+        of ours there were."""
+        left = _DATAGRAMS_PER_TURN
+        marked = 0
+        while left > 0:
+            came: list[Address] = []
+            size, taken, strangers = _core.read_addresses(
+                self._events.fileno(),
+                self._buffer,
+                self.observed.addresses,
+                came,
+                wire.PROTOCOL,
+                left,
+            )
+            left -= taken + bool(size)
+            marked += taken
+            self.messages += taken
+            self.rejected += strangers  # only the kernel is believed
+            if came:
+                self.call(self.on_marked, came)
+            if size == -errno.ENOBUFS:
                 self.overflows += 1
                 logger.warning("netlink notifications were lost, reading everything again")
                 self.resync()
-                return False
-            if sender != 0:  # only the kernel is believed
-                self.rejected += 1
-                continue
-            if flags & socket.MSG_TRUNC:
+            elif size < 0:
+                raise OSError(-size, os.strerror(-size))
+            elif size > len(self._buffer):
                 self._buffer = bytearray(2 * len(self._buffer))
                 self._view = memoryview(self._buffer)
                 self.overflows += 1
                 self.resync()
-                return False
-            if not self.datagram(self._view[:size]):
+            elif size > 0 and not self.datagram(self._view[:size]):
                 self.resync()
             if self._task is not None:
-                return False  # a table is being read again: the rest waits in the socket
-        return True
+                return False, marked  # a table is being read again: the rest waits in the socket
+            if size == 0:
+                break
+        return left <= 0, marked
 
     def call(self, callback: Callable[..., None], *arguments: Any) -> None:
         """A consumer's mistake must cost neither the later events nor the consistency of
@@ -212,7 +265,7 @@ class Monitor(Follower):
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _REFRESH_RETRY_MAX_S)
         self._task = None
-        self._loop.add_reader(self._events.fileno(), self._readable)
+        self._listen()
         if self._announce_resync:
             self._announce_resync = False
             self.call(self.on_resync)

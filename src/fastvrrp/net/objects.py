@@ -1,7 +1,8 @@
 """Kernel objects as plain values: links, addresses, routes, rules, and how they are decoded.
 
 Every type has a `key`: what makes the kernel call two objects the same. The encoders derive the
-same keys from the configuration, so wish and reality are compared by dictionary look-up.
+same keys from the configuration, so wish and reality are compared by dictionary look-up. Of
+addresses there may be many thousands: they are small objects of the compiled core.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from fastvrrp import _core
+from fastvrrp._core import Address as Address
+from fastvrrp._core import AddressKey as AddressKey
 from fastvrrp.net import wire
 from fastvrrp.net.wire import (
     MalformedMessage,
@@ -90,31 +94,6 @@ class Link(NamedTuple):
     def up(self) -> bool:
         """Administratively up and running, keepalived's notion of an interface that works."""
         return self.flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
-
-
-class AddressKey(NamedTuple):
-    """Identity of an address. `peer` is empty unless the address is point-to-point."""
-
-    ifindex: int
-    family: int  # 4 or 6
-    address: bytes
-    prefixlen: int
-    peer: bytes = b""
-
-
-class Address(NamedTuple):
-    key: AddressKey
-    flags: int
-    scope: int
-    protocol: int | None  # IFA_PROTO; None: the kernel reported none
-    label: str
-
-    @property
-    def usable(self) -> bool:
-        """Duplicate address detection is over (or was skipped) and succeeded."""
-        if self.flags & IFA_F_DADFAILED:
-            return False
-        return not self.flags & IFA_F_TENTATIVE or bool(self.flags & IFA_F_OPTIMISTIC)
 
 
 class RouteKey(NamedTuple):
@@ -256,29 +235,10 @@ def decode_address(data: memoryview, start: int, end: int) -> Address | None:
 
     Raises MalformedMessage.
     """
-    if end - start < wire.IFADDRMSG.size:
-        raise MalformedMessage("address message too short")
-    af, prefixlen, flags, scope, ifindex = wire.IFADDRMSG.unpack_from(data, start)
-    family = family_number(af)
-    if family is None:
-        return None
-    size = _prefix_size(family, prefixlen)
-    found = attributes(data, start + wire.IFADDRMSG.size, end)
-    outer = found.get(IFA_ADDRESS, b"")
-    local = of_size(found.get(IFA_LOCAL, outer), size)
-    if outer:
-        of_size(outer, size)
-    if (wide := found.get(IFA_FLAGS)) is not None:
-        flags = read_u32(wide)
-    protocol = found.get(IFA_PROTO)
-    peer = outer if outer and outer != local else b""
-    return Address(
-        key=AddressKey(ifindex, family, local, prefixlen, peer),
-        flags=flags,
-        scope=scope,
-        protocol=None if protocol is None else read_u8(protocol),
-        label=read_string(found.get(IFA_LABEL, b"")),
-    )
+    try:
+        return _core.decode_address(data, start, end)
+    except ValueError as error:
+        raise MalformedMessage(str(error)) from None
 
 
 def decode_route(data: memoryview, start: int, end: int) -> Route | None:

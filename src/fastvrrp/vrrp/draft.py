@@ -18,6 +18,10 @@ class RefusedError(Exception):
     """A configuration cannot be run; the text says why. Nothing was changed."""
 
 
+class BusyError(RefusedError):
+    """It can be run, but not at this moment."""
+
+
 class Running(msgspec.Struct, eq=False, gc=False):
     """An instance that is committed."""
 

@@ -111,6 +111,7 @@ class Parts:
             client.attach(asyncio.get_running_loop())
             monitor.on_link = upkeep.on_link
             monitor.on_address = upkeep.on_address
+            monitor.on_marked = upkeep.on_marked
             monitor.on_route = upkeep.on_route
             monitor.on_rule = upkeep.on_rule
             monitor.on_resync = upkeep.on_resync

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
-from fastvrrp.net.objects import AddressKey
+from fastvrrp.net.objects import Address, AddressKey
 from fastvrrp.net.observed import Observed, primary_source
 from fastvrrp.net.programs import STATIC, Item, Objects, static_objects
 from fastvrrp.net.reconcile import Desired
@@ -359,9 +359,29 @@ class Plane:
         if not ours or not self.desired.items(key):
             return True
         # An owner's own one: it counts only if adverts come from another address for it.
-        known = self._sources.get((key.ifindex, key.family))
+        return self._has_new_source(key.ifindex, key.family)
+
+    def concerning(self, came: Iterable[Address]) -> list[Address]:
+        """Those of many new addresses with our mark that `concerns` is true of."""
+        moved: dict[tuple[int, int], bool] = {}  # by ifindex and family
+        found = []
+        for address in came:
+            key = address.key
+            packed = key.address
+            if packed in self.virtual and packed not in self._tracked_sources:
+                continue
+            place = (key.ifindex, key.family)
+            if place not in moved:
+                moved[place] = self._has_new_source(*place)
+            if moved[place] or packed in self._tracked_sources or not self.desired.items(key):
+                found.append(address)
+        return found
+
+    def _has_new_source(self, ifindex: int, family: int) -> bool:
+        """Whether adverts would leave an interface from another address than they do."""
+        known = self._sources.get((ifindex, family))
         return known is not None and known != primary_source(
-            self.observed, key.ifindex, key.family, self.virtual
+            self.observed, ifindex, family, self.virtual
         )
 
     def refresh(self, names: Collection[str], *, renew: Collection[str] = ()) -> bool:

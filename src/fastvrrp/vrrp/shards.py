@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastvrrp import _core
-from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.sharding import Move, Placement
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,7 @@ class Shards:
     def place(self, placement: Placement) -> None:
         """Distribute as said from now on; what runs moves without being noticed.
 
-        Raises RefusedError when an engine is too busy to give something away: it may be tried
-        again at any time.
+        Raises BusyError when an engine cannot give something away now.
         """
         for move in placement.moves:
             self._move(move)
@@ -109,7 +108,7 @@ class Shards:
             self._make_known(link, move.receiver)
         giver, receiver = self._engines[move.giver], self._engines[move.receiver]
         if not giver.hand_over(receiver, links=move.links, instances=move.instances):
-            raise RefusedError(
+            raise BusyError(
                 "the kernel is too busy with addresses for virtual routers to change threads: "
                 "try again"
             )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from fastvrrp import _core
@@ -36,7 +36,7 @@ from fastvrrp.net.reconcile import (
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.differences import forgot_groups, relevant_link_change
-from fastvrrp.vrrp.draft import RefusedError
+from fastvrrp.vrrp.draft import BusyError, RefusedError
 from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.replay import Replays
 
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 SOON_S = 0.05  # after a change that may have taken objects along
 SETTLE_S = 0.3  # until programs that are being played show in the notifications
 RETRY_MAX_S = 30.0  # between attempts to install what the kernel refuses
+BUSY_S = 1.0  # before a refresh is tried again that came at the wrong moment
 
 
 class Monitor(Protocol):
@@ -59,7 +60,8 @@ class Monitor(Protocol):
 class Upkeep:
     """Reacts to the kernel. All methods belong to the event loop.
 
-    `on_link`, `on_address`, `on_route`, `on_rule` and `on_resync` are the monitor's callbacks.
+    `on_link`, `on_address`, `on_marked`, `on_route`, `on_rule` and `on_resync` are the monitor's
+    callbacks.
     """
 
     def __init__(
@@ -108,11 +110,22 @@ class Upkeep:
         ours = address.protocol == PROTOCOL
         self._object(address.key, present, ours=ours)
         if self._plane.concerns(address.key, ours=ours):
-            link = self._monitor.observed.links.get(ifindex)
-            if link is not None:
-                # Behind a virtual address the host's own may need protection (see net.sysctl).
-                self._moved = self._moved or bool(address.flags & IFA_F_SECONDARY)
-                self.touch(_names(link))
+            self._touch_link_of(address)
+
+    def _touch_link_of(self, address: Address) -> None:
+        link = self._monitor.observed.links.get(address.key.ifindex)
+        if link is not None:
+            # Behind a virtual address the host's own may need protection (see net.sysctl).
+            self._moved = self._moved or bool(address.flags & IFA_F_SECONDARY)
+            self.touch(_names(link))
+
+    def on_marked(self, came: Sequence[Address]) -> None:
+        """`on_address` for many at once that are ours and are there: what a takeover brings."""
+        if self._closed:
+            return
+        self._doubt(*[address.key for address in came])
+        for address in self._plane.concerning(came):
+            self._touch_link_of(address)
 
     def on_route(self, route: Route, present: bool) -> None:
         self._object(route, present, ours=True)
@@ -164,11 +177,11 @@ class Upkeep:
         items = self._plane.desired.items(key)
         return any(item.owner == STATIC or self._is_master(item.owner) for item in items)
 
-    def _doubt(self, key: Any) -> None:
-        """An object of an instance that is not master, as far as we know, came or went. In a
-        takeover the kernel tells of the objects before the engine's events are read; so this is
-        judged a little later, when both have spoken."""
-        self._doubtful.add(key)
+    def _doubt(self, *keys: Any) -> None:
+        """Objects came or went of instances that are not master, as far as we know. In a takeover
+        the kernel tells of the objects before the engine's events are read; so this is judged a
+        little later, when both have spoken."""
+        self._doubtful.update(keys)
         if self._doubts is None:
             self._doubts = self._loop.call_later(SETTLE_S, self._judge)
 
@@ -240,6 +253,12 @@ class Upkeep:
         try:
             if self._plane.refresh(dirty, renew=deaf):
                 self.schedule(SETTLE_S)
+        except BusyError as exc:
+            self._limit.log("busy", logging.WARNING, "cannot follow interfaces yet: %s", exc)
+            self._dirty |= dirty
+            self._deaf |= deaf
+            if self._refresh_handle is None:
+                self._refresh_handle = self._loop.call_later(BUSY_S, self._refresh)
         except RefusedError as exc:
             # It ran before and cannot now: what runs is left as it is.
             log.error("cannot follow a change of interfaces: %s", exc)
