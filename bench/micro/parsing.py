@@ -6,11 +6,16 @@ import tempfile
 from pathlib import Path
 
 from bench.configuration import link_count, places, render
+from bench.servers import address
+from bench.servers import render as render_servers
 from fastvrrp.config.host import SystemHost
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Loaded
+from fastvrrp.config.servers import TcpCheck
 
 from .workload import Maker, Workload
+
+SERVERS_EACH = 16
 
 
 class Host(SystemHost):
@@ -53,4 +58,32 @@ def parsing(count: int) -> Workload:
     return Workload(f"read {count} instances", "configuration", count, prepare, run, check)
 
 
-MAKERS = [Maker(parsing, 3, (1, 255, 4096))]
+def servers(count: int) -> Workload:
+    """Virtual servers with 16 real servers each, as the largest deployments have them."""
+    services = max(1, count // SERVERS_EACH)
+
+    def prepare() -> tempfile.TemporaryDirectory[str]:
+        directory = tempfile.TemporaryDirectory(prefix="bench")
+        (Path(directory.name) / "bench.conf").write_text(render_servers(services, count))
+        return directory
+
+    def run(directory: tempfile.TemporaryDirectory[str]) -> Loaded:
+        return load(Path(directory.name) / "bench.conf", host=Host([]))
+
+    def check(loaded: Loaded) -> None:
+        assert loaded.messages == ()
+        assert loaded.configuration is not None
+        found = loaded.configuration.ipvs.virtual_servers
+        assert len(found) == services
+        real = [server for service in found for server in service.real_servers]
+        assert [server.address for server in real] == [address(11, n) for n in range(count)]
+        assert all(
+            isinstance(check, TcpCheck) and check.connection.address == server.address
+            for server in real
+            for check in server.checks
+        )
+
+    return Workload(f"read {count} real servers", "configuration", count, prepare, run, check)
+
+
+MAKERS = [Maker(parsing, 3, (1, 255, 4096)), Maker(servers, 40, (16, 4096, 37205))]

@@ -146,6 +146,12 @@ def test_sync_daemon_options(read: Reader) -> None:
     )
 
 
+def test_sync_daemon_in_another_namespace(read: Reader) -> None:
+    """Nothing is known of its interfaces."""
+    text = "net_namespace_ipvs lb\n" + defs("lvs_sync_daemon eth9")
+    assert ipvs(read, text).sync_daemon == SyncDaemon(interface="eth9")
+
+
 OLD = "7:1: warning: lvs_sync_daemon_interface is an old spelling; write lvs_sync_daemon"
 
 

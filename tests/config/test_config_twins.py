@@ -181,3 +181,32 @@ def test_a_thousand_servers(read: Reader) -> None:
         assert one.position is not None
         assert (server.position.line, one.position.line) == (5 + 6 * number, 7 + 6 * number)
     assert len({id(server.checks[0].schedule) for server in found.real_servers}) == 1
+
+
+def test_twins_in_other_files(read: Reader) -> None:
+    """Each place is in the file where it is written."""
+    lines = ("weight 2", check("TCP_CHECK", "retry 4"))
+    one = read.file("parts/one.conf", "\n\n" + real(*lines, at="10.0.0.3 80") + "\n")
+    two = read.file("parts/two.conf", real(*lines, at="10.0.0.4 80") + "\n" + real("frob"))
+    loaded = read(virtual(real(*lines), "include parts/one.conf", "include parts/two.conf"))
+    assert texts(loaded) == ["8:1: error: unknown keyword 'frob'; remove or correct it"]
+    assert loaded.messages[0].position.file == str(two)
+    two.write_text(real(*lines, at="10.0.0.4 80") + "\n")
+    (found,) = ipvs(
+        read, virtual(real(*lines), "include parts/one.conf", "include parts/two.conf")
+    ).virtual_servers
+    places = [
+        (place.file, place.line)
+        for server in found.real_servers
+        for place in (server.position, server.checks[0].position)
+        if place is not None
+    ]
+    path = str(read.path)
+    assert places == [
+        (path, 5),
+        (path, 7),
+        (str(one), 3),
+        (str(one), 5),
+        (str(two), 1),
+        (str(two), 3),
+    ]

@@ -323,7 +323,7 @@ def test_granularity_of_the_other_family(read: Reader, head: str, word: str, hin
         (
             "persistence_timeout 0",
             "5:21: warning: persistence_timeout is not a number from 1 to 2678400: '0', "
-            "using off; no value = 360; write a number from 1 to 2678400 (seconds)",
+            "using off (360 without a value); write a number from 1 to 2678400 (seconds)",
         ),
         (
             "persistence_engine sip",

@@ -113,6 +113,10 @@ def _contents(configuration: Configuration) -> str:
         for instance in configuration.vrrp_instances
     )
     parts.append(counted(addresses, "virtual address", "virtual addresses"))
+    services = configuration.ipvs.virtual_servers
+    if services:
+        parts.append(counted(len(services), "virtual server"))
+        parts.append(counted(sum(len(s.real_servers) for s in services), "real server"))
     return ", ".join(parts)
 
 

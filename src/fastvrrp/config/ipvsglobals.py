@@ -53,12 +53,15 @@ def _flush_on_stop(entries: Entries) -> str | None:
 
 def sync_daemon(
     context: Context,
+    top: Entries,
     entries: Entries,
     instances: Mapping[str, VrrpInstance],
     written: Sequence[tuple[str, Entry]],
 ) -> SyncDaemon | None:
     """lvs_sync_daemon IF [[inst] INSTANCE] [OPTION VALUE ...] of global_defs, or the first
-    lvs_sync_daemon_interface `written` in an instance."""
+    lvs_sync_daemon_interface `written` in an instance. Its interface is in the namespace of the
+    IPVS table."""
+    is_here = "net_namespace_ipvs" not in top
     entry = entries.get("lvs_sync_daemon")
     for _, other in written if entry is not None else written[1:]:
         text = "the daemon is configured already, ignored here"
@@ -67,12 +70,14 @@ def sync_daemon(
         if not written:
             return None
         name, found = written[0]
-        context.check_interface(found.node, found.value)
+        if is_here:
+            context.check_interface(found.node, found.value)
         return SyncDaemon(interface=found.value, instance=name) if name in instances else None
     node, words = entry.node, entry.node.words
     if not interface_name(context, node, words[1]):
         return None
-    context.check_interface(node, words[1])
+    if is_here:
+        context.check_interface(node, words[1])
     known = table()[_OPTIONS]
     fields: dict[str, Any] = {}
     index = 2

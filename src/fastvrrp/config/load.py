@@ -284,9 +284,8 @@ class _Loader:
             if instance is not None:
                 instances.append((instance, raw.node))
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
-        daemon = sync_daemon(
-            context, self.globals, {i.name: i for i, _ in instances}, made.sync_daemons
-        )
+        by_name = {instance.name: instance for instance, _ in instances}
+        daemon = sync_daemon(context, self.top, self.globals, by_name, made.sync_daemons)
         ipvs = ipvs_settings(self.top, self.globals, self.tls, daemon, virtual_servers)
         track_scripts, track_files, track_processes = trackers.finish()
         check_vrids(context, instances)

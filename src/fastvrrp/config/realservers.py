@@ -6,6 +6,7 @@ once; its twins differ in address and port only and are made from what it became
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -101,24 +102,38 @@ class Mould(msgspec.Struct, frozen=True, eq=False, gc=False):
     Each place is a distance in lines from the first line, and a column.
     """
 
-    pattern: Pattern
+    model: RealServer
+    only: tuple[Any, Any, int, int] | None  # checker, its connection, place; instead of `checks`
     checks: tuple[tuple[Draft, tuple[int, int], tuple[int, int] | None], ...]
     commands: tuple[tuple[str, tuple[int, int]], ...]
 
     def cast(self, node: Node, address: str) -> RealServer:
         """The real server of a twin."""
-        model, file, line = self.pattern.model, node.file, node.line
-        checks = []
-        for draft, (down, column), command in self.checks:
+        model, file, line = self.model, node.file, node.line
+        if self.only is not None:
+            check, to, down, column = self.only
             place = Position(file=file, line=line + down, column=column)
-            told = None if command is None else _place(file, line, command)
-            checks.append(draft.at(address, place, told))
+            checks = (replace(check, connection=replace(to, address=address), position=place),)
+        else:
+            checks = tuple([self._check(*each, file, line, address) for each in self.checks])
         place = Position(file=file, line=line, column=node.text.find(address) + 1)
-        made = replace(model, address=address, checks=tuple(checks), position=place)
+        made = replace(model, address=address, checks=checks, position=place)
         for field, at in self.commands:
             moved = replace(getattr(model, field), position=_place(file, line, at))
             made = replace(made, **{field: moved})
         return made
+
+    @staticmethod
+    def _check(
+        draft: Draft,
+        place: tuple[int, int],
+        command: tuple[int, int] | None,
+        file: str,
+        line: int,
+        address: str,
+    ) -> Any:
+        told = None if command is None else _place(file, line, command)
+        return draft.at(address, _place(file, line, place), told)
 
 
 def _place(file: str, line: int, distance: tuple[int, int]) -> Position:
@@ -137,7 +152,11 @@ def _mould(pattern: Pattern, node: Node) -> Mould:
         place, command = draft.places(body)
         checks.append((draft, distance(place), None if command is None else distance(command)))
     commands = [(field, distance(body[number].position(1))) for field, number in pattern.commands]
-    return Mould(pattern, tuple(checks), tuple(commands))
+    only = None
+    if len(checks) == 1 and checks[0][0].has_address:
+        draft, (down, column), _ = checks[0]
+        only = draft.check, draft.check.connection, down, column
+    return Mould(pattern.model, only, tuple(checks), tuple(commands))
 
 
 def _shape(body: list[Node]) -> tuple[Any, ...]:
@@ -170,20 +189,30 @@ class RealServers:
         """Those that can be used; what is wrong with others is said."""
         known = self._known.setdefault(service, _Known())
         moulds = known.moulds
-        taken: dict[tuple[str, int], Node] = {}
         servers = []
         for node in nodes:
             words = node.words
             mould = moulds.get((id(node.body), words[2])) if len(words) == 3 else None
             if mould is not None and is_ipv4(words[1]):
-                server: RealServer | None = mould.cast(node, fresh(words[1]))
-            else:
-                server = self._read(node, service, around, known)
-            if server is None:
+                servers.append((mould.cast(node, fresh(words[1])), node))
                 continue
+            server = self._read(node, service, around, known)
+            if server is not None:
+                servers.append((server, node))
+        found = tuple([server for server, _ in servers])
+        if len({(server.address, server.port) for server in found}) == len(found):
+            return found
+        return tuple(self._distinct(servers, around))
+
+    def _distinct(
+        self, servers: list[tuple[RealServer, Node]], around: Surroundings
+    ) -> Iterator[RealServer]:
+        """keepalived goes on with the first one of the same address and port."""
+        taken: dict[tuple[str, int], Node] = {}
+        for server, node in servers:
             first = taken.setdefault((server.address, server.port), node)
             if first is node:
-                servers.append(server)
+                yield server
                 continue
             self.context.warning(
                 node,
@@ -192,7 +221,6 @@ class RealServers:
                 f"the first one is at {first.file}:{first.line}",
                 word=1,
             )
-        return tuple(servers)
 
     def _read(
         self, node: Node, service: Service, around: Surroundings, known: _Known

@@ -165,15 +165,21 @@ class Source:
         """Adds blocks, from line `number` on, that are like one of the last ones; returns how
         many lines they have."""
         first = at = number - 1
+        last: _Block | None = None
         while at < len(lines):
-            head = _ALIKE_LINE.fullmatch(lines[at])
-            block = self._like(lines, at + 1) if head is not None else None
-            if head is None or block is None:
-                break
-            words = head.groups()
             text = lines[at]
-            body.append(TwinNode(words, file, at + 1, text, None, "", block.body, block.first))
-            at += len(block.lines) + 1
+            head = _ALIKE_LINE.fullmatch(text)
+            if head is None:
+                break
+            block, at = last, at + 1
+            if block is None or lines[at : at + len(block.lines)] != block.lines:
+                block = self._like(lines, at)
+                if block is None:
+                    at -= 1
+                    break
+            last = block
+            body.append(TwinNode(head.groups(), file, at, text, None, "", block.body, block.first))
+            at += len(block.lines)
         return at - first
 
     def _like(self, lines: list[str], at: int) -> _Block | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import msgspec
 
@@ -33,6 +34,10 @@ class Journal:
         self._file = StateFile(path)
         self._written: Contents | None = None
         self._complained = False
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     def write(self, contents: Contents) -> None:
         """Replace what it says. When it cannot be written, that is logged once: the balancer goes

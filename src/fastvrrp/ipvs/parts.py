@@ -15,6 +15,7 @@ from fastvrrp.ipvs.journal import Journal
 from fastvrrp.ipvs.netlink_table import NetlinkTable, open_socket
 from fastvrrp.ipvs.notify import ServerNotifier
 from fastvrrp.ipvs.objects import ServiceKey, ServiceStatistics
+from fastvrrp.ipvs.ping_range import PingRange
 from fastvrrp.ipvs.plane import Plane
 from fastvrrp.ipvs.presence import Presence
 from fastvrrp.ipvs.quorums import Quorums
@@ -28,6 +29,8 @@ from fastvrrp.supervisor.link import ConfigurationRefused
 from fastvrrp.track.runner import Runner
 
 log = logging.getLogger(__name__)
+
+PING_RANGE_NAME = "ping_group_range"
 
 Stamp = tuple[servers.TlsContext, tuple[tuple[int, int] | None, ...]]
 
@@ -60,6 +63,7 @@ class Parts:
         self._notifier = ServerNotifier(configuration, runner)
         self._presence = Presence(self._address_changed)
         self._files = TrackedFiles(tracked_files(configuration))
+        self._ping_range = PingRange(journal.path.with_name(PING_RANGE_NAME))
         self._surroundings = self._surround(configuration)
         self._stamp = tls_stamp(configuration)
         self._states: dict[str, str] = {}
@@ -115,6 +119,7 @@ class Parts:
             log.info("taking over %d services of an earlier process", len(left & observed.keys()))
         await self._notifier.start()
         self._files.start()
+        self._ping_range.set(pings(configuration))
         await self._presence.want(suspending(configuration))
         self._states |= states
         changes = await self.plane.start(configuration, left, observed, self._states)
@@ -137,7 +142,10 @@ class Parts:
             tune(configuration.ipvs)
         await self._files.redefine(tracked_files(configuration))
         await self._notifier.reload(configuration)
+        if pings(configuration):
+            self._ping_range.set(True)
         changes = await self.plane.reload(configuration, renewed)
+        self._ping_range.set(pings(configuration))  # restored when the last one has ended
         self._tell_all()
         return changes
 
@@ -154,6 +162,7 @@ class Parts:
         await self._files.stop()
         await self._notifier.stop(() if keep_table else last)
         if not keep_table:
+            self._ping_range.set(False)
             await self.upkeep.clear(flush=flush == "all")
         await self.upkeep.close()
 
@@ -241,6 +250,11 @@ def checks_of(configuration: model.Configuration) -> Iterator[servers.Check]:
     for virtual_server in configuration.ipvs.virtual_servers:
         for server in virtual_server.real_servers:
             yield from server.checks
+
+
+def pings(configuration: model.Configuration) -> bool:
+    """Whether there is a PING_CHECK."""
+    return any(isinstance(check, servers.PingCheck) for check in checks_of(configuration))
 
 
 def tracked_files(configuration: model.Configuration) -> list[model.TrackFile]:

@@ -12,6 +12,8 @@ import os
 import socket
 from pathlib import Path
 
+from fastvrrp.net.statefile import StateFile, StateFileError
+
 log = logging.getLogger(__name__)
 
 SYSCTL = Path("/proc/sys/net/ipv4/ping_group_range")
@@ -26,9 +28,9 @@ class PingRange:
     """The range of this process's network namespace. Raises nothing: problems are logged."""
 
     def __init__(self, note: Path, sysctl: Path = SYSCTL) -> None:
-        """`note` holds what to restore as long as there is something; a process that was killed
-        may have left it."""
-        self._note = note
+        """The file `note` holds what to restore as long as there is something; a process that was
+        killed may have left it."""
+        self._note = StateFile(note)
         self._sysctl = sysctl
 
     def set(self, needed: bool) -> None:
@@ -38,7 +40,7 @@ class PingRange:
                 self._open()
             else:
                 self._restore()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, StateFileError) as error:
             log.error("PING_CHECK: %s: %s", self._sysctl, error)
 
     def _open(self) -> None:
@@ -46,21 +48,20 @@ class PingRange:
             return
         before = self._read()
         ours = widened(*before, os.getegid())
-        self._note.write_text(f"{before[0]} {before[1]} {ours[0]} {ours[1]}\n")
+        self._note.write(f"{before[0]} {before[1]} {ours[0]} {ours[1]}\n".encode())
         self._sysctl.write_text(f"{ours[0]} {ours[1]}\n")
         log.info("ping_group_range was %d %d, is %d %d while there are PING_CHECKs", *before, *ours)
 
     def _restore(self) -> None:
-        try:
-            text = self._note.read_text()
-        except FileNotFoundError:
+        text = self._note.read()
+        if text is None:
             return
         low, high, *ours = (int(word) for word in text.split())
         # Somebody else's later wish counts more than ours.
         if self._read() == tuple(ours):
             self._sysctl.write_text(f"{low} {high}\n")
             log.info("ping_group_range is %d %d again", low, high)
-        self._note.unlink()
+        self._note.remove()
 
     def _read(self) -> tuple[int, int]:
         low, high = (int(word) for word in self._sysctl.read_text().split())

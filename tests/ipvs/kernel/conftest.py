@@ -24,6 +24,9 @@ from guest_tools import namespace
 from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.netlink_table import NetlinkTable, open_socket
 
+pytest.register_assert_rewrite("lvs_scene")
+from lvs_scene import Scene  # noqa: E402
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 IN_GUEST = "FASTVRRP_GUEST"  # set to the directory of the session's files
@@ -218,3 +221,16 @@ async def _emptied(table: NetlinkTable) -> None:
     await table.set_timeouts(Timeouts(tcp_s=900, tcpfin_s=120, udp_s=300))
     for role in await table.daemons():
         await table.stop_daemon(role)
+
+
+@pytest.fixture(scope="session")
+def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(tmp_path_factory.mktemp("scene"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scene(_scene: Scene) -> Scene:
+    """A network of servers, in which everything runs but the balancer's daemon."""
+    return _scene

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ SETTLE_S = 20.0  # the guest is slow, and others run beside it
 STILL_S = 0.6  # a table that has not changed for so long has settled
 
 Table = list[str]
+Story = list[tuple[str, Table]]  # what happened, and the table after it
 
 
 class Balancers(Keepalived):
@@ -56,6 +57,8 @@ class Scene:
         self.directory = directory
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self._lives = 0
+        self._told: Story = []
+        self._expected: Story | None = None
         self.daemon: Daemon = None  # type: ignore[assignment] # there is one within `running`
         with ExitStack() as stack:
             self.network = stack.enter_context(Network(routers=4, clients=1))
@@ -66,6 +69,7 @@ class Scene:
             for name, node in self.servers.items():
                 self._prepare_server(node)
                 (directory / name).mkdir()
+            self._certificate()
             self.serve_all()
             self._stack = stack.pop_all()
 
@@ -86,6 +90,7 @@ class Scene:
             node.sysctl(f"net/ipv4/conf/{interface}/arp_ignore", 1)
             node.sysctl(f"net/ipv4/conf/{interface}/arp_announce", 2)
         node.sysctl("net/ipv6/conf/eth0/accept_redirects", 0)
+        node.sysctl("net/ipv4/icmp_ratelimit", 0)  # UDP_CHECK takes silence for success
         for family, own in ((4, node.ipv4()), (6, node.ipv6())):
             ip = ("ip", f"-{family}")
             for method in ("DR", "TUN"):
@@ -100,6 +105,15 @@ class Scene:
         for interface in ("all", "tun4"):
             node.sysctl(f"net/ipv4/conf/{interface}/rp_filter", 0)
 
+    def _certificate(self) -> None:
+        kind = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9"
+        files = ["-keyout", f"{self.directory}/key", "-out", f"{self.directory}/certificate"]
+        subprocess.run(
+            ["openssl", "req", *kind.split(), "-subj", "/CN=servers.example", *files],
+            check=True,
+            capture_output=True,
+        )
+
     def close(self) -> None:
         """Nothing is left of it."""
         self._stack.close()
@@ -107,7 +121,10 @@ class Scene:
     # -- what the real servers serve
 
     def serve_all(self) -> None:
-        """Everything that was stopped is there again."""
+        """Everything that was stopped is there again, what took its place is not."""
+        for name, what in list(self._running):
+            if what in OTHERS:
+                self.stop_serving(name, what)
         missing = [
             (name, what)
             for name in SERVERS
@@ -120,7 +137,7 @@ class Scene:
             self._await(name, what)
 
     def serve(self, name: str, what: str) -> None:
-        """Start a service of a real server: a key of PROGRAMS."""
+        """Start a service of a real server: a key of PROGRAMS or OTHERS."""
         self._begin(name, what)
         self._await(name, what)
 
@@ -132,7 +149,7 @@ class Scene:
 
     def _begin(self, name: str, what: str) -> None:
         place = self.directory / name
-        argv, _ = PROGRAMS[what](name, place)
+        argv, _ = (PROGRAMS | OTHERS)[what](name, place)
         program = shutil.which(argv[0], path="/usr/sbin:/usr/bin")
         assert program is not None, f"{argv[0]} is not installed"
         with (place / f"{what}.log").open("ab") as output:
@@ -141,7 +158,7 @@ class Scene:
 
     def _await(self, name: str, what: str) -> None:
         """Wait until it listens."""
-        _, port = PROGRAMS[what](name, self.directory / name)
+        _, port = (PROGRAMS | OTHERS)[what](name, self.directory / name)
         tables = ["/proc/net/tcp", "/proc/net/udp", "/proc/net/tcp6", "/proc/net/udp6"]
         node = self.servers[name]
         wait_for(lambda: f":{port:04X} " in node.run("cat", *tables), SETTLE_S, f"{what} of {name}")
@@ -176,8 +193,16 @@ class Scene:
         """What `ipvsadm -Sn` says, sorted."""
         return sorted(self.balancer.run("ipvsadm", "-Sn").splitlines())
 
-    def reach(self, what: str, condition: Callable[[Table], bool]) -> Table:
-        """The table as soon as it meets the condition, and has stayed the same for a moment."""
+    def after(
+        self, what: str, condition: Callable[[Table], bool], still_s: float = STILL_S
+    ) -> Table:
+        """The table after an event, once it meets the condition and has stayed the same for a
+        while. The second time a story is told the condition is the table of the first time."""
+        if self._expected:
+            told, expected = self._expected[len(self._told)]
+            assert told == what
+        else:
+            expected = []
         last: Table = []
         since = time.monotonic()
 
@@ -186,24 +211,31 @@ class Scene:
             now = self.table()
             if now != last:
                 last, since = now, time.monotonic()
-            return condition(now) and time.monotonic() - since > STILL_S
+            good = now == expected if self._expected else condition(now)
+            return good and time.monotonic() - since > still_s
 
         try:
             wait_for(settled, SETTLE_S, what, poll_s=0.1)
         except TimeoutError:
-            lines = "\n".join(self.table())
+            assert last == expected or not self._expected, f"{self.daemon.kind}: {what}"
+            lines = "\n".join(last)
             raise AssertionError(f"{self.daemon.kind}: {what}:\n{lines}") from None
+        self._told.append((what, last))
         return last
 
+    def tell(self, story: Callable[[Scene], None], expected: Story | None = None) -> Story:
+        """Live a story; the table after each of its events."""
+        self._expected, self._told = expected, []
+        story(self)
+        return self._told
 
-def compare(scene: Scene, story: Callable[[Scene], Sequence[tuple[str, Table]]]) -> None:
-    """Live the story with keepalived and with fastvrrp: the same table after each event."""
+
+def compare(scene: Scene, story: Callable[[Scene], None]) -> None:
+    """Live the story with keepalived, then with fastvrrp: the same table after each event."""
     with scene.running("keepalived"):
-        expected = story(scene)
+        expected = scene.tell(story)
     with scene.running("fastvrrp"):
-        got = story(scene)
-    for (what, theirs), (_, ours) in zip(expected, got, strict=True):
-        assert (what, ours) == (what, theirs)
+        assert scene.tell(story, expected) == expected
 
 
 def destinations(table: Table, service: str) -> dict[str, int]:
@@ -230,35 +262,47 @@ def _fetch(address: str, port: int, count: int) -> Iterator[str]:
     return iter(answers)
 
 
-def _web(name: str, place: Path) -> tuple[list[str], int]:
-    (place / "nginx.conf").write_text(_NGINX.format(name=name, place=place))
+def _web(name: str, place: Path, answer: str = "200") -> tuple[list[str], int]:
+    text = _NGINX.format(name=name, place=place, tls=place.parent, answer=answer)
+    (place / "nginx.conf").write_text(text)
     return ["nginx", "-p", str(place), "-c", f"{place}/nginx.conf"], 80
+
+
+def _broken_web(name: str, place: Path) -> tuple[list[str], int]:
+    return _web(name, place, "503")
 
 
 def _smtp(name: str, place: Path) -> tuple[list[str], int]:
     return [sys.executable, "-m", "aiosmtpd", "-n", "-l", "0.0.0.0:25"], 25
 
 
+def _refusing_smtp(name: str, place: Path) -> tuple[list[str], int]:
+    return ["socat", "TCP-LISTEN:25,fork,reuseaddr", "SYSTEM:echo 554 no"], 25
+
+
 def _dns(name: str, place: Path) -> tuple[list[str], int]:
+    return [*_refusing_dns(name, place)[0], "--address=/good.example/192.0.2.1"], 53
+
+
+def _refusing_dns(name: str, place: Path) -> tuple[list[str], int]:
     options = "--no-resolv --no-hosts --user=root --pid-file= --log-facility=-"
-    return ["dnsmasq", "-k", *options.split(), "--address=/good.example/192.0.2.1"], 53
+    return ["dnsmasq", "-k", *options.split()], 53
 
 
-def _udp(name: str, place: Path) -> tuple[list[str], int]:
-    return ["socat", "UDP6-RECVFROM:7,ipv6only=0,fork", "PIPE"], 7
+Program = Callable[[str, Path], tuple[list[str], int]]
 
-
-# what runs on a real server, and the port by which it is known to run
-PROGRAMS: dict[str, Callable[[str, Path], tuple[list[str], int]]] = {
-    "web": _web,
-    "smtp": _smtp,
-    "dns": _dns,
-    "udp": _udp,
+# what runs on every real server, and the port by which it is known to run
+PROGRAMS: dict[str, Program] = {"web": _web, "smtp": _smtp, "dns": _dns}
+# what can run in its stead
+OTHERS: dict[str, Program] = {
+    "broken web": _broken_web,
+    "refusing smtp": _refusing_smtp,
+    "refusing dns": _refusing_dns,
 }
 
 _NGINX = """
 daemon off;
-worker_processes 1;
+master_process off;
 pid {place}/pid;
 error_log {place}/error.log;
 events {{ worker_connections 64; }}
@@ -269,10 +313,14 @@ http {{
     fastcgi_temp_path {place}/3;
     uwsgi_temp_path {place}/4;
     scgi_temp_path {place}/5;
+    keepalive_timeout 600;
     server {{
         listen 80;
         listen [::]:80;
-        location / {{ return 200 "{name}\\n"; }}
+        listen 443 ssl;
+        ssl_certificate {tls}/certificate;
+        ssl_certificate_key {tls}/key;
+        location / {{ return {answer} "{name}\\n"; }}
     }}
 }}
 """
