@@ -1,9 +1,9 @@
 """Proof on the generated C that the core and the engine never need Python.
 
-Every function that comes from core/*.pxi, apart from the Python surface (pyapi, pyengine, pynet), must
-contain no GIL acquisition, no reference counting, no exception helper and no call of the Python
-API; the pure parts call nothing of libc but memcpy, memset and memcmp. The checker itself is shown
-to find what it looks for.
+Every function that comes from core/*.pxi, apart from the Python surface (pyapi, pyengine, pynet),
+must contain no GIL acquisition, no reference counting, no exception helper and no call of the
+Python API; the pure parts call nothing of libc but memcpy, memset and memcmp. The checker itself is
+shown to find what it looks for.
 """
 
 from __future__ import annotations
