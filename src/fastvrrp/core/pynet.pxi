@@ -24,6 +24,7 @@ cdef enum:                      # linux/if_addr.h
 
 @cython.final
 @cython.no_gc
+@cython.auto_pickle(False)
 @cython.freelist(64)
 cdef class AddressKey:
     cdef readonly u32 ifindex
@@ -84,6 +85,7 @@ cdef inline bint same_key(AddressKey a, AddressKey b):
 
 @cython.final
 @cython.no_gc
+@cython.auto_pickle(False)
 @cython.freelist(64)
 cdef class Address:
     cdef readonly AddressKey key
