@@ -11,17 +11,18 @@ VIP = METHODS["NAT"][4]
 VIP6 = METHODS["NAT"][6]
 OTHER = "192.0.2.101"
 SORRY = "sorry_server 192.0.2.201 8080"
+CHECK = block("TCP_CHECK", "connect_port 80")  # whatever the service's port makes of the server's
 STILL_S = 4.5  # every check has been repeated until it counts
 
 
 def real(number: int, *lines: str, port: str = "80", checked: bool = True) -> str:
     """The real server of this number: 2, 3, 4."""
-    checks = [block("TCP_CHECK")] if checked else []
+    checks = [CHECK] if checked else []
     return block(f"real_server 192.0.2.{number} {port}", *lines, *checks)
 
 
 def real6(number: int, *lines: str) -> str:
-    return block(f"real_server 2001:db8::{number} 80", *lines, block("TCP_CHECK"))
+    return block(f"real_server 2001:db8::{number} 80", *lines, CHECK)
 
 
 THREE = tuple(real(number) for number in (2, 3, 4))
@@ -66,7 +67,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "alpha, quorum": ("alpha", "quorum 2", SORRY, *THREE),
     "omega": ("omega", *THREE),
     "two checkers": (
-        block("real_server 192.0.2.2 80", block("TCP_CHECK"), block("PING_CHECK")),
+        block("real_server 192.0.2.2 80", CHECK, block("PING_CHECK")),
         real(3),
         real(4),
     ),
