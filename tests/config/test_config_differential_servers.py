@@ -144,6 +144,7 @@ MENDED = {
     "suspended mark": virtual("ha_suspend", real(), head="fwmark 5", common=HEAD[:2]),
     "quorum": vs("quorum 5"),
     "no quorum": vs("quorum 0"),
+    "no weight": rs("weight 0"),
     "hysteresis": vs("hysteresis 1"),
     "timeout of persistence": vs("persistence_timeout 0"),
     "flag without scheduler": vs("sh-port"),

@@ -72,6 +72,7 @@ def test_firewall_mark(read: Reader) -> None:
         (("lvs_method TUN", "ip_family inet6", real(at="10.0.0.2")), 6),
         (("lvs_method TUN", "persistence_granularity 64", real(at="10.0.0.2")), 6),
         (("lvs_method TUN", "persistence_granularity 255.255.0.0", real(at="fe80::2")), 4),
+        (("persistence_granularity 64", real(at="2001:db8::2")), 6),
         ((real("lvs_method TUN", at="2001:db8::2"), real(at="10.0.0.2")), 4),
     ],
 )
@@ -377,7 +378,12 @@ def test_quorum_is_what_the_weights_allow(read: Reader) -> None:
 
 def test_servers_without_weight_never_make_a_quorum(read: Reader) -> None:
     """keepalived lowers the quorum to 0, and by its hysteresis it is never reached either."""
-    found = server(read, virtual(real("weight 0"), "sorry_server 10.0.0.9 80"))
+    found = server(
+        read,
+        virtual(real("weight 0"), "sorry_server 10.0.0.9 80"),
+        f"1:16: warning: {NAME}: no real_server has a weight: it is not used, and there is no "
+        "quorum; write weight 1 or more, unless that is meant",
+    )
     assert (found.quorum, found.hysteresis) == (1, 0)
 
 

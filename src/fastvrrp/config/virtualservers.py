@@ -275,8 +275,8 @@ class VirtualServerBuilder:
             self.warning(text, "remove it", "ip_family")
         elif wish:
             found = {wish}
-        if not found and "persistence_granularity" in self.entries:
-            found = {self.entries["persistence_granularity"].value[1] or 6}
+        if not found:
+            found = {get(self.entries, "persistence_granularity", (0, 0))[1]} - {0}
         return tuple(sorted(found))
 
     def _family(self, service: Service, servers: list[RealServer | SorryServer]) -> int:
@@ -298,6 +298,8 @@ class VirtualServerBuilder:
                 "write addresses of one family, or lvs_method TUN",
                 word=1,
             )
+        if not plain and "persistence_granularity" in self.entries:
+            return 6  # a number: a netmask has been looked at
         found = plain or {server.family for server in servers}
         return found.pop() if len(found) == 1 else 4
 
@@ -352,7 +354,10 @@ class VirtualServerBuilder:
         quorum: int = get(self.entries, "quorum", 1)
         hysteresis: int = get(self.entries, "hysteresis", 0)
         total = sum([server.weight for server in real_servers])
-        if quorum > total > 0:
+        if real_servers and not total:
+            text = "no real_server has a weight: it is not used, and there is no quorum"
+            self.warning(text, "write weight 1 or more, unless that is meant")
+        elif quorum > total > 0:
             text = f"quorum {quorum} is more than all weights together, using {total}"
             self.warning(text, f"write 1 to {total}", "quorum")
             quorum = total
