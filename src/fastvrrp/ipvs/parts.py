@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastvrrp import _core
 from fastvrrp.config import model, servers
 from fastvrrp.ipvs.checks.base import Surroundings, make_probe
 from fastvrrp.ipvs.files import TrackedFiles
@@ -31,6 +33,7 @@ from fastvrrp.track.runner import Runner
 log = logging.getLogger(__name__)
 
 PING_RANGE_NAME = "ping_group_range"
+JOIN_LIMIT_S = 1.0
 
 Stamp = tuple[servers.TlsContext, tuple[tuple[int, int] | None, ...]]
 
@@ -53,6 +56,7 @@ class Parts:
         journal: Journal,
         runner: Runner,
         supervisor: Supervisor,
+        prober: _core.Prober,
     ) -> None:
         self.upkeep = Upkeep(table, journal)
         self.reporter = Reporter(supervisor, self.count)
@@ -60,6 +64,7 @@ class Parts:
         self._table = table
         self._journal = journal
         self._runner = runner
+        self._prober = prober
         self._notifier = ServerNotifier(configuration, runner)
         self._presence = Presence(self._address_changed)
         self._files = TrackedFiles(tracked_files(configuration))
@@ -75,6 +80,7 @@ class Parts:
                 loop=asyncio.get_running_loop(),
                 make_probe=lambda check: make_probe(check, self._surroundings),
                 listener=listener,
+                prober=prober,
             ),
             (self._notifier, self.reporter),
             on_quorum=self._quorum_changed,
@@ -99,12 +105,15 @@ class Parts:
         tune(configuration.ipvs)
         if table is None:
             table = NetlinkTable(open_socket(configuration.ipvs.net_namespace))
-        try:
+        with ExitStack() as undo:
+            undo.callback(table.close)
             await table.services()  # whether there is IPVS at all
-            return cls(configuration, table, Journal(journal), runner, supervisor)
-        except BaseException:
-            table.close()
-            raise
+            prober = _core.Prober()
+            prober.start()
+            undo.callback(prober.stop)
+            parts = cls(configuration, table, Journal(journal), runner, supervisor, prober)
+            undo.pop_all()
+            return parts
 
     async def start(
         self, configuration: model.Configuration, states: Mapping[str, str]
@@ -157,6 +166,7 @@ class Parts:
             self._telling.cancel()
         flush = self.plane.ipvs.flush_on_stop
         last = self.plane.stop()
+        self._prober.stop()
         self.reporter.close()
         self._presence.close()
         await self._files.stop()
@@ -165,6 +175,8 @@ class Parts:
             self._ping_range.set(False)
             await self.upkeep.clear(flush=flush == "all")
         await self.upkeep.close()
+        if not await asyncio.to_thread(self._prober.join, JOIN_LIMIT_S):
+            log.error("the prober does not end")
 
     # ---------------------------------------------------------------- what happens
 
@@ -215,22 +227,13 @@ class Parts:
     # ---------------------------------------------------------------- what probes need
 
     def _surround(self, configuration: model.Configuration) -> Surroundings:
-        """Raises ConfigurationRefused when the SSL block cannot be used."""
-        surroundings = Surroundings(
+        return Surroundings(
             loop=asyncio.get_running_loop(),
             runner=self._runner,
             tls=configuration.ipvs.tls,
             script_account=configuration.global_defs.script_account,
             files=self._files,
         )
-        if any(isinstance(one, servers.HttpCheck) and one.tls for one in checks_of(configuration)):
-            from fastvrrp.ipvs.checks.tls import TlsError
-
-            try:
-                surroundings.ssl_context  # noqa: B018 (made now, to be refused now)
-            except TlsError as exc:
-                raise ConfigurationRefused(str(exc)) from exc
-        return surroundings
 
     def _renewed(self, new: Surroundings, stamp: Stamp) -> Callable[[servers.Check], bool] | None:
         """Which checks must not go on with what they were made with; None: all may."""
