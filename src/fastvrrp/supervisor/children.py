@@ -182,7 +182,8 @@ class Children:
     def _fatal(self, role: Role, code: int, reason: str) -> bool:
         runs_vrrp = self._vrrp.state is not State.DISABLED
         if role.name == IPVS.name and runs_vrrp and code != EXIT_INTERNAL:
-            log.error("%s: the VRRP process goes on without it", reason)
+            if self._ipvs.restarts == 0:
+                log.warning("the VRRP process goes on without the %s", role.title)
             return False
         self._on_fatal(code, reason)
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from fastvrrp.config import model, servers
 from fastvrrp.supervisor.spawn import IPVS, VRRP
@@ -37,7 +38,11 @@ class Held(model.Struct):
 
     @classmethod
     def of(cls, configuration: model.Configuration, *, only: str | None = None) -> Held:
-        """`only`: name of the one role that is run; the others have nothing to do."""
+        """`only`: name of the one role that is run; the others have nothing to do.
+
+        Virtual servers lose their places in the file, also in `configuration`: nobody asks for them
+        any more, and a line more or less must not make thousands of servers different ones.
+        """
         makers = {VRRP.name: vrrp_part, IPVS.name: ipvs_part}
         parts = {name: Part() for name in makers} | {
             name: make(configuration, alone=name == only)
@@ -106,6 +111,7 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     The program that reads the common notify_fifo is the VRRP process's, if there is one.
     """
     ipvs = configuration.ipvs
+    _forget_places(ipvs)
     sync = ipvs.sync_daemon
     defs = configuration.global_defs
     if defs.notify_fifo is not None and not alone and _has_vrrp(configuration):
@@ -131,6 +137,26 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
         commands=_distinct(commands),
         follows=() if sync is None or sync.instance is None else (sync.instance,),
     )
+
+
+def _forget_places(ipvs: servers.Ipvs) -> None:
+    for server in ipvs.virtual_servers:
+        force_setattr(server, "position", None)
+        _forget_command(server.quorum_up)
+        _forget_command(server.quorum_down)
+        for real in server.real_servers:
+            force_setattr(real, "position", None)
+            _forget_command(real.notify_up)
+            _forget_command(real.notify_down)
+            for check in real.checks:
+                force_setattr(check, "position", None)
+                if isinstance(check, servers.MiscCheck):
+                    _forget_command(check.command)
+
+
+def _forget_command(command: model.Command | None) -> None:
+    if command is not None:
+        force_setattr(command, "position", None)
 
 
 def _has_vrrp(configuration: model.Configuration) -> bool:

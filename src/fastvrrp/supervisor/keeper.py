@@ -71,6 +71,7 @@ class Keeper:
         self._configuration = configuration
         self._epoch = epoch
         self._proven = False  # the configuration has run
+        self._refusal = ""  # of the configuration, by the last child
         self._child: Child | None = None
         self._subscribed = False
         self._wake = asyncio.Event()
@@ -242,6 +243,7 @@ class Keeper:
             log.error("cannot start the %s: %s", self._title, exc)
             return loop.time() - began
         log.info("Starting %s child process, pid=%d", self.role.birth, spawned.process.pid)
+        self._refusal = ""
         child = self._child = Child(spawned, self._settings, self._received)
         scripts = self._hooks.serve_scripts(spawned.scripts)
         if self._subscribed:
@@ -261,7 +263,7 @@ class Keeper:
                 self._retiring.set_result(None)
         ran = self._configuration  # what is accepted from here on is for the next one
         await scripts.close()
-        self.last_exit = child.killed_for or describe_code(code)
+        self.last_exit = self._refusal or child.killed_for or describe_code(code)
         orderly = child.stopped and code == 0
         if not orderly:
             log.error("the %s %d ended: %s", self._title, child.pid, self.last_exit)
@@ -286,6 +288,7 @@ class Keeper:
             log.error("the %s refuses the configuration: %s", self._title, exc)
             if not self._proven:
                 self._hooks.on_fatal(2, f"the configuration cannot be run: {exc}")
+            self._refusal = f"it refuses its configuration: {exc}"
             child.kill("it refuses its configuration")
             return
         self._proven = True
