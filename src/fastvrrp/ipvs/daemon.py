@@ -29,6 +29,7 @@ from fastvrrp.track.runner import RunnerClient
 log = logging.getLogger(__name__)
 
 JOURNAL_NAME = "journal.ipvs"
+SETTLE_S = 1.0  # from a reload to giving back its memory
 EXIT_PERMISSION = 4
 EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h, keepalived's code for a program error
 
@@ -46,6 +47,7 @@ class Daemon:
         self._subscribed = False
         self._states: dict[str, str] = {}  # of instances we follow
         self._exit_code = 0
+        self._settling: asyncio.TimerHandle | None = None
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._link = Link(arguments, self, role=IPVS, on_states=self.instance_states)
 
@@ -70,7 +72,9 @@ class Daemon:
                 if self._stopping:
                     raise ConfigurationRefused("the process is stopping")
                 if self._parts is not None:
-                    return await self._parts.reload(configuration)
+                    changes = await self._parts.reload(configuration)
+                    self._settle_soon()
+                    return changes
                 return await self._start(configuration)
         except (ConfigurationRefused, asyncio.CancelledError):
             raise
@@ -103,6 +107,12 @@ class Daemon:
         settle_memory()
         self._link.ready()
         return changes
+
+    def _settle_soon(self) -> None:
+        """What a reload took goes back to the system, once it has been answered."""
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self._loop.call_later(SETTLE_S, settle_memory)
 
     async def _give_up(self, code: int) -> Sequence[str]:
         """End without an answer: the exit code tells the supervisor what is of use now."""
@@ -138,7 +148,7 @@ class Daemon:
     async def _status(self, params: dict[str, Any]) -> dict[str, Any]:
         parts = self._parts
         assert parts is not None
-        return status.status(parts.plane, await parts.statistics(), name=params.get("name"))
+        return await status.status(parts.plane, await parts.statistics(), name=params.get("name"))
 
     def subscribe(self, on: bool) -> None:
         """Whether somebody listens to events now."""

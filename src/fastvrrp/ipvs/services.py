@@ -147,8 +147,9 @@ def destinations(
 
 def destination_key(server: RealServer | SorryServer, service_port: int) -> DestinationKey:
     """Under which name `destinations` lists a server."""
-    ((key, _),) = destinations([(server, 0)], service_port).items()
-    return key
+    changes_port = METHODS[server.forwarding.method] is Method.MASQUERADE
+    port = server.port if changes_port else service_port
+    return DestinationKey(server.family, pack_address(server.address), port)
 
 
 def entries(
