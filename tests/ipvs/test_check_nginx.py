@@ -1,4 +1,4 @@
-"""HTTP_GET and SSL_GET against nginx: pages as they are, large, in chunks, and a server that goes."""
+"""HTTP_GET and SSL_GET against nginx: pages as they are, large, in chunks; a server that goes."""
 
 from __future__ import annotations
 
