@@ -223,6 +223,10 @@ class Scene:
         self._told.append((what, last))
         return last
 
+    def reach(self, what: str, condition: Callable[[Table], bool]) -> None:
+        """Wait until the table meets the condition."""
+        wait_for(lambda: condition(self.table()), SETTLE_S, what, poll_s=0.1)
+
     def tell(self, story: Callable[[Scene], None], expected: Story | None = None) -> Story:
         """Live a story; the table after each of its events."""
         self._expected, self._told = expected, []
