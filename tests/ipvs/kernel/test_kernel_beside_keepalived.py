@@ -19,6 +19,7 @@ from fastvrrp.config.load import load
 from fastvrrp.ipvs import services
 from fastvrrp.ipvs.netlink_table import NetlinkTable, open_socket
 from fastvrrp.ipvs.objects import Entries
+from fastvrrp.ipvs.pool import Pool
 from fastvrrp.ipvs.reconcile import reconcile
 from keepalived_text import block
 
@@ -71,6 +72,45 @@ def vs(head: str, *lines: str, server: str = SERVER4) -> str:
     ]
     servers = [] if "real_server" in text else [block(server, "weight 2")]
     return block(f"virtual_server {head}", *more, *lines, *servers)
+
+
+def beginnings() -> dict[str, str]:
+    """Tables at the start: what is up before anything was checked, and the sorry server."""
+    sorry = "sorry_server 192.0.2.99 8080"
+    checked = block("TCP_CHECK", "connect_timeout 1")
+    server = block("real_server 192.0.2.1 8080", "weight 5", checked)
+    inhibited = block("real_server 192.0.2.2 8080", "weight 5", "inhibit_on_failure", checked)
+    plain = block("real_server 192.0.2.3 8080", "weight 5")
+    slow = "delay_loop 3600"  # the first checks come after the comparison
+    found = {}
+    for name, lines in {
+        "idle": (sorry,),
+        "idle, inhibited": (sorry, "sorry_server_inhibit"),
+        "of another kind": (sorry, "sorry_server_inhibit", "sorry_server_lvs_method DR"),
+        "without port": ("sorry_server 192.0.2.99", "sorry_server_inhibit"),
+        "none": (),
+    }.items():
+        found[f"sorry {name}"] = vs("VIP4 8080", slow, *lines, server)
+        found[f"sorry {name}, alpha"] = vs("VIP4 8080", slow, "alpha", *lines, server, inhibited)
+        found[f"sorry {name}, alpha, some up"] = vs(
+            "VIP4 8080", slow, "alpha", *lines, inhibited, server, plain
+        )
+        found[f"sorry {name}, alpha, quorum"] = vs(
+            "VIP4 8080", slow, "alpha", "quorum 6", *lines, inhibited, server, plain
+        )
+        found[f"sorry {name}, no weight"] = vs(
+            "VIP4 8080", slow, *lines, block("real_server 192.0.2.3 8080", "weight 0")
+        )
+    found["quorum of more than there is"] = vs("VIP4 8080", "quorum 9", plain)
+    found["hysteresis"] = vs("VIP4 8080", "quorum 4", "hysteresis 2", sorry, plain)
+    found["alpha of a server"] = vs(
+        "VIP4 8080",
+        slow,
+        sorry,
+        block("real_server 192.0.2.1 8080", "alpha", checked),
+        block("real_server 192.0.2.4 8080", checked),
+    )
+    return found
 
 
 def cases() -> dict[str, str]:
@@ -168,6 +208,7 @@ def cases() -> dict[str, str]:
             vs("group GROUP", server="real_server 192.0.2.1"),
         )
     )
+    found |= beginnings()
     return {
         name: text.replace("VIP4", f"10.{number}.0.1")
         .replace("VIP6", f"2001:db8:{number:x}::1")
@@ -196,13 +237,15 @@ def ipvsadm(name: str) -> list[str]:
 
 
 def desired(file: Path) -> dict[str, Entries]:
-    """What each virtual server of a file wants while all its servers are up."""
+    """What each virtual server of a file wants at the start."""
     loaded = load(file)
     assert loaded.configuration is not None, [str(m) for m in loaded.messages]
-    return {
-        server.name: services.entries(server, [(rs, rs.weight) for rs in server.real_servers])
-        for server in loaded.configuration.ipvs.virtual_servers
-    }
+    found = {}
+    for server in loaded.configuration.ipvs.virtual_servers:
+        pool = Pool(server)
+        pool.start()
+        found[server.name] = services.entries(server, pool.desired())
+    return found
 
 
 async def settled(table: NetlinkTable, count: int) -> Entries:
