@@ -114,6 +114,7 @@ class NetlinkTable:
                 for body in wire_reading.bodies(data, number):
                     destination = read(body, key.family)
                     destinations[destination.key] = destination
+                await asyncio.sleep(0)
         return found
 
     async def dump(self) -> Entries:
@@ -132,6 +133,7 @@ class NetlinkTable:
                 for body in wire_reading.bodies(data, number):
                     destination, statistics = read(body, key.family)
                     found[key].destinations[destination.key] = statistics
+                await asyncio.sleep(0)
         return found
 
     async def daemons(self) -> dict[Role, Daemon]:

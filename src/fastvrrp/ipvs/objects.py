@@ -131,7 +131,8 @@ class Daemon(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """IPVS_STATS_ATTR_*, 64 bits each; the rates are the kernel's, per second."""
+    """IPVS_STATS_ATTR_*, 64 bits each; the rates are the kernel's, per second. The kernel brings
+    both up to date every 2 s; numbers of connections beside them are exact."""
 
     connections: int = 0
     packets_in: int = 0

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 ROUND_MIN_S = 5.0
 ROUND_MAX_S = 120.0
 SHARE = 200  # a round is so many times as long as the work in it
+GUESS_S = 0.0002  # of work for each service, until it is known; the first look is the longest
 PORTION = 64  # services looked at together
 ATTEMPTS = 3  # to bring a service there before the next round has its turn
 SHOWN = 5  # lines about one cause
@@ -327,14 +328,13 @@ class Upkeep:
         self._go()
 
     async def _look_again_and_again(self) -> None:
-        round_s = self._round_min_s
+        spent_s = 0.0
         while True:
+            work_s = max(spent_s, GUESS_S * len(self._mine))
             try:
-                spent_s = await self.look(round_s)
+                spent_s = await self.look(min(max(self._round_min_s, SHARE * work_s), ROUND_MAX_S))
             except OSError as error:
                 self._complain(error)
-            else:
-                round_s = min(max(self._round_min_s, SHARE * spent_s), ROUND_MAX_S)
 
     # -- a kernel that cannot be asked
 

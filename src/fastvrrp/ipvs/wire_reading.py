@@ -39,8 +39,13 @@ from fastvrrp.net.wire import (
 _HEAD = struct.Struct("=IHHI")  # of struct nlmsghdr: length, type, flags, sequence
 _ERRNO = struct.Struct("=i")
 _ATTRIBUTE = struct.Struct("=HH")
-_STATS64 = struct.Struct("=" + "HHQ" * 10)
 _STATS64_KINDS = tuple(range(1, 11))
+# IPVS_*_ATTR_STATS64 by its size: ten numbers, on processors that cannot read them unaligned with
+# padding before those that need it.
+_STATS64 = {
+    form.size: form
+    for form in map(struct.Struct, ("=" + "HHQ" * 10, "=" + "4xHHQ" * 10, "=HHQ" + "4xHHQ" * 9))
+}
 _FIRST = _ATTRIBUTE.size  # where the attributes begin, within the one that holds them all
 _COUNTS = struct.Struct("=4xI4xI4xI")  # three attributes
 _FAMILY_SIZE = wire.U16.size
@@ -187,13 +192,11 @@ class DestinationReader:
             wire.DEST_TUN_FLAGS,
         )
     )
-    _STATS64_MARK = _ATTRIBUTE.pack(_ATTRIBUTE.size + _STATS64.size, wire.DEST_STATS64)
 
     def __init__(self) -> None:
         self._known: dict[bytes, Destination] = {}
         self._counts = 0  # where the counters begin; 0: not known, or an order of its own
         self._family = 0
-        self._stats64 = 0
 
     def destination(self, body: bytes, family: int) -> Destination:
         """As decode_destination."""
@@ -202,14 +205,26 @@ class DestinationReader:
 
     def statistics(self, body: bytes, family: int) -> tuple[Destination, DestinationStatistics]:
         """As decode_destination."""
-        known, begin = self._known.get(self._key(body)), self._stats64
-        if known is None or body[begin : begin + _FIRST] != self._STATS64_MARK:
+        known = self._known.get(self._key(body))
+        counters = b"" if known is None else self._stats64(body)
+        if known is None or not counters:
             self._learn(body, family)
             return decode_destination(body, family)
-        begin += _FIRST
-        counters = _counters(body[begin : begin + _STATS64.size])
         active, inactive, persistent = _COUNTS.unpack_from(body, self._counts)
-        return known, DestinationStatistics(active, inactive, persistent, counters)
+        statistics = DestinationStatistics(active, inactive, persistent, _counters(counters))
+        return known, statistics
+
+    def _stats64(self, body: bytes) -> bytes:
+        """The counters of 64 bits, which follow on those of 32; empty where they do not."""
+        at = self._family + _FAMILY_SIZE
+        for expected in (wire.DEST_STATS, wire.DEST_STATS64):
+            if len(body) - at < _ATTRIBUTE.size:
+                return b""
+            length, kind = _ATTRIBUTE.unpack_from(body, at)
+            if kind != expected:
+                return b""
+            begin, at = at + _ATTRIBUTE.size, at + ((length + 3) & ~3)
+        return body[begin : begin + length - _ATTRIBUTE.size]
 
     def _key(self, body: bytes) -> bytes:
         """With the first bytes of the counters and of the family, which tell what they are."""
@@ -236,7 +251,6 @@ class DestinationReader:
         if self._counts != counts or len(self._known) >= self._LIMIT:
             self._known.clear()
         self._counts, self._family = counts, behind
-        self._stats64 = places.get(wire.DEST_STATS64, len(body))
         self._known[self._key(body)] = destination
         return destination
 
@@ -284,11 +298,11 @@ def _counters(payload: bytes | None) -> Counters:
     """IPVS_*_ATTR_STATS64; all 0 where the kernel has none (before 4.2)."""
     if payload is None:
         return Counters()
-    if len(payload) == _STATS64.size:
-        values = _STATS64.unpack(payload)
+    form = _STATS64.get(len(payload))
+    if form is not None:
+        values = form.unpack(payload)
         if values[1::3] == _STATS64_KINDS:
             return Counters._make(values[2::3])
-    # Another order, or padded as on processors that cannot read unaligned numbers.
     found = attributes(memoryview(payload), 0, len(payload))
     return Counters._make(
         int.from_bytes(of_size(found[kind], 8), sys.byteorder) if kind in found else 0
