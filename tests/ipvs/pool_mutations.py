@@ -41,8 +41,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the sorry server serves with weight 0",
-        "SORRY_WEIGHT = 1",
-        "SORRY_WEIGHT = 0",
+        "Wanted(sorry, SORRY_WEIGHT)",
+        "Wanted(sorry, 0)",
     ),
     Mutation(
         "servers stay beside the sorry server",
@@ -177,13 +177,10 @@ def mutant(planted: Mutation) -> Any:
     source = inspect.getsource(pool)
     if source.count(planted.old) != 1:
         raise ValueError(f"{planted.name}: {source.count(planted.old)} places in pool.py")
-    names: dict[str, Any] = {"__name__": pool.__name__}
-    exec(source.replace(planted.old, planted.new), names)  # noqa: S102 - our own source
-    # lives compare actions with the classes of the module itself
-    for name in ("CheckChanged", "FirstFailed", "QuorumChanged", "ServerChanged", "SorryChanged"):
-        names[name] = getattr(pool, name)
-    for name in ("WeightChanged", "Source", "NOTHING", "Wanted", "Why"):
-        names[name] = getattr(pool, name)
+    # what lives compare, the actions, stay those of the module itself
+    changed = source.replace(planted.old, planted.new)
+    names = dict(vars(pool))
+    exec(changed[changed.index("class _Member:") :], names)  # noqa: S102 - our own source
     return names["Pool"]
 
 

@@ -55,12 +55,20 @@ def line(check: Check, kind: Kind, up: bool, retries: int = 0) -> str:
         (SMTP, f"Remote SMTP server {SERVER} succeed on service. (because)"),
         (MISC, f"Misc check for {MISC_NAME} succeeded."),
         (DNS, f"DNS_CHECK on service {SERVER} success. (because)"),
-        (FILE, f"FILE_CHECK on service {SERVER} success. (because)"),
     ],
 )
 def test_success(check: Check, expected: str) -> None:
     assert line(check, Kind.STATE, True) == expected
     assert line(check, Kind.WEIGHT, True) == expected
+
+
+def test_tracked_files() -> None:
+    up = line(FILE, Kind.STATE, True)
+    assert up == f"({SERVER}): tracked file f leaving FAULT state (because)"
+    down = line(FILE, Kind.STATE, False)
+    assert down == f"({SERVER}): tracked file f now FAULT state (because)"
+    weight = line(FILE, Kind.WEIGHT, True)
+    assert weight == f"FILE_CHECK on service {SERVER} success. (because)"
 
 
 @pytest.mark.parametrize(

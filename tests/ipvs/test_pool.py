@@ -472,7 +472,8 @@ def test_the_end_takes_everything_down_servers_first() -> None:
     assert pool.weigh(key(1), 0, Source(9)) == []
 
 
-def test_a_quorum_that_is_not_there_is_not_lost_at_the_end() -> None:
-    pool = Pool(vs(rs(1), sorry_server=sorry()))
-    failing(pool, 1)
-    assert pool.stop(Why.REMOVED) == []
+def test_a_missing_quorum_is_told_again_at_the_end_but_not_by_a_reload() -> None:
+    for why, told in ((Why.REMOVED, []), (Why.STOP, [QuorumChanged(False, 0, 1, Why.STOP)])):
+        pool = Pool(vs(rs(1), sorry_server=sorry()))
+        failing(pool, 1)
+        assert pool.stop(why) == told

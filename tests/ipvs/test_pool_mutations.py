@@ -17,7 +17,7 @@ def test_a_place_that_is_gone_is_noticed() -> None:
 
 
 def test_without_a_defect_nothing_is_found() -> None:
-    same = pool_mutations.Mutation("x", "SORRY_WEIGHT = 1\n", "SORRY_WEIGHT = 1  # same\n")
+    same = pool_mutations.Mutation("x", "Wanted(sorry, SORRY_WEIGHT)", "Wanted(sorry, 1)")
     kind = pool_mutations.mutant(same)
     for seed in range(50):
         pool_mutations.random_life(seed, kind)

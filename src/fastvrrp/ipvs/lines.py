@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastvrrp.config.servers import (
     Check,
+    FileCheck,
     HttpCheck,
     MiscCheck,
     PingCheck,
@@ -52,6 +53,9 @@ def report_line(
         return f"{check_name(check)} on service {name} cannot be done, rescheduling. ({detail})"
     if isinstance(check, MiscCheck):
         return _misc_line(f"[{name} VS {virtual_server.name}] by [{_program(check)}]", report)
+    if isinstance(check, FileCheck) and report.kind is Kind.STATE:
+        change = "leaving" if report.up else "now"
+        return f"({name}): tracked file {check.track_file} {change} FAULT state ({detail})"
     if report.kind is Kind.FAILURE:
         return f"{_attempt(check, name)} failed. ({detail})"
     if report.up:

@@ -266,7 +266,10 @@ class Pool:
         return actions
 
     def stop(self, why: Why = Why.STOP) -> list[Action]:
-        """Everything goes down: `desired` is empty from now on. `why` is STOP or REMOVED."""
+        """Everything goes down: `desired` is empty from now on. `why` is STOP or REMOVED.
+
+        With STOP a quorum that was lost already is told once more, as keepalived does.
+        """
         if self._stopped:
             return []
         self._stopped = True
@@ -276,7 +279,7 @@ class Pool:
             if member.up
         ]
         self.live_weight = 0
-        if self.quorum_up:
+        if self.quorum_up or why is Why.STOP:
             self.quorum_up = False
             actions.append(self._quorum_action(why))
         return actions
