@@ -12,6 +12,7 @@ from pathlib import Path
 from fastvrrp import _core
 from fastvrrp.config import model, servers
 from fastvrrp.ipvs.checks.base import Surroundings, make_probe
+from fastvrrp.ipvs.descriptors import prober_sockets
 from fastvrrp.ipvs.files import TrackedFiles
 from fastvrrp.ipvs.journal import Journal
 from fastvrrp.ipvs.netlink_table import NetlinkTable, open_socket
@@ -108,7 +109,7 @@ class Parts:
         with ExitStack() as undo:
             undo.callback(table.close)
             await table.services()  # whether there is IPVS at all
-            prober = _core.Prober()
+            prober = _core.Prober(sockets=prober_sockets())
             prober.start()
             undo.callback(prober.stop)
             parts = cls(configuration, table, Journal(journal), runner, supervisor, prober)

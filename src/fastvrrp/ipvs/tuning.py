@@ -13,7 +13,7 @@ from fastvrrp.config.servers import Ipvs
 
 log = logging.getLogger(__name__)
 
-_MCL_CURRENT, _MCL_FUTURE = 1, 2  # mlockall(2)
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # mlockall(2)
 
 
 def tune(ipvs: Ipvs) -> None:
@@ -38,7 +38,8 @@ def _lock_memory() -> None:
     with contextlib.suppress(OSError, ValueError):  # perhaps the limit is enough as it is
         resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) != 0:
+    # the prober has room for 262,144 checks: only what is used of it takes memory
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 
