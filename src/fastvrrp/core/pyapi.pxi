@@ -5,6 +5,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from typing import NamedTuple
 
 
+_tuple_new = tuple.__new__
+
+
 class Event(NamedTuple):
     kind: int
     slot: int
@@ -112,8 +115,9 @@ cdef bytes packed(const u8 *p, u32 n):
 
 
 cdef object event_of(const action_t *a):
-    return Event(a.event, a.slot, a.sequence, a.now_ns, a.a, a.b, a.c, a.reason, a.priority,
-                 packed(a.address, a.address_len))
+    # not by Event(), which is written in Python: a takeover of many is as many events
+    return _tuple_new(Event, (a.event, a.slot, a.sequence, a.now_ns, a.a, a.b, a.c, a.reason, a.priority,
+                              packed(a.address, a.address_len) if a.address_len else b""))
 
 
 cdef u32 in_range(name, value, long long low, long long high) except? 0xFFFFFFFF:

@@ -35,6 +35,7 @@ _SPECIFIC = {  # the script of a state alone
 TOLD = frozenset({"MASTER", "BACKUP", "FAULT", "DELETED"})  # INIT is nobody's business
 
 Events = Callable[[dict[str, Any]], None]
+_NOTHING = model.Notify()
 
 
 @dataclass(slots=True, eq=False)
@@ -222,6 +223,9 @@ class Notifier:
         """Everything but the scripts; returns these."""
         entity.state = state
         entity.priority = priority
+        if self._silent and entity.notify is _NOTHING:
+            entity.sequence += 1
+            return ()
         self._emit("state", entity, state)
         self._line(entity, state, final=True)
         if entity.notify.smtp_alert:
@@ -276,6 +280,11 @@ class Notifier:
             log.warning("notification about unknown %s %s", kind.lower(), name)
         return entity
 
+    @property
+    def _silent(self) -> bool:
+        """Whether only what an entity asks for itself is told."""
+        return not self._fifos and self._events is None
+
     def _define(self, config: model.Configuration) -> None:
         wanted: dict[tuple[str, str], model.Notify] = {
             (INSTANCE, instance.name): instance.notify for instance in config.vrrp_instances
@@ -288,7 +297,7 @@ class Notifier:
             entity = old.pop(key, None) or self._retired.pop(key, None)
             if entity is None:
                 entity = _Entity(key[0], key[1], notify)
-            entity.notify = notify
+            entity.notify = _NOTHING if notify == _NOTHING else notify
             self._entities[key] = entity
         # Kept for one more reload: their deletion may be told later, their scripts may still run.
         busy = {key: entity for key, entity in self._retired.items() if not entity.idle}

@@ -26,6 +26,7 @@ POLL_LIMIT_S = 0.05
 BURST_EVENTS = 16  # within a pause are the beginning of a burst
 BURST_PAUSE_S = 0.025  # notify scripts of a takeover wait as long
 STATE_ENTERED = _core.EV_STATE
+BACKUP = _core.BACKUP
 
 
 class Mirror(msgspec.Struct, gc=False):
@@ -253,12 +254,13 @@ class EngineClient:
         mirror = self._mirrors.get(event.slot)
         if mirror is None or event.sequence <= mirror.sequence:
             return  # of a forgotten slot, or already known from a status
-        if event.sequence > mirror.sequence + 1 and mirror.state != event.a:
-            # The transition into event.a is lost; that it happened is certain.
+        _, _, sequence, now_ns, old, new, fault, reason, priority, _ = event
+        if sequence > mirror.sequence + 1 and mirror.state != old:
+            # The transition into `old` is lost; that it happened is certain.
             self._limit.log("lost", logging.WARNING, "events of slot %d were lost", event.slot)
-            self._enter(mirror, event.a, 0, event.priority, event.now_ns, event.c, seen=False)
-        mirror.sequence = event.sequence
-        self._enter(mirror, event.b, event.reason, event.priority, event.now_ns, event.c, seen=True)
+            self._enter(mirror, old, 0, priority, now_ns, fault, False)
+        mirror.sequence = sequence
+        self._enter(mirror, new, reason, priority, now_ns, fault, True)
 
     def _enter(
         self,
@@ -268,7 +270,6 @@ class EngineClient:
         priority: int,
         now_ns: int,
         fault: int,
-        *,
         seen: bool,
     ) -> None:
         assert self._listener is not None
@@ -279,7 +280,7 @@ class EngineClient:
         mirror.since_ns = now_ns
         mirror.priority = priority
         mirror.transitions += 1
-        if new != _core.BACKUP:
+        if new != BACKUP:
             mirror.master_address = b""
             mirror.master_priority = 0
         self._listener.transition(
@@ -322,7 +323,7 @@ class EngineClient:
                     status.effective_priority,
                     status.since_ns,
                     status.fault,
-                    seen=False,
+                    False,
                 )
             mirror.priority = status.effective_priority
             mirror.master_address = status.master_address

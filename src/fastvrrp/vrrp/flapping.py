@@ -33,9 +33,12 @@ class Flapping:
         if now - self._swept >= WINDOW_S:
             self._sweep(now)
         window = self._windows.get(name)
+        if window is None:
+            self._windows[name] = _Window(now, now, 1)
+            return True, 0
         left_out = 0
-        if window is None or now - window.start >= WINDOW_S:
-            left_out = 0 if window is None else window.left_out
+        if now - window.start >= WINDOW_S:
+            left_out = window.left_out
             window = self._windows[name] = _Window(now, now)
         window.last = now
         if window.told >= BURST:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import logging
 
+INFO = logging.INFO
+
 
 class Lines:
     """Has the part of a Logger's surface that its users need; nothing is seen before `flush`."""
@@ -22,7 +24,8 @@ class Lines:
             self._held.append((level, text % args if args else text))
 
     def info(self, text: str, *args: object) -> None:
-        self.log(logging.INFO, text, *args)
+        if self._logger.isEnabledFor(INFO):
+            self._held.append((INFO, text % args))
 
     def warning(self, text: str, *args: object) -> None:
         self.log(logging.WARNING, text, *args)

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 NO_SLOT = 0xFFFFFFFF  # an event that belongs to no instance
 NS_PER_MS = 1_000_000
 NO_RESPONSE = _core.REASON_NAMES.index("no response from master")
+STATES = _core.STATE_NAMES
+INIT, MASTER, FAULT = _core.INIT, _core.MASTER, _core.FAULT
 
 
 class Notifier(Protocol):
@@ -127,41 +129,43 @@ class Reporter:
         for group in self._plane.configuration.sync_groups:
             slot = self._plane.group_slot(group.name)
             if slot is not None:
-                old = self._groups.get(slot, _core.INIT)
+                old = self._groups.get(slot, INIT)
                 new = self._plane.client.engine.group_state(slot)
                 self._group(slot, old, new, time.monotonic_ns())
         self.drained()
 
     def transition(self, change: Transition) -> None:
+        # As short as it can be: a takeover brings thousands, beside what still has to be done.
         running = self._plane.by_slot(change.slot)
         if running is None:
             return
-        name = running.instance.name
+        instance, new = running.instance, change.new
+        name = instance.name
         leaving = self._plane.is_leaving(running)
-        state = _core.STATE_NAMES[change.new]
-        self._log_transition(running, change, state)
-        self._tell(running, change.new, leaving=leaving)
-        if change.new != _core.INIT and not leaving:
+        state = STATES[new]
+        self._log_transition(name, change, state)
+        self._tell(running, new, leaving)
+        if new != INIT and not leaving:
             self.notifier.instance_state(name, state, change.priority)
-            if running.instance.family == 6:
+            if instance.family == 6:
                 self._routers.append(running)
         if self.subscribed:
             self._event(
                 change.now_ns,
                 "state",
                 instance=name,
-                **{"from": _core.STATE_NAMES[change.old]},
+                **{"from": STATES[change.old]},
                 to=state,
                 reason=_core.REASON_NAMES[change.reason],
                 priority=change.priority,
             )
 
-    def _tell(self, running: Running, number: int, *, leaving: bool = False) -> None:
+    def _tell(self, running: Running, number: int, leaving: bool = False) -> None:
         """Queue the state of an instance for the supervisor."""
-        state = _core.STATE_NAMES[number]
+        state = STATES[number]
         if leaving:
             state = "DELETED"
-        elif number == _core.INIT and self.stopping:
+        elif number == INIT and self.stopping:
             state = "STOPPED"
         name = running.instance.name
         source = address_text(running.compiled.record.source) or ""
@@ -172,9 +176,9 @@ class Reporter:
         self._states[old] = InstanceState(old, "DELETED")
         self._tell(running, self._plane.client.state(running.slot))
 
-    def _log_transition(self, running: Running, change: Transition, state: str) -> None:
-        name = running.name
-        if change.new == _core.INIT:
+    def _log_transition(self, name: str, change: Transition, state: str) -> None:
+        new = change.new
+        if new == INIT:
             self._lines.info("(%s) Stopped", name)
             return
         told, left_out = self._flapping.changed(name)
@@ -183,9 +187,9 @@ class Reporter:
         if not told:
             self._on_left_out()
             return
-        if change.new == _core.MASTER and change.reason == NO_RESPONSE:
+        if new == MASTER and change.reason == NO_RESPONSE:
             self._lines.info("(%s) Receive advertisement timeout", name)
-        if change.new == _core.FAULT:
+        elif new == FAULT:
             reasons = ", ".join(fault_names(change.fault)) or "over already"
             self._lines.warning("(%s) Fault: %s", name, reasons)
         suffix = " (init)" if change.first else ""
@@ -197,7 +201,7 @@ class Reporter:
         for name, left_out in self._flapping.settled():
             running = self._plane.running.get(name)
             if running is not None:
-                state = _core.STATE_NAMES[self._plane.client.state(running.slot)]
+                state = STATES[self._plane.client.state(running.slot)]
                 text = "(%s) Entering %s STATE (after %d changes that were not logged)"
                 self._lines.info(text, name, state, left_out)
         self._lines.flush()
@@ -219,7 +223,7 @@ class Reporter:
         if name is None:
             return
         self._lines.info("(%s) Changing effective priority from %d to %d", name, event.a, event.b)
-        state = _core.STATE_NAMES[self._plane.client.state(event.slot)]
+        state = STATES[self._plane.client.state(event.slot)]
         self.notifier.priority_change(name, state, event.b)
         self._event(event.now_ns, "priority", instance=name, **{"from": event.a}, to=event.b)
 
@@ -345,11 +349,11 @@ class Reporter:
         self._groups[slot] = new
         if name is None or new == old:
             return
-        state = _core.STATE_NAMES[new]
-        if new != _core.INIT:
+        state = STATES[new]
+        if new != INIT:
             self._lines.info("VRRP_Group(%s) Syncing instances to %s state", name, state)
             self.notifier.group_state(name, state)
-        before = _core.STATE_NAMES[old]
+        before = STATES[old]
         self._event(now_ns, "group", group=name, **{"from": before}, to=state)
 
     def unknown_vrids(self, count: int) -> None:

@@ -192,9 +192,13 @@ class Upkeep:
             return
         doubtful, self._doubtful = self._doubtful, set()
         observed, desired = self._monitor.observed, self._plane.desired
+        active = self._plane.active() | {STATIC}
         for key in doubtful:
-            items = desired.items(key)
-            if any(is_present(item, observed) for item in items) != self._is_wanted(key):
+            wanted = present = False
+            for item in desired.items(key):
+                wanted = wanted or item.owner in active
+                present = present or is_present(item, observed)
+            if present != wanted:
                 self.schedule(0.0)
                 return
 
