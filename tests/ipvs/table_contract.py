@@ -97,7 +97,7 @@ SERVICES = {
     "flag 1": Service(K4, "sh", SCHEDULER_1),
     "flags": Service(K4, "mh", SCHEDULER_1 | SCHEDULER_2 | SCHEDULER_3),
     "without scheduler": Service(K4, "none"),
-    **{name: Service(K4, name) for name in SCHEDULERS},
+    **{name: Service(K4, name) for name in sorted(SCHEDULERS)},
 }
 DESTINATIONS = {
     "nat": D1,
