@@ -89,7 +89,6 @@ class NetlinkTable:
         self._buffer = memoryview(bytearray(_BUFFER))
         self._sequence = 0
         self._family = 0
-        self._reader = wire_reading.DestinationReader()
 
     def close(self) -> None:
         # Where it is used, so that its number cannot be another's in between.
@@ -106,13 +105,13 @@ class NetlinkTable:
         return found
 
     async def destinations(self, keys: Iterable[ServiceKey]) -> dict[ServiceKey, Destinations]:
-        read = self._reader.destination
+        decode = wire_reading.decode_destination
         found: dict[ServiceKey, Destinations] = {}
         async for key, number, datagrams in self._destination_dumps(keys):
             destinations = found[key] = {}
             for data in datagrams:
                 for body in wire_reading.bodies(data, number):
-                    destination = read(body, key.family)
+                    destination = decode(body, key.family)
                     destinations[destination.key] = destination
                 await asyncio.sleep(0)
         return found
@@ -123,7 +122,7 @@ class NetlinkTable:
         return {key: Entry(service, destinations[key]) for key, service in services.items()}
 
     async def statistics(self) -> dict[ServiceKey, ServiceStatistics]:
-        read = self._reader.statistics
+        decode = wire_reading.decode_statistics
         found = {}
         async for body in self._dumped(wire.services_request):
             service, counters = wire_reading.decode_service(body)
@@ -131,7 +130,7 @@ class NetlinkTable:
         async for key, number, datagrams in self._destination_dumps(found):
             for data in datagrams:
                 for body in wire_reading.bodies(data, number):
-                    destination, statistics = read(body, key.family)
+                    destination, statistics = decode(body, key.family)
                     found[key].destinations[destination.key] = statistics
                 await asyncio.sleep(0)
         return found

@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
+from socket import ntohs
 
 from fastvrrp.ipvs import wire
 from fastvrrp.ipvs.objects import (
@@ -47,8 +48,6 @@ _STATS64 = {
     for form in map(struct.Struct, ("=" + "HHQ" * 10, "=" + "4xHHQ" * 10, "=HHQ" + "4xHHQ" * 9))
 }
 _FIRST = _ATTRIBUTE.size  # where the attributes begin, within the one that holds them all
-_COUNTS = struct.Struct("=4xI4xI4xI")  # three attributes
-_FAMILY_SIZE = wire.U16.size
 
 
 # -- messages
@@ -140,8 +139,83 @@ def decode_service(body: bytes) -> tuple[Service, Counters]:
     return service, _counters(found.get(wire.SVC_STATS64))
 
 
-def decode_destination(body: bytes, family: int) -> tuple[Destination, DestinationStatistics]:
+def decode_destination(body: bytes, family: int) -> Destination:
     """One destination of a dump of a service of this family."""
+    found = _in_order(body)
+    return _destination_in_any_order(body, family)[0] if found is None else found[0]
+
+
+def decode_statistics(body: bytes, family: int) -> tuple[Destination, DestinationStatistics]:
+    """The same with its counters."""
+    found = _in_order(body)
+    counters = _stats64(body)
+    if found is None or counters is None:
+        return _destination_in_any_order(body, family)
+    destination, counts = found
+    return destination, DestinationStatistics(*counts, counters)
+
+
+# What ip_vs_genl_fill_dest puts into a message since Linux 5.2, up to the counters of packets
+_IN_ORDER = struct.Struct("=HH16sHHHxxHHIHHIHHBxxxHHHxxHHHxxHHIHHIHHIHHIHHIHHHxx")
+_KINDS = (
+    wire.DEST_ADDR,
+    wire.DEST_PORT,
+    wire.DEST_FWD_METHOD,
+    wire.DEST_WEIGHT,
+    wire.DEST_TUN_TYPE,
+    wire.DEST_TUN_PORT,
+    wire.DEST_TUN_FLAGS,
+    wire.DEST_U_THRESH,
+    wire.DEST_L_THRESH,
+    wire.DEST_ACTIVE_CONNS,
+    wire.DEST_INACT_CONNS,
+    wire.DEST_PERSIST_CONNS,
+    wire.DEST_ADDR_FAMILY,
+)
+_LENGTHS = (20, 6, 8, 8, 5, 6, 6, 8, 8, 8, 8, 8, 6)
+_METHOD_MASK = 7  # IP_VS_CONN_F_FWD_MASK
+
+
+def _in_order(body: bytes) -> tuple[Destination, tuple[int, int, int]] | None:
+    """A destination and its numbers of connections, quickly: a table of tens of thousands is read
+    again and again. None for a message that another kernel has laid out."""
+    if len(body) < _FIRST + _IN_ORDER.size:
+        return None
+    values = _IN_ORDER.unpack_from(body, _FIRST)
+    if values[1::3] != _KINDS or values[0::3] != _LENGTHS:
+        return None
+    # fmt: off
+    (address, port, method, weight, tunnel, tunnel_port, tunnel_flags, upper, lower,
+     active, inactive, persistent, af) = values[2::3]
+    # fmt: on
+    if af == AF_INET:
+        key = DestinationKey(4, address[:4], ntohs(port))
+    elif af == AF_INET6:
+        key = DestinationKey(6, address, ntohs(port))
+    else:
+        return None
+    method &= _METHOD_MASK
+    tunnel_port = ntohs(tunnel_port)
+    made = Destination(key, weight, method, upper, lower, tunnel, tunnel_port, tunnel_flags)
+    return made, (active, inactive, persistent)
+
+
+def _stats64(body: bytes) -> Counters | None:
+    """The counters of 64 bits where they follow in order: behind those of 32."""
+    at = _FIRST + _IN_ORDER.size
+    for expected in (wire.DEST_STATS, wire.DEST_STATS64):
+        if len(body) - at < _ATTRIBUTE.size:
+            return None
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        if kind != expected:
+            return None
+        begin, at = at + _ATTRIBUTE.size, at + ((length + 3) & ~3)
+    return _counters(body[begin : begin + length - _ATTRIBUTE.size])
+
+
+def _destination_in_any_order(
+    body: bytes, family: int
+) -> tuple[Destination, DestinationStatistics]:
     found = nested(body, wire.DEST)
     if wire.DEST_ADDR_FAMILY in found:
         family = _family_of(found[wire.DEST_ADDR_FAMILY])
@@ -153,7 +227,7 @@ def decode_destination(body: bytes, family: int) -> tuple[Destination, Destinati
     destination = Destination(
         key,
         weight=read_u32(required(found, wire.DEST_WEIGHT)),
-        method=read_u32(required(found, wire.DEST_FWD_METHOD)) & 7,  # IP_VS_CONN_F_FWD_MASK
+        method=read_u32(required(found, wire.DEST_FWD_METHOD)) & _METHOD_MASK,
         uthreshold=read_u32(required(found, wire.DEST_U_THRESH)),
         lthreshold=read_u32(required(found, wire.DEST_L_THRESH)),
         # These three since Linux 5.2
@@ -168,91 +242,6 @@ def decode_destination(body: bytes, family: int) -> tuple[Destination, Destinati
         _counters(found.get(wire.DEST_STATS64)),
     )
     return destination, statistics
-
-
-class DestinationReader:
-    """Decodes what it has seen before with one look-up.
-
-    A table is read again and again and nearly always as it was. The kernel writes what can be
-    configured first, then the counters, with the family behind the first three of them: these
-    bytes stand for the destination. Where another kernel writes in another order, all is decoded.
-    """
-
-    _LIMIT = 1 << 17  # destinations remembered; more than that are forgotten and learned anew
-    _CONFIGURED = frozenset(
-        (
-            wire.DEST_ADDR,
-            wire.DEST_PORT,
-            wire.DEST_FWD_METHOD,
-            wire.DEST_WEIGHT,
-            wire.DEST_U_THRESH,
-            wire.DEST_L_THRESH,
-            wire.DEST_TUN_TYPE,
-            wire.DEST_TUN_PORT,
-            wire.DEST_TUN_FLAGS,
-        )
-    )
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, Destination] = {}
-        self._counts = 0  # where the counters begin; 0: not known, or an order of its own
-        self._family = 0
-
-    def destination(self, body: bytes, family: int) -> Destination:
-        """As decode_destination."""
-        known = self._known.get(self._key(body))
-        return self._learn(body, family) if known is None else known
-
-    def statistics(self, body: bytes, family: int) -> tuple[Destination, DestinationStatistics]:
-        """As decode_destination."""
-        known = self._known.get(self._key(body))
-        counters = b"" if known is None else self._stats64(body)
-        if known is None or not counters:
-            self._learn(body, family)
-            return decode_destination(body, family)
-        active, inactive, persistent = _COUNTS.unpack_from(body, self._counts)
-        statistics = DestinationStatistics(active, inactive, persistent, _counters(counters))
-        return known, statistics
-
-    def _stats64(self, body: bytes) -> bytes:
-        """The counters of 64 bits, which follow on those of 32; empty where they do not."""
-        at = self._family + _FAMILY_SIZE
-        for expected in (wire.DEST_STATS, wire.DEST_STATS64):
-            if len(body) - at < _ATTRIBUTE.size:
-                return b""
-            length, kind = _ATTRIBUTE.unpack_from(body, at)
-            if kind != expected:
-                return b""
-            begin, at = at + _ATTRIBUTE.size, at + ((length + 3) & ~3)
-        return body[begin : begin + length - _ATTRIBUTE.size]
-
-    def _key(self, body: bytes) -> bytes:
-        """With the first bytes of the counters and of the family, which tell what they are."""
-        family = self._family
-        return body[_FIRST : self._counts + _FIRST] + body[family : family + _FAMILY_SIZE]
-
-    def _learn(self, body: bytes, family: int) -> Destination:
-        destination, _ = decode_destination(body, family)
-        places: dict[int, int] = {}
-        offset = _FIRST
-        while len(body) - offset >= _ATTRIBUTE.size:
-            length, kind = _ATTRIBUTE.unpack_from(body, offset)
-            places[kind] = offset
-            offset += (length + 3) & ~3
-        counts = places[wire.DEST_ACTIVE_CONNS]
-        behind = counts + _COUNTS.size
-        if (
-            places.get(wire.DEST_ADDR_FAMILY) != behind
-            or places[wire.DEST_INACT_CONNS] != counts + 8
-            or places[wire.DEST_PERSIST_CONNS] != counts + 16
-            or max(places[kind] for kind in self._CONFIGURED & places.keys()) > counts
-        ):
-            return destination
-        if self._counts != counts or len(self._known) >= self._LIMIT:
-            self._known.clear()
-        self._counts, self._family = counts, behind
-        self._known[self._key(body)] = destination
-        return destination
 
 
 # -- values
