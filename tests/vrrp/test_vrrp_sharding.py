@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastvrrp.vrrp.sharding import Move, Resident, assign, moves
@@ -74,6 +74,15 @@ def test_what_runs_stays(
     data: st.DataObject,
 ) -> None:
     """A reload that ties nothing new together moves nothing, whatever comes and goes."""
+    linked = components(weights.keys() | other.keys(), ties)
+    # a new link may be what connects two others
+    assume(
+        all(
+            part & weights.keys() in components(set(weights), ties)
+            for part in linked
+            if part & weights.keys()
+        )
+    )
     before = assign(threads, weights, [], ties)
     running = residents(before, {})
     fewer = [tie for tie in ties if data.draw(st.booleans())]
@@ -135,6 +144,13 @@ def test_a_new_link_goes_where_least_is_sent() -> None:
     running = [Resident(slot, 0, 0, frozenset()) for slot in range(9)]
     running.append(Resident(9, 1, 1, frozenset()))
     assert assign(2, {0: 9, 1: 100, 2: 5}, running, []) == {0: 0, 1: 1, 2: 0}
+
+
+def test_a_new_link_may_tie_two_that_run() -> None:
+    running = [Resident(0, 0, 0, frozenset()), Resident(1, 1, 1, frozenset())]
+    places = assign(2, {0: 1, 1: 1, 11: 1}, running, [[0, 11], [1, 11]])
+    assert places == {0: 0, 1: 0, 11: 0}
+    assert moves(running, places) == [Move(1, 0, [1], [1], set())]
 
 
 def test_a_chain_of_ties_is_one_part() -> None:
