@@ -243,6 +243,19 @@ def test_replacing_an_owner_forgets_what_it_had() -> None:
     assert list(desired.owners()) == []
 
 
+@given(instances("A"), instances("A"), instances("B"))
+def test_owners_come_and_go(first: VrrpInstance, second: VrrpInstance, other: VrrpInstance) -> None:
+    """Also with several routes to one destination, by one gateway each."""
+    desired = Desired()
+    kept = instance_objects(other, INTERFACES)
+    desired.put(kept)
+    for instance in (first, second):
+        desired.put(instance_objects(instance, INTERFACES))
+    desired.remove("A")
+    for item in (*kept.items, *instance_objects(first, INTERFACES).items):
+        assert desired.items(item.key) == [one for one in kept.items if one.key == item.key]
+
+
 def test_an_owned_address_shared_with_a_master_is_left() -> None:
     """A backup does not take away what a master holds."""
     desired = Desired()

@@ -105,6 +105,16 @@ def test_a_failure_of_the_first_pass_gets_a_second_look(tmp_path: Path) -> None:
     ]
 
 
+def test_a_second_look_into_a_directory_with_its_own_conftest(tmp_path: Path) -> None:
+    """There pytest asks for the plugins that do not belong to it, and hashes ours."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/conftest.py").touch()
+    (tmp_path / "below/test_once.py").write_text(TIMING)
+    status, summary = run(tmp_path, "-n", "1", plain=PASSES)
+    assert status == 0
+    assert summary[-1] == "failed, but passed alone: below/test_once.py::test_once[a@b]"
+
+
 def test_a_failure_of_milliseconds_gets_a_second_look(tmp_path: Path) -> None:
     """By xdist's workers, which name a test of a group otherwise."""
     status, summary = run(tmp_path, "-n", "1", plain=PASSES, timing=TIMING)

@@ -63,12 +63,12 @@ class Desired:
         objects = self._objects.pop(owner, None)
         if objects is None:
             return
-        for item in objects.items:
-            left = [other for other in self._index[item.key] if other.owner != owner]
+        for key in {item.key for item in objects.items}:  # routes of one key: several gateways
+            left = [other for other in self._index[key] if other.owner != owner]
             if left:
-                self._index[item.key] = left
+                self._index[key] = left
             else:
-                del self._index[item.key]
+                del self._index[key]
 
     def get(self, owner: str) -> Objects | None:
         return self._objects.get(owner)
