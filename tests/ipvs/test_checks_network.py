@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from probing import DOWN, LOCAL, MS, UP, attempt, connection, surroundings
 
+from fastvrrp._core import checksum
 from fastvrrp.config.servers import (
     Check,
     Connection,
@@ -232,3 +235,83 @@ def test_what_this_host_forbids(run: Run, network: Network, kind: str, verdict: 
     finally:
         network["r1"].run("ip", "route", "del", "prohibit", "10.9.1.0/24")
     assert outcome[:2] == (verdict, "permission denied")
+
+
+# ---------------------------------------------------------------------- ICMP errors
+
+# what it says -> type, code and the word behind them, of ICMP and of ICMPv6
+SMALLER_PATH = {4: (3, 4, 1300), 6: (2, 0, 1300)}
+NOT_THE_SERVER: dict[str, dict[int, tuple[int, int, int]]] = {
+    "time exceeded": {4: (11, 0, 0), 6: (3, 0, 0)},
+    "administratively prohibited": {4: (3, 13, 0), 6: (1, 1, 0)},
+    "host unreachable": {4: (3, 1, 0), 6: (1, 3, 0)},
+    "port unreachable": {4: (3, 3, 0), 6: (1, 4, 0)},
+}
+
+
+def icmp_error(said: tuple[int, int, int], asker: tuple[str, int], server: str) -> bytes:
+    """A message about a datagram of `asker` to our PORT (RFC 792, RFC 4443); the kernel fills in
+    the checksum of ICMPv6."""
+    source, destination = (ipaddress.ip_address(one) for one in (asker[0], server))
+    datagram = struct.pack("!4H", asker[1], PORT, 12, 0) + bytes(4)
+    if source.version == 4:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0x4000, 64, 17, 0)
+    else:
+        header = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 64)
+    kind, code, word = said
+    message = source.packed + destination.packed + datagram
+    message = struct.pack("!BBHI", kind, code, 0, word) + header + message
+    if source.version == 6:
+        return message
+    return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+
+
+def with_icmp(
+    run: Run, network: Network, family: int, said: tuple[int, int, int], reply_after_s: float
+) -> Outcome:
+    """A UDP_CHECK that wants a reply; there is an ICMP error, and after that the reply."""
+    server = network["r2"]
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    protocol = socket.IPPROTO_ICMP if family == 4 else socket.IPPROTO_ICMPV6
+    outcomes = []
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        with (
+            server.call(socket.socket, kind, socket.SOCK_DGRAM) as datagrams,
+            server.call(socket.socket, kind, socket.SOCK_RAW, protocol) as raw,
+        ):
+            datagrams.bind((SERVER[family], PORT))
+            datagrams.setblocking(False)
+
+            def readable() -> None:
+                data, peer = datagrams.recvfrom(100)
+                for _ in range(2):
+                    raw.sendto(icmp_error(said, peer[:2], SERVER[family]), (peer[0], 0))
+                loop.call_later(reply_after_s, datagrams.sendto, data, peer)
+
+            loop.add_reader(datagrams.fileno(), readable)
+            to = connection(PORT, SERVER[family], timeout_ns=3000 * MS)
+            check = UdpCheck(connection=to, require_reply=True, payload=b"question")
+            outcomes.append(await attempt(make_probe(check, surroundings())))
+            await asyncio.sleep(reply_after_s)
+            loop.remove_reader(datagrams.fileno())
+
+    network["r1"].call(run, scene())
+    return outcomes[0]
+
+
+@both_families
+def test_a_smaller_path_says_nothing_about_the_server(
+    run: Run, network: Network, family: int
+) -> None:
+    outcome = with_icmp(run, network, family, SMALLER_PATH[family], 0.1)
+    assert outcome[:2] == (UP, "answered")
+
+
+@both_families
+@pytest.mark.parametrize("said", NOT_THE_SERVER)
+def test_errors_are_failures(run: Run, network: Network, said: str, family: int) -> None:
+    outcome = with_icmp(run, network, family, NOT_THE_SERVER[said][family], 0.3)
+    assert outcome.verdict is DOWN
+    assert outcome.latency_ns < 300 * MS

@@ -34,6 +34,7 @@ METHODS = {
 SERVERS = ("r2", "r3", "r4")
 SETTLE_S = 20.0  # the guest is slow, and others run beside it
 STILL_S = 0.6  # a table that has not changed for so long has settled
+AGREED_S = 2.0  # the same, of the second daemon
 
 Table = list[str]
 Story = list[tuple[str, Table]]  # what happened, and the table after it
@@ -201,6 +202,7 @@ class Scene:
         if self._expected:
             told, expected = self._expected[len(self._told)]
             assert told == what
+            still_s = min(still_s, AGREED_S)
         else:
             expected = []
         last: Table = []

@@ -172,6 +172,7 @@ def story(scene: Scene, world: World) -> None:
     assert scene.table() == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_kind(scene: Scene, tmp_path: Path) -> None:
     compare(scene, lambda scene: story(scene, World(tmp_path / "world")))

@@ -12,7 +12,7 @@ VIP6 = METHODS["NAT"][6]
 OTHER = "192.0.2.101"
 SORRY = "sorry_server 192.0.2.201 8080"
 CHECK = block("TCP_CHECK", "connect_port 80")  # whatever the service's port makes of the server's
-STILL_S = 4.5  # every check has been repeated until it counts
+STILL_S = 3.5  # every check has been repeated until it counts
 
 
 def real(number: int, *lines: str, port: str = "80", checked: bool = True) -> str:
@@ -140,6 +140,7 @@ def story(scene: Scene) -> None:
     assert scene.table() == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_servers_go_and_come(scene: Scene) -> None:
     compare(scene, story)
@@ -158,6 +159,7 @@ def dead_at_start(scene: Scene) -> None:
     assert scene.table() == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nobody_is_there_at_first(scene: Scene) -> None:
     compare(scene, dead_at_start)

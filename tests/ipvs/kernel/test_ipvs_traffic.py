@@ -68,6 +68,7 @@ def story(scene: Scene) -> None:
     assert scene.table() == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_requests_reach_the_servers(scene: Scene) -> None:
     compare(scene, story)
@@ -115,6 +116,7 @@ def conversations(scene: Scene) -> Iterator[list[Conversation]]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_connections_survive(scene: Scene) -> None:
     """A reload, a crash of the process, the kill of the whole daemon, an orderly restart."""
