@@ -633,3 +633,96 @@ def read_addresses(
     counts all the same. With it how many were taken in, and how many datagrams of others than the
     kernel were dropped.
     """
+
+class AddressItem:
+    """An address that an owner wants, ready to be added, deleted, announced and recognised.
+    Immutable. Its requests are made when they are asked for."""
+
+    def __init__(
+        self,
+        owner: str,
+        key: AddressKey,
+        device: str,
+        *,
+        add: bytes | None = None,  # RTM_NEWADDR; None: the usual one of an address without options
+        scope: int = 0,
+        nodad: bool = True,  # IPv6
+        restore: bool = True,
+        advertised: bool = False,
+        native: bool = False,
+        mac: bytes = b"",
+        router: bool = False,
+        extra: bool = False,
+    ) -> None:
+        """Raises ValueError when these do not go together."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def owner(self) -> str:
+        """Instance name, or "" for static ones."""
+
+    @property
+    def key(self) -> AddressKey: ...
+    @property
+    def device(self) -> str:
+        """The interface as the configuration calls it."""
+
+    @property
+    def add(self) -> bytes:
+        """RTM_NEWADDR; of a native address one that never replaces."""
+
+    @property
+    def delete(self) -> bytes:
+        """RTM_DELADDR."""
+
+    @property
+    def text(self) -> str:
+        """For messages."""
+
+    @property
+    def restore(self) -> bool:
+        """Put back when somebody deletes it (not `no_track`)."""
+
+    @property
+    def hops(self) -> tuple[()]: ...
+    @property
+    def advertised(self) -> bool:
+        """Listed in adverts (not excluded)."""
+
+    @property
+    def native(self) -> bool:
+        """The host's own, of an address owner: never deleted."""
+
+    @property
+    def mac(self) -> bytes:
+        """What its gratuitous ARP or NA tells; b"": it is not announced."""
+
+    @property
+    def router(self) -> bool:
+        """The router flag of its NA."""
+
+    @property
+    def extra(self) -> bool:
+        """It is the one of its interface that garp_extra_if repeats."""
+
+    @property
+    def nodad(self) -> bool: ...
+    @property
+    def scope(self) -> int: ...
+    def same_object(self, other: AddressItem) -> bool:
+        """Whether both are the same address, added in the same way."""
+
+    def _replace(
+        self,
+        *,
+        owner: str = ...,
+        native: bool = ...,
+        mac: bytes = ...,
+        router: bool = ...,
+        extra: bool = ...,
+    ) -> AddressItem:
+        """As of a named tuple."""
+
+def delete_address(key: AddressKey) -> bytes:
+    """RTM_DELADDR of exactly this address and prefix length."""

@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from fastvrrp.config.model import FOREVER_S, NextHop, VirtualAddress, VirtualRoute, VirtualRule
 from fastvrrp.net import wire
-from fastvrrp.net.addresses import add_address, address_key, address_requests, delete_address
+from fastvrrp.net.addresses import add_address, address_item, address_key, is_plain
 from fastvrrp.net.objects import decode_address, decode_route, decode_rule
 from fastvrrp.net.routes import METRICS, ROUTE_TYPES, add_route, delete_route, route_hops, route_key
 from fastvrrp.net.rules import RULE_ACTIONS, add_rule, delete_rule, rule_key
@@ -93,12 +93,19 @@ def plain_addresses(draw: st.DrawFn) -> VirtualAddress:
 
 @settings(deadline=None, max_examples=200)
 @given(plain_addresses() | virtual_addresses(), st.integers(0, 2**31 - 1))
-def test_prepared_layouts_encode_what_the_general_way_does(
-    address: VirtualAddress, ifindex: int
-) -> None:
-    key = address_key(address, ifindex)
-    expected = (key, add_address(address, ifindex), delete_address(key))
-    assert address_requests(address, ifindex) == expected
+def test_an_item_encodes_what_the_general_way_does(address: VirtualAddress, ifindex: int) -> None:
+    item = address_item(address, ifindex, "VI", "eth0", advertised=True)
+    assert item.key == address_key(address, ifindex)
+    assert item.add == add_address(address, ifindex)
+    own = item._replace(native=True).add
+    how = wire.NLM_F_REQUEST | wire.NLM_F_ACK | wire.NLM_F_CREATE | wire.NLM_F_EXCL
+    assert own == wire.retyped(item.add, wire.RTM_NEWADDR, how)
+
+
+@settings(deadline=None, max_examples=100)
+@given(plain_addresses())
+def test_what_has_no_options_is_plain(address: VirtualAddress) -> None:
+    assert is_plain(address)
 
 
 def their_address(header: dict[str, int], attrs: list[list[Any]]) -> bytes:
@@ -112,7 +119,7 @@ def their_address(header: dict[str, int], attrs: list[list[Any]]) -> bytes:
 
 @settings(deadline=None, max_examples=80)
 @given(plain_addresses() | virtual_addresses())
-def test_address_requests_equal_pyroute2(address: VirtualAddress) -> None:
+def test_requests_of_addresses_equal_pyroute2(address: VirtualAddress) -> None:
     prefixlen = address.prefixlen
     if address.peer is not None:
         prefixlen = address.peer_prefixlen
@@ -139,7 +146,8 @@ def test_address_requests_equal_pyroute2(address: VirtualAddress) -> None:
         info = {"ifa_preferred": preferred, "ifa_valid": FOREVER_S, "cstamp": 0, "tstamp": 0}
         attrs.append(["IFA_CACHEINFO", info])
     attrs.append(["IFA_PROTO", 18])
-    key, add, delete = address_requests(address, 7)
+    item = address_item(address, 7, "VI", "eth0", advertised=True)
+    key, add, delete = item.key, item.add, item.delete
     header = {"family": AF[address.family], "prefixlen": prefixlen, "flags": 0, "index": 7}
     theirs = their_address({**header, "flags": flags & 0xFF, "scope": address.scope}, attrs)
     assert decoded(add, ifaddrmsg) == decoded(theirs, ifaddrmsg)
@@ -154,11 +162,11 @@ def test_address_requests_equal_pyroute2(address: VirtualAddress) -> None:
 @given(plain_addresses() | virtual_addresses())
 def test_address_round_trip_gives_the_key(address: VirtualAddress) -> None:
     """What we ask for decodes to the identity we shall look for, also on deletion."""
-    key, add, delete = address_requests(address, 9)
-    for request in (add, delete):
+    item = address_item(address, 9, "VI", "eth0", advertised=True)
+    for request in (item.add, item.delete):
         found = decode_address(memoryview(request), wire.HEADER_SIZE, len(request))
         assert found is not None
-        assert found.key == key
+        assert found.key == item.key
         assert header_of(request)[0] == len(request)
 
 

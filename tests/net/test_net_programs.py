@@ -52,8 +52,9 @@ def test_order_and_request_indexes() -> None:
         {"v0": 5},
     )
     assert [item.kind for item in objects.items] == [Kind.ADDRESS] * 3 + [Kind.ROUTE, Kind.RULE]
-    assert [item.advertised for item in objects.items] == [True, True, False, False, False]
-    assert list(objects.addresses())[1] == (1, AddressKey(5, 4, b"\x0a\0\0\x02", 24))
+    assert [item.advertised for _, item in objects.addresses()] == [True, True, False]
+    second, item = list(objects.addresses())[1]
+    assert (second, item.key) == (1, AddressKey(5, 4, b"\x0a\0\0\x02", 24))
     up, down = up_program(objects), down_program(objects)
     kinds = [wire._HEADER.unpack_from(message)[1] for message, _ in up]
     assert kinds == [wire.RTM_NEWADDR] * 3 + [wire.RTM_NEWROUTE, wire.RTM_NEWRULE]

@@ -56,11 +56,12 @@ def build(
 
 
 def test_a_plain_instance() -> None:
-    record = build(instance(priority=150, auth_type=1, auth_pass=b"secret\0\0")).record
-    assert (record.vrid, record.family, record.version, record.priority) == (51, 4, 2, 150)
+    compiled = build(instance(priority=150, auth_type=1, auth_pass=b"secret\0\0"))
+    record = compiled.record
+    assert (compiled.vrid, record.family, record.version, record.priority) == (51, 4, 2, 150)
     assert record.source == ip4("10.0.1.1")
     assert record.destination == ip4("224.0.0.18")
-    assert record.addresses == (ip4("10.0.1.100"),)
+    assert compiled.addresses == (ip4("10.0.1.100"),)
     assert (record.auth_type, record.auth_data) == (1, b"secret\0\0")
     assert (record.flags, record.group, record.tracks, record.peers) == (0, -1, (), ())
     assert record.ttl == 255
@@ -190,10 +191,10 @@ class TestSource:
         wanted = instance(
             family=6, version=3, virtual_ipaddress=(vip("fe80::100/64"), vip("2001:db8::100/64"))
         )
-        record = build(wanted).record
-        assert record.source == ip6("fe80::1")
-        assert record.destination == ip6("ff02::12")
-        assert record.addresses == (ip6("fe80::100"), ip6("2001:db8::100"))
+        compiled = build(wanted)
+        assert compiled.record.source == ip6("fe80::1")
+        assert compiled.record.destination == ip6("ff02::12")
+        assert compiled.addresses == (ip6("fe80::100"), ip6("2001:db8::100"))
 
 
 class TestUnicast:
@@ -293,14 +294,15 @@ class TestAnnouncements:
             virtual_ipaddress_excluded=(vip("2001:db8::1/64", dev="eth1"),),
         )
         compiled = build(wanted, forwarding=True)
-        found = [(a.address, a.ifindex, a.mac[-1], a.request, a.router) for a in
-                 compiled.record.announcements]  # fmt: skip
+        found = [
+            (a.address, a.ifindex, a.mac[-1], a.request, a.router) for a in compiled.announcements
+        ]
         assert found == [
             (ip4("10.0.1.100"), 1, 1, 0, False),
             (ip4("10.0.2.100"), 2, 2, 1, False),
             (ip6("2001:db8::1"), 2, 2, 2, True),
         ]
-        assert compiled.record.addresses == (ip4("10.0.1.100"), ip4("10.0.2.100"))
+        assert compiled.addresses == (ip4("10.0.1.100"), ip4("10.0.2.100"))
 
     @pytest.mark.parametrize(
         ("flags", "mac"), [(0x43 | 0x8, bytes(6)), (0x43 | 0x80, bytes(6)), (0x43, b"")]
@@ -310,7 +312,7 @@ class TestAnnouncements:
         observed.put_link(link(2, "odd0", flags=flags, mac=mac))
         wanted = instance(virtual_ipaddress=(vip("10.0.2.100/24", dev="odd0"),))
         compiled = build(wanted, observed=observed)
-        assert compiled.record.announcements == ()
+        assert compiled.announcements == []
         assert len(compiled.objects.items) == 1
 
 

@@ -86,14 +86,15 @@ def test_what_is_not_configured_any_more_is_asked_anew() -> None:
 def test_no_program_touches_a_native_address() -> None:
     observed = kernel("eth0")
     natives = Natives(lambda: observed, lambda key: False)
-    record, objects = compiled(observed, natives)
+    made = compiled(observed, natives)
+    objects = made.objects
     assert [item.native for item in objects.items] == [True, False]
     assert len(up_program(objects)) == 2
     assert len(down_program(objects)) == 1
     (flags,) = struct.unpack_from("=H", objects.items[0].add, 6)  # nlmsghdr.nlmsg_flags
     assert flags & wire.NLM_F_EXCL
     assert not flags & wire.NLM_F_REPLACE
-    assert [a.address for a in record.announcements] == [b"\x0a\0\1\1", b"\x0a\0\1\x09"]
+    assert [a.address for a in made.announcements] == [b"\x0a\0\1\1", b"\x0a\0\1\x09"]
     desired = Desired()
     desired.put(objects)
     observed.marks_addresses = False

@@ -14,6 +14,7 @@ from vrrp_tools import Bench, configuration, instance, vip
 
 from fastvrrp import _core
 from fastvrrp.config import model
+from fastvrrp.vrrp.compile import Compiled
 from fastvrrp.vrrp.draft import RefusedError
 from fastvrrp.vrrp.lean import make_lean
 from fastvrrp.vrrp.plane import RETIRED, Plane
@@ -445,15 +446,18 @@ def observed_plane(bench: Bench) -> dict[str, object]:
     plane = bench.plane
     links = {slot: name for name in INTERFACES if (slot := plane.links.slots.get(name)) is not None}
 
-    def named(record: Any) -> dict[str, Any]:
-        fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    def named(compiled: Compiled) -> dict[str, Any]:
+        record = compiled.record
+        fields: dict[str, Any] = {name: getattr(record, name) for name in record.__struct_fields__}
+        fields |= {"vrid": compiled.vrid, "addresses": compiled.addresses}
+        fields["announcements"] = compiled.announcements
         fields["link"] = links[record.link]
         fields["tracks"] = [(links[slot], *rest) for slot, *rest in record.tracks]
         fields["group"] = None if record.group < 0 else plane.group_name(record.group)
         return fields
 
     return {
-        "records": {name: named(running.record) for name, running in plane.running.items()},
+        "records": {name: named(running.compiled) for name, running in plane.running.items()},
         "desired": {
             owner: plane.desired.get(owner) for owner in plane.desired.owners() if owner != RETIRED
         },

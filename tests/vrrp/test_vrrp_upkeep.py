@@ -471,10 +471,10 @@ async def test_a_refresh_at_the_wrong_moment_is_made_later(it: Scene) -> None:
         patch.setattr(upkeep, "BUSY_S", 0.01)
         it.link_is(link(9, "eth0"))
         await asyncio.sleep(0)
-        assert plane.running["VI_1"].record.announcements[0].ifindex == 1
+        assert plane.running["VI_1"].compiled.announcements[0].ifindex == 1
         await asyncio.sleep(0.1)
     assert next(busy, None) is None
-    assert plane.running["VI_1"].record.announcements[0].ifindex == 9
+    assert plane.running["VI_1"].compiled.announcements[0].ifindex == 9
 
 
 @scene
@@ -483,7 +483,7 @@ async def test_another_mac_is_announced(it: Scene) -> None:
     it.link_is(link(1, "eth0", mac=b"\x02\0\0\0\0\x77"))
     await asyncio.sleep(0)
     assert it.bench.engine.calls == [("commit", [0], []), ("replay", 0)]
-    assert it.bench.plane.running["VI_1"].record.announcements[0].mac[-1] == 0x77
+    assert it.bench.plane.running["VI_1"].compiled.announcements[0].mac[-1] == 0x77
 
 
 @scene

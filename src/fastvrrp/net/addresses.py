@@ -1,19 +1,17 @@
 """Virtual addresses as rtnetlink requests (RTM_NEWADDR, RTM_DELADDR).
 
-`add_address` and `delete_address` put together whatever a configuration may ask for.
-`address_requests` gives the same bytes; the two requests of an address without options, which
-are nearly all, it fills into prepared layouts, because thousands of them are a large part of
-a start.
+`add_address` puts together whatever a configuration may ask for. The requests of an address without
+options, which are nearly all, an `AddressItem` makes by itself (core/pyitem.pxi), because thousands
+of them are a large part of a start.
 """
 
 from __future__ import annotations
 
-import functools
 import socket
 import struct
-from collections.abc import Callable
-from typing import NamedTuple
 
+from fastvrrp._core import AddressItem
+from fastvrrp._core import delete_address as delete_address
 from fastvrrp.config.model import FOREVER_S, VirtualAddress
 from fastvrrp.net import wire
 from fastvrrp.net.objects import (
@@ -34,7 +32,6 @@ from fastvrrp.net.objects import (
 
 _CACHEINFO = struct.Struct("=IIII")  # struct ifa_cacheinfo: preferred, valid, cstamp, tstamp
 _ADD_FLAGS = wire.NLM_F_REQUEST | wire.NLM_F_ACK | wire.NLM_F_CREATE | wire.NLM_F_REPLACE
-_DELETE_FLAGS = wire.NLM_F_REQUEST | wire.NLM_F_ACK
 _OURS = wire.u8(IFA_PROTO, wire.PROTOCOL)
 
 
@@ -111,39 +108,24 @@ def add_address(address: VirtualAddress, ifindex: int) -> bytes:
     return wire.message(wire.RTM_NEWADDR, _ADD_FLAGS, body)
 
 
-def delete_address(key: AddressKey) -> bytes:
-    """RTM_DELADDR of exactly this address and prefix length."""
-    return wire.message(wire.RTM_DELADDR, _DELETE_FLAGS, _body(key, 0, 0))
-
-
-class Requests(NamedTuple):
-    """What an address is to the kernel, and how it comes and goes."""
-
-    key: AddressKey
-    add: bytes
-    delete: bytes
-
-
-def address_requests(address: VirtualAddress, ifindex: int) -> Requests:
-    """`address_key`, `add_address` and `delete_address` in one. Raises OSError as they do."""
-    if not _is_plain(address):
-        key = address_key(address, ifindex)
-        return Requests(key, add_address(address, ifindex), delete_address(key))
-    family, length = address.family, address.prefixlen
-    local = packed(address.address, family)
-    if family == 4:
-        add, delete = _ADD_IPV4, _DELETE_IPV4
-    else:
-        add, delete = _ADD_IPV6[address.nodad, length == 128], _DELETE_IPV6
-    return Requests(
-        AddressKey(ifindex, family, local, length),
-        add(length, address.scope, ifindex, local),
-        delete(length, 0, ifindex, local),
+def address_item(
+    address: VirtualAddress, ifindex: int, owner: str, device: str, *, advertised: bool
+) -> AddressItem:
+    """An address that `owner` wants there. Raises ValueError or OSError when it is none."""
+    return AddressItem(
+        owner,
+        address_key(address, ifindex),
+        device,
+        add=None if is_plain(address) else add_address(address, ifindex),
+        scope=address.scope,
+        nodad=address.nodad,
+        restore=not address.no_track,
+        advertised=advertised,
     )
 
 
-def _is_plain(address: VirtualAddress) -> bool:
-    """Whether it has none of the options that make requests of another length."""
+def is_plain(address: VirtualAddress) -> bool:
+    """Whether it has none of the options that make requests of another form."""
     return not (
         address.peer is not None
         or address.preferred_lft_s is not None
@@ -155,39 +137,3 @@ def _is_plain(address: VirtualAddress) -> bool:
             else address.home or address.mngtmpaddr
         )
     )
-
-
-_Layout = Callable[[int, int, int, bytes], bytes]  # prefix length, scope, ifindex, address
-
-
-def _layout(family: int, kind: int, how: int, flags: int = 0, rest: bytes = b"") -> _Layout:
-    """A function that encodes requests alike but for these four values: header, IFA_LOCAL,
-    IFA_ADDRESS and the attributes `rest`."""
-    af, size = (wire.AF_INET, 4) if family == 4 else (wire.AF_INET6, 16)
-    layout = struct.Struct(f"={wire.HEADER_SIZE}sBBBBI4s{size}s4s{size}s{len(rest)}s")
-    header = wire.message(kind, how, bytes(layout.size - wire.HEADER_SIZE))[: wire.HEADER_SIZE]
-    local, outer = (wire.attribute(number, bytes(size))[:4] for number in (IFA_LOCAL, IFA_ADDRESS))
-    begin = functools.partial(layout.pack, header, af)
-
-    def encode(length: int, scope: int, ifindex: int, address: bytes) -> bytes:
-        return begin(length, flags, scope, ifindex, local, address, outer, address, rest)
-
-    return encode
-
-
-def _ipv6_layout(nodad: bool, deprecated: bool) -> _Layout:
-    flags = IFA_F_NODAD if nodad else 0
-    rest = wire.u32(IFA_FLAGS, flags) if flags else b""
-    if deprecated:
-        rest += wire.attribute(IFA_CACHEINFO, _CACHEINFO.pack(0, FOREVER_S, 0, 0))
-    return _layout(6, wire.RTM_NEWADDR, _ADD_FLAGS, flags, rest + _OURS)
-
-
-_ADD_IPV4 = _layout(4, wire.RTM_NEWADDR, _ADD_FLAGS, 0, _OURS)
-_ADD_IPV6 = {
-    (nodad, deprecated): _ipv6_layout(nodad, deprecated)
-    for nodad in (False, True)
-    for deprecated in (False, True)
-}
-_DELETE_IPV4 = _layout(4, wire.RTM_DELADDR, _DELETE_FLAGS)
-_DELETE_IPV6 = _layout(6, wire.RTM_DELADDR, _DELETE_FLAGS)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fastvrrp._core import AddressItem
 from fastvrrp.config.model import (
     Configuration,
     VirtualAddress,
@@ -22,8 +23,8 @@ from fastvrrp.config.model import (
     VirtualRule,
     VrrpInstance,
 )
-from fastvrrp.net.addresses import address_requests
-from fastvrrp.net.objects import AddressKey, Hop, RouteKey, RuleKey
+from fastvrrp.net.addresses import address_item
+from fastvrrp.net.objects import Hop, RouteKey, RuleKey
 from fastvrrp.net.routes import (
     MissingInterface,
     add_route,
@@ -54,28 +55,30 @@ STATIC = ""  # owner of static_ipaddress, static_routes and static_rules; no ins
 _FIRST_AUTOMATIC_PREFERENCE = 16384
 
 
-class Kind(enum.Enum):
+class Kind(enum.StrEnum):
     ADDRESS = "address"
     ROUTE = "route"
     RULE = "rule"
 
 
-class Item(NamedTuple):
-    """One address, route or rule, ready to be added, deleted and recognised."""
+class PathItem(NamedTuple):
+    """One route or rule, ready to be added, deleted and recognised."""
 
     kind: Kind
     owner: str  # instance name, or STATIC
-    key: AddressKey | RouteKey | RuleKey
+    key: RouteKey | RuleKey
     add: bytes
     delete: bytes
     text: str  # for messages
     restore: bool  # put back when somebody deletes it (not `no_track`)
     hops: tuple[Hop, ...] = ()
-    advertised: bool = False  # listed in adverts (not excluded)
-    native: bool = False  # the host's own, of an address owner: never deleted
+    native: bool = False  # of addresses only
 
 
-class Objects(NamedTuple):
+Item = AddressItem | PathItem
+
+
+class Objects(msgspec.Struct, frozen=True, gc=False):
     """Everything one owner may have in the kernel, in the order of the up program.
 
     The index of an item is the index of its request in `up_program`. `missing` names interfaces
@@ -86,11 +89,11 @@ class Objects(NamedTuple):
     items: tuple[Item, ...]
     missing: frozenset[str]
 
-    def addresses(self) -> Iterator[tuple[int, AddressKey]]:
-        """(request index, key) of each address, for announcements."""
+    def addresses(self) -> Iterator[tuple[int, AddressItem]]:
+        """Each address with the index of its request, for announcements."""
         for index, item in enumerate(self.items):
-            if isinstance(item.key, AddressKey):
-                yield index, item.key
+            if isinstance(item, AddressItem):
+                yield index, item
 
 
 def up_program(objects: Objects) -> list[tuple[bytes, int]]:
@@ -153,20 +156,15 @@ class _Builder:
         except MissingInterface as missing:
             self.missing.add(missing.name)
             return
-        key, add, delete = address_requests(address, ifindex)
-        text = f"address {address.address}/{address.prefixlen} dev {device}"
-        # By position, which takes half the time: a start makes thousands of these.
-        item = Item(
-            Kind.ADDRESS, self.owner, key, add, delete, text, not address.no_track, (), advertised
-        )
-        self.items.setdefault(key, item)
+        item = address_item(address, ifindex, self.owner, device, advertised=advertised)
+        self.items.setdefault(item.key, item)
 
     def routes(self, routes: Iterable[VirtualRoute]) -> None:
         for route in routes:
             key = route_key(route)
             try:
                 hops = route_hops(route, self.interfaces)
-                item = Item(
+                item = PathItem(
                     kind=Kind.ROUTE,
                     owner=self.owner,
                     key=key,
@@ -184,7 +182,7 @@ class _Builder:
     def rules(self, rules: Iterable[VirtualRule]) -> None:
         for rule in rules:
             key = rule_key(rule)
-            item = Item(
+            item = PathItem(
                 kind=Kind.RULE,
                 owner=self.owner,
                 key=key,

@@ -7,7 +7,7 @@ an event about one object finds its owners in one look-up, and a whole resync is
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fastvrrp.net.objects import AddressKey, Route, RouteKey, RuleKey
@@ -49,14 +49,19 @@ class Desired:
 
     def __init__(self) -> None:
         self._objects: dict[str, Objects] = {}
-        self._index: dict[AddressKey | RouteKey | RuleKey, list[Item]] = {}
+        # Nearly every identity is one item's: a list for each would be as large as the rest.
+        self._index: dict[AddressKey | RouteKey | RuleKey, Item | list[Item]] = {}
 
     def put(self, objects: Objects) -> None:
         """Set or replace everything one owner may install."""
         self.remove(objects.owner)
         self._objects[objects.owner] = objects
         for item in objects.items:
-            self._index.setdefault(item.key, []).append(item)
+            known = self._index.setdefault(item.key, item)
+            if isinstance(known, list):
+                known.append(item)
+            elif known is not item:
+                self._index[item.key] = [known, item]
 
     def remove(self, owner: str) -> None:
         """Forget an owner; unknown owners are fine."""
@@ -64,9 +69,9 @@ class Desired:
         if objects is None:
             return
         for key in {item.key for item in objects.items}:  # routes of one key: several gateways
-            left = [other for other in self._index[key] if other.owner != owner]
+            left = [other for other in self.items(key) if other.owner != owner]
             if left:
-                self._index[key] = left
+                self._index[key] = left if len(left) > 1 else left[0]
             else:
                 del self._index[key]
 
@@ -76,9 +81,12 @@ class Desired:
     def owners(self) -> Iterable[str]:
         return self._objects.keys()
 
-    def items(self, key: AddressKey | RouteKey | RuleKey) -> list[Item]:
+    def items(self, key: AddressKey | RouteKey | RuleKey) -> Sequence[Item]:
         """Every item with this identity; more than one when owners share it. O(1)."""
-        return self._index.get(key, [])
+        found = self._index.get(key)
+        if found is None:
+            return ()
+        return found if isinstance(found, list) else (found,)
 
     def owners_of(self, changed: AddressKey | Route | RuleKey) -> set[str]:
         """Who installs this object and wants it back when it vanishes (not `no_track`).
@@ -113,7 +121,7 @@ def _removable(item: Item, observed: Observed) -> bool:
     return is_present(item, observed)
 
 
-_REMOVAL_ORDER = {Kind.RULE: 0, Kind.ROUTE: 1, Kind.ADDRESS: 2}
+_REMOVAL_ORDER: Mapping[str, int] = {Kind.RULE: 0, Kind.ROUTE: 1, Kind.ADDRESS: 2}
 
 
 def reconcile(desired: Desired, observed: Observed, active: Collection[str]) -> list[Operation]:

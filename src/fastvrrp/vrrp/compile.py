@@ -1,9 +1,8 @@
 """From one instance of the model to what the core takes. Pure, given a `Context`.
 
-A `Record` with the pieces of its objects holds everything that makes a difference to the core and
-nothing else: no position in a file, no name, no tracker state. Two equal ones therefore mean that
-there is nothing to commit. Thousands are made at a start, before the first advert, and kept: what
-many instances share is worked out once and is one object.
+A `Compiled` holds everything that makes a difference to the core, and no position in a file, no
+tracker state; names only for people. Thousands are made at a start, before the first advert, and
+kept: what many instances share is worked out once and is one object.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import msgspec
 
 from fastvrrp import _core
 from fastvrrp.config import model
-from fastvrrp.net import wire
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.objects import AddressKey, Link
 from fastvrrp.net.observed import Observed, primary_source
@@ -39,7 +37,7 @@ NS = model.NS_PER_S
 _IFF_NOARP = 0x80  # net/if.h
 
 
-class Announcement(msgspec.Struct, frozen=True, gc=False):
+class Announcement(NamedTuple):
     """One gratuitous ARP or unsolicited NA; see _core.build_announcement."""
 
     family: int
@@ -52,9 +50,9 @@ class Announcement(msgspec.Struct, frozen=True, gc=False):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Arguments of _core.Instance but for slot, tracker state and the programs."""
+    """Arguments of _core.Instance that instances usually have in common: all but slot, virtual
+    router id, tracker state, addresses and what is made of them."""
 
-    vrid: int
     family: int
     version: int
     priority: int
@@ -69,14 +67,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     destination: bytes
     peers: tuple[tuple[bytes, int, int], ...]
     ttl: int
-    addresses: tuple[bytes, ...]
     auth_type: int
     auth_data: bytes
     garp: model.Garp
     timer_expired_backup: int
     tracks: tuple[tuple[int, int, bool], ...]
     fault: int
-    announcements: tuple[Announcement, ...]
     mac: bytes  # source of adverts as frames, RFC 9568 7.3; b"": the kernel makes the frames
 
 
@@ -85,18 +81,49 @@ def piece(item: Item) -> tuple[object, ...]:
     return (item.key, item.hops, item.add, item.delete, item.native)
 
 
-class Compiled(NamedTuple):
+class Compiled(msgspec.Struct, frozen=True, gc=False):
     """An instance as the core and as the reconciliation see it."""
 
     record: Record
+    vrid: int
     objects: Objects
+    listed: tuple[bytes, ...] | None  # in adverts; None: the addresses among the objects
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """Addresses of the packet, in configured order, each once (receivers compare the lists)."""
+        if self.listed is not None:
+            return self.listed
+        return advertised(self.objects, self.record.family)
+
+    @property
+    def announcements(self) -> list[Announcement]:
+        """What makes the LAN learn the new places, on interfaces where that works."""
+        return [
+            Announcement(
+                item.key.family,
+                item.key.address,
+                item.key.ifindex,
+                item.mac,
+                request,
+                item.router,
+                item.extra,
+            )
+            for request, item in self.objects.addresses()
+            if item.mac
+        ]
 
     def same(self, other: Compiled) -> bool:
         """Whether there is nothing to tell the core of when this follows `other`."""
-        if self.record != other.record:
+        if self.vrid != other.vrid or self.record != other.record:
             return False
         ours, theirs = self.objects.items, other.objects.items
-        return ours == theirs or [piece(i) for i in ours] == [piece(i) for i in theirs]
+        if ours != theirs and (
+            [piece(i) for i in ours] != [piece(i) for i in theirs]
+            or self.announcements != other.announcements
+        ):
+            return False
+        return self.addresses == other.addresses
 
     def removed(self, previous: Compiled) -> list[Item]:
         """What `previous` installed and this one does not, or installs in another form; never
@@ -130,7 +157,7 @@ class Compiled(NamedTuple):
             change = _core.pack_program(
                 [(i.delete, OK_GONE) for i in gone if i.key in own or not wanted(i)]
             )
-            known = {a.address for a in previous.record.announcements}
+            known = {a.address for a in previous.announcements}
         announce = [
             _core.build_announcement(
                 family=a.family,
@@ -142,12 +169,12 @@ class Compiled(NamedTuple):
                 extra=a.extra,
                 new=known is not None and a.address not in known,
             )
-            for a in r.announcements
+            for a in self.announcements
         ]
         garp = r.garp
         return _core.Instance(
             slot=slot,
-            vrid=r.vrid,
+            vrid=self.vrid,
             family=r.family,
             version=r.version,
             priority=r.priority,
@@ -162,7 +189,7 @@ class Compiled(NamedTuple):
             destination=r.destination,
             peers=list(r.peers),
             ttl=r.ttl,
-            addresses=list(r.addresses),
+            addresses=list(self.addresses),
             auth_type=r.auth_type,
             auth_data=r.auth_data,
             garp_master_repeat=garp.master_repeat,
@@ -209,9 +236,10 @@ class Context:
         hold_until_ns: int = 0,
         forwarding: Callable[[str], bool] = lambda interface: False,
         is_native: Callable[[AddressKey], bool] = lambda key: False,
+        records: Mapping[Record, Record] | None = None,
     ) -> None:
-        """`links` are link slots by key, `virtual` the packed addresses that are never a
-        source."""
+        """`links` are link slots by key, `virtual` the packed addresses that are never a source,
+        `records` those that are in use already."""
         self.observed = observed
         self.groups = groups
         self.group_slots = group_slots
@@ -223,7 +251,7 @@ class Context:
         self._forwarding = forwarding
         self._places: dict[str, Place] = {}
         self.sources: dict[tuple[int, int], bytes] = {}  # that were asked for, by their place
-        self._garps: dict[model.Garp, model.Garp] = {}
+        self._records = dict(records or {})
         self._multicast: dict[tuple[str, int], bytes] = {}
         self._learning: dict[tuple[int, int], tuple[Link, bool] | None] = {}
 
@@ -247,8 +275,9 @@ class Context:
             self.sources[ifindex, family] = found
         return found
 
-    def garp(self, instance: model.VrrpInstance) -> model.Garp:
-        return self._garps.setdefault(instance.garp, instance.garp)
+    def shared(self, record: Record) -> Record:
+        """One object for all that are alike."""
+        return self._records.setdefault(record, record)
 
     def multicast(self, instance: model.VrrpInstance) -> bytes:
         key = (instance.mcast_dst_ip, instance.family)
@@ -294,7 +323,6 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
     unicast = is_unicast(instance)
     mac = context.frame_source(instance)
     record = Record(
-        vrid=instance.virtual_router_id,
         family=instance.family,
         version=instance.version,
         priority=instance.priority,
@@ -314,32 +342,62 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
             ]
         ),
         ttl=instance.unicast_ttl if unicast else MULTICAST_TTL,
-        addresses=_advertised(instance),
         auth_type=instance.auth_type,
         auth_data=instance.auth_pass,
-        garp=context.garp(instance),
+        garp=instance.garp,
         timer_expired_backup=instance.timer_expired_backup,
         tracks=_tracks(instance, group, context),
         fault=0 if not unicast or instance.unicast_peers else _core.FAULT_CONFIG,
-        announcements=tuple(_announcements(instance, objects, context)),
         mac=mac,
     )
-    return Compiled(record, objects)
+    family = instance.family
+    listed = _distinct(
+        packed(a.address, family) for a in instance.virtual_ipaddress if a.family == family
+    )
+    return Compiled(
+        context.shared(record),
+        instance.virtual_router_id,
+        objects,
+        None if listed == advertised(objects, family) else listed,
+    )
+
+
+def advertised(objects: Objects, family: int) -> tuple[bytes, ...]:
+    """Those of an instance's addresses that its adverts list."""
+    return _distinct(
+        item.key.address
+        for _, item in objects.addresses()
+        if item.advertised and item.key.family == family
+    )
+
+
+def _distinct(addresses: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Each once, in their order."""
+    return tuple(dict.fromkeys(addresses))
 
 
 def _objects(instance: model.VrrpInstance, context: Context) -> Objects:
+    """What it puts into the kernel, with what is to be announced of it.
+
+    The first address of each other interface, per family, is the one that garp_extra_if repeats.
+    """
     objects = instance_objects(instance, context.observed.interfaces)
-    if instance.priority != OWNER:
-        return objects
-    # Created if it is gone by then, but never replaced: mark, flags and lifetimes are the host's.
-    how = wire.NLM_F_REQUEST | wire.NLM_F_ACK | wire.NLM_F_CREATE | wire.NLM_F_EXCL
-    marked = [
-        item._replace(native=True, add=wire.retyped(item.add, wire.RTM_NEWADDR, how))
-        if isinstance(item.key, AddressKey) and context.is_native(item.key)
-        else item
-        for item in objects.items
-    ]
-    return objects._replace(items=tuple(marked))
+    own = context.observed.interfaces.get(instance.interface or "")
+    repeated: set[tuple[int, int]] = set()
+    items = list(objects.items)
+    for request, item in objects.addresses():
+        key = item.key
+        native = instance.priority == OWNER and context.is_native(key)
+        place = (key.ifindex, key.family)
+        found = context.learning(*place)
+        if found is None:
+            items[request] = item._replace(native=native)
+            continue
+        link, router = found
+        extra = key.ifindex != own and place not in repeated
+        repeated.add(place)
+        items[request] = item._replace(native=native, mac=link.mac, router=router, extra=extra)
+    return msgspec.structs.replace(objects, items=tuple(items))
 
 
 def _flags(instance: model.VrrpInstance, unicast: bool) -> int:
@@ -390,13 +448,6 @@ def _held(address: bytes, ifindex: int | None, observed: Observed) -> bool:
     )
 
 
-def _advertised(instance: model.VrrpInstance) -> tuple[bytes, ...]:
-    """Addresses of the packet, in configured order, each once (receivers compare the lists)."""
-    family = instance.family
-    listed = [packed(a.address, family) for a in instance.virtual_ipaddress if a.family == family]
-    return tuple(dict.fromkeys(listed) if len(listed) > 1 else listed)
-
-
 def interface_weights(
     instance: model.VrrpInstance, group: model.SyncGroup | None
 ) -> dict[str, tuple[int, bool]]:
@@ -433,26 +484,6 @@ def _tracks(
             for name, (weight, reverse) in interface_weights(instance, group).items()
         ]
     )
-
-
-def _announcements(
-    instance: model.VrrpInstance, objects: Objects, context: Context
-) -> Iterable[Announcement]:
-    """What makes the LAN learn the new place of each address, on interfaces where that works.
-
-    The first address of each other interface, per family, is the one that garp_extra_if repeats.
-    """
-    own = context.observed.interfaces.get(instance.interface or "")
-    repeated: set[tuple[int, int]] = set()
-    for request, key in objects.addresses():
-        found = context.learning(key.ifindex, key.family)
-        if found is None:
-            continue
-        link, router = found
-        place = (key.ifindex, key.family)
-        extra = key.ifindex != own and place not in repeated
-        repeated.add(place)
-        yield Announcement(key.family, key.address, key.ifindex, link.mac, request, router, extra)
 
 
 def _announces(link: Link) -> bool:

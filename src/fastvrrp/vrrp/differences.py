@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from fastvrrp.net.objects import Link
 from fastvrrp.net.programs import Item, Objects
-from fastvrrp.vrrp.compile import Record
+from fastvrrp.vrrp.compile import Compiled
 
 IPV6_MIN_MTU = 1280  # RFC 8200 5
 
@@ -39,7 +39,7 @@ def taken(old: Objects, new: Objects) -> list[Item]:
     return [item for item in old.items if (item.key, item.hops) not in kept]
 
 
-def readdressed(old: Record, new: Record) -> bool:
+def readdressed(old: Compiled, new: Compiled) -> bool:
     """Whether an address that stays has to be announced again: other MAC, or other flag."""
     before = {(a.address, a.ifindex): a for a in old.announcements}
     return any(

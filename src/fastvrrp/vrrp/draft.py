@@ -60,6 +60,6 @@ class Draft(msgspec.Struct, eq=False):
     groups: SlotTable[str]
     specs: dict[str, LinkSpec] = {}
     sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
-    users: dict[str, set[str]] = {}  # names of instances by interface
+    users: dict[str, list[str]] = {}  # names of instances by interface
     entries: list[Entry] = []
     placement: Placement | None = None  # None: there is one engine thread

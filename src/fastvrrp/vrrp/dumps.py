@@ -181,7 +181,7 @@ def instance_record(plane: Plane, running: Running) -> dict[str, Any]:
 def _lists(plane: Plane, running: Running) -> dict[str, list[str]]:
     instance = running.instance
     scripts = {script.name: script for script in plane.configuration.track_scripts}
-    texts: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    texts: dict[str, list[str]] = {kind: [] for kind in Kind}
     for item in running.compiled.objects.items:
         texts[item.kind].append(item.text.partition(" ")[2])
     lists = {

@@ -23,6 +23,7 @@ from fastvrrp.vrrp.compile import (
     Announcement,
     Compiled,
     Context,
+    Record,
     compile_instance,
     virtual_addresses,
 )
@@ -91,7 +92,8 @@ class Plane:
         self._leaving: dict[int, tuple[int, Running]] = {}  # by slot, with the epoch
         self._slots: SlotTable[int] = SlotTable("instances", capacity.instances)
         self._groups: SlotTable[str] = SlotTable("sync groups", capacity.groups)
-        self._users: dict[str, set[str]] = {}  # interface name to instances
+        self._records: dict[Record, Record] = {}  # each that is in use, as one object
+        self._users: dict[str, list[str]] = {}  # interface name to instances
         self._sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
         self._tracked_sources: set[bytes] = set()  # configured ones that have to be there
 
@@ -159,7 +161,7 @@ class Plane:
             if instance.interface is not None:
                 names.add(instance.interface)
             for name in names:
-                draft.users.setdefault(name.removeprefix(PSEUDO), set()).add(instance.name)
+                draft.users.setdefault(name.removeprefix(PSEUDO), []).append(instance.name)
         for key in sorted(keys):
             draft.links.take(key)
         for name in groups:
@@ -217,6 +219,7 @@ class Plane:
             hold_until_ns=self._hold_until_ns,
             forwarding=self._forwarding,
             is_native=self.natives,
+            records=self._records,
         )
 
     def _compile(self, instance: model.VrrpInstance, context: Context) -> Compiled:
@@ -318,6 +321,8 @@ class Plane:
         self.running = {entry.running.name: entry.running for entry in draft.entries}
         for running in self.running.values():
             self._by_slot[running.slot] = running
+        different = {id(r.record): r.record for r in self.running.values()}
+        self._records = {record: record for record in different.values()}
         self._slots, self._groups = draft.slots, draft.groups
         self.configuration = draft.configuration
         self.virtual = draft.virtual
@@ -346,7 +351,7 @@ class Plane:
         """Instances that use any of these interfaces."""
         found: set[str] = set()
         for interface in interfaces:
-            found |= self._users.get(interface, set())
+            found.update(self._users.get(interface, ()))
         return found
 
     def concerns(self, key: AddressKey, *, ours: bool) -> bool:
@@ -454,7 +459,7 @@ class Plane:
         gone: list[Item] = []
         for running, compiled in changed:
             gone += taken(running.compiled.objects, compiled.objects)
-            is_readdressed = readdressed(running.record, compiled.record)
+            is_readdressed = readdressed(running.compiled, compiled)
             running.compiled = compiled
             self.desired.put(compiled.objects)
             if is_readdressed:
@@ -486,7 +491,7 @@ class Plane:
                 forwarding[a.ifindex] = self._forwarding(link.name)
             return a.router != forwarding[a.ifindex]
 
-        return [one.name for one in instances if any(map(is_outdated, one.record.announcements))]
+        return [one.name for one in instances if any(map(is_outdated, one.compiled.announcements))]
 
     # ---------------------------------------------------------------- what was given up
 

@@ -1,0 +1,199 @@
+# Addresses as a configuration wants them, for Python: one small object each, from which the requests are
+# made when somebody needs them. Typed and documented in _core.pyi.
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char *inet_ntop(int family, const void *source, char *text, socklen_t size)
+
+cdef enum:
+    ITEM_RESTORE = 1            # put back when somebody deletes it
+    ITEM_ADVERTISED = 2
+    ITEM_NATIVE = 4             # the host's own
+    ITEM_NODAD = 8
+    ITEM_ROUTER = 16            # of its announcements
+    ITEM_EXTRA = 32             # garp_extra_if repeats its announcement
+    IFA_CACHEINFO = 6
+    IFA_F_NODAD = 0x02
+    RTM_DELADDR = 21
+    ADDRESS_MARK = 18           # RTPROT_KEEPALIVED, as IFA_PROTO: wire.PROTOCOL
+    ADDRESS_REQUEST = 128       # no request of an address without options is longer
+    NLM_REQUEST_ACK = 0x05      # NLM_F_REQUEST | NLM_F_ACK
+    NLM_CREATE_REPLACE = 0x500
+    NLM_CREATE_EXCL = 0x600
+
+
+cdef u32 put_attribute(u8 *at, u16 kind, const void *payload, u32 n) noexcept nogil:
+    """At most 16 bytes, padded to four; returns its length."""
+    cdef u16 head[2]
+    head[0] = <u16> (4 + n)
+    head[1] = kind
+    memset(at, 0, 4 + ((n + 3) & ~<u32> 3))
+    memcpy(at, head, 4)
+    memcpy(at + 4, payload, n)
+    return 4 + ((n + 3) & ~<u32> 3)
+
+
+cdef u32 put_ifaddr(u8 *at, u16 kind, u16 flags, u8 family, u8 size, u8 prefixlen, u8 ifa_flags, u8 scope,
+                     u32 ifindex, const u8 *local, const u8 *outer) noexcept nogil:
+    """Header, struct ifaddrmsg, IFA_LOCAL and IFA_ADDRESS of a request; returns their length."""
+    cdef nlmsghdr *h = <nlmsghdr *> at
+    cdef u32 n = sizeof(nlmsghdr)
+    memset(h, 0, sizeof(nlmsghdr))
+    h.nlmsg_type = kind
+    h.nlmsg_flags = flags
+    at[n] = <u8> (AF_INET if family == 4 else AF_INET6)
+    at[n + 1] = prefixlen
+    at[n + 2] = ifa_flags
+    at[n + 3] = scope
+    memcpy(at + n + 4, &ifindex, 4)
+    n += IFADDRMSG_LEN
+    n += put_attribute(at + n, IFA_LOCAL, local, size)
+    n += put_attribute(at + n, IFA_ADDRESS, outer, size)
+    return n
+
+
+cdef u32 put_new_address(u8 *at, AddressKey key, u8 scope, u32 bits):
+    """RTM_NEWADDR of an address without options. NLM_F_REPLACE makes a repetition harmless; the host's
+    own is created if it is gone by then, but never replaced: mark, flags and lifetimes are the host's."""
+    cdef u32 lifetimes[4]
+    cdef u32 flags = IFA_F_NODAD if key.family == 6 and bits & ITEM_NODAD else 0
+    cdef u8 mark = ADDRESS_MARK
+    cdef u32 n = put_ifaddr(
+        at, RTM_NEWADDR, NLM_REQUEST_ACK | (NLM_CREATE_EXCL if bits & ITEM_NATIVE else NLM_CREATE_REPLACE),
+        key.family, key.size, key.prefixlen, <u8> flags, scope, key.ifindex, key.raw, key.raw)
+    if flags:
+        n += put_attribute(at + n, IFA_FLAGS, &flags, 4)
+    if key.family == 6 and key.prefixlen == 128:
+        # deprecated from the start, so that the kernel never picks it for the router's own traffic
+        lifetimes[0] = lifetimes[2] = lifetimes[3] = 0
+        lifetimes[1] = 0xFFFFFFFF
+        n += put_attribute(at + n, IFA_CACHEINFO, lifetimes, 16)
+    n += put_attribute(at + n, IFA_PROTO, &mark, 1)
+    (<nlmsghdr *> at).nlmsg_len = n
+    return n
+
+
+cdef u32 put_delete_address(u8 *at, AddressKey key):
+    """RTM_DELADDR of exactly this address and prefix length."""
+    cdef const u8 *outer = key.raw
+    cdef u32 n
+    if key.peer:
+        outer = <const u8 *> <const char *> key.peer
+    n = put_ifaddr(at, RTM_DELADDR, NLM_REQUEST_ACK, key.family, key.size, key.prefixlen, 0, 0, key.ifindex,
+                    key.raw, outer)
+    (<nlmsghdr *> at).nlmsg_len = n
+    return n
+
+
+def delete_address(AddressKey key not None):
+    cdef u8 request[ADDRESS_REQUEST]
+    return packed(request, put_delete_address(request, key))
+
+
+@cython.final
+@cython.no_gc
+@cython.auto_pickle(False)
+@cython.freelist(64)
+cdef class AddressItem:
+    cdef readonly str owner
+    cdef readonly AddressKey key
+    cdef readonly str device
+    cdef readonly bytes mac     # of its announcements; b"": none
+    cdef bytes own              # another request than the usual one
+    cdef readonly u8 scope
+    cdef u8 bits
+
+    def __init__(self, str owner not None, AddressKey key not None, str device not None, *, bytes add=None,
+                 u8 scope=0, bint nodad=True, bint restore=True, bint advertised=False, bint native=False,
+                 bytes mac not None=b"", bint router=False, bint extra=False):
+        if len(mac) not in (0, 6):
+            raise ValueError(f"a link-layer address of {len(mac)} bytes cannot be announced, only Ethernet's 6")
+        if key.peer and add is None:
+            raise ValueError("an address with a peer needs its own request")
+        self.owner = owner
+        self.key = key
+        self.device = device
+        self.own = add
+        self.scope = scope if add is None else 0        # these two are in the request, if there is one
+        self.mac = mac
+        self.bits = ((nodad and add is None and key.family == 6) * ITEM_NODAD | restore * ITEM_RESTORE | advertised * ITEM_ADVERTISED
+                     | native * ITEM_NATIVE | router * ITEM_ROUTER | extra * ITEM_EXTRA)
+
+    @property
+    def kind(self):
+        return "address"
+
+    @property
+    def hops(self):
+        return ()
+
+    @property
+    def add(self):
+        cdef u8 request[ADDRESS_REQUEST]
+        cdef bytes message = self.own
+        if message is None:
+            return packed(request, put_new_address(request, self.key, self.scope, self.bits))
+        if not self.bits & ITEM_NATIVE:
+            return message
+        message = packed(<const u8 *> <const char *> message, len(message))
+        (<nlmsghdr *> PyBytes_AS_STRING(message)).nlmsg_flags = NLM_REQUEST_ACK | NLM_CREATE_EXCL
+        return message
+
+    @property
+    def delete(self):
+        return delete_address(self.key)
+
+    @property
+    def text(self):
+        cdef char text[64]
+        inet_ntop(AF_INET if self.key.family == 4 else AF_INET6, self.key.raw, text, sizeof(text))
+        return f"address {text.decode('ascii')}/{self.key.prefixlen} dev {self.device}"
+
+    @property
+    def nodad(self):
+        return bool(self.bits & ITEM_NODAD)
+
+    @property
+    def restore(self):
+        return bool(self.bits & ITEM_RESTORE)
+
+    @property
+    def advertised(self):
+        return bool(self.bits & ITEM_ADVERTISED)
+
+    @property
+    def native(self):
+        return bool(self.bits & ITEM_NATIVE)
+
+    @property
+    def router(self):
+        return bool(self.bits & ITEM_ROUTER)
+
+    @property
+    def extra(self):
+        return bool(self.bits & ITEM_EXTRA)
+
+    def _replace(self, **changes):
+        fields = dict(owner=self.owner, key=self.key, device=self.device, add=self.own, scope=self.scope,
+                      nodad=self.nodad, restore=self.restore, advertised=self.advertised, native=self.native,
+                      mac=self.mac, router=self.router, extra=self.extra)
+        fields.update(changes)
+        return AddressItem(**fields)
+
+    def same_object(self, AddressItem other not None):
+        return ((self.bits ^ other.bits) & (ITEM_NATIVE | ITEM_NODAD) == 0 and self.scope == other.scope
+                and same_key(self.key, other.key) and self.own == other.own)
+
+    def __hash__(self):
+        return hash((self.owner, self.key))
+
+    def __eq__(self, other):
+        cdef AddressItem theirs
+        if type(other) is not AddressItem:
+            return NotImplemented
+        theirs = <AddressItem> other
+        return (self.bits == theirs.bits and self.scope == theirs.scope and same_key(self.key, theirs.key)
+                and self.owner == theirs.owner and self.device == theirs.device and self.mac == theirs.mac
+                and self.own == theirs.own)
+
+    def __repr__(self):
+        return f"AddressItem(owner={self.owner!r}, {self.text}, native={self.native}, mac={self.mac!r})"
