@@ -112,6 +112,8 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
     cdef moved_link_t *l
     cdef elink_t *io
     cdef cfg_t *g
+    links_drain(e, now)                                 # what the other one knows of links is known here, too
+    engine_flush(e, now)
     for k in range(m.n_links):
         l = &m.links[k]
         slot = l.slot
@@ -127,6 +129,8 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
                 watch_socket(e, io.fd[six], SRC_PACKET, slot * 2 + six, True)
             if io.ring[six] != NULL and not e.polling:
                 watch_socket(e, io.ring[six].fd, SRC_RING, slot * 2 + six, True)
+        if io.ifindex > 0:
+            link_state(e, slot, fv_link_up(e.control_fd, io.ifindex) == 1, now)
     count_rings(e)
     link_rehash(e)
     core_carry_in(&e.core, m.carried, m.n, now, &e.out)
@@ -144,10 +148,6 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
                 announce_queue(&e.announcer, g.slot, e.core.vr[g.slot].generation, g.announce,
                                m.moved[k].rounds[kind], mask_of(kind))
     choose_tick(e)
-    for k in range(m.n_links):                          # the other one may have heard more of it, or less
-        io = &e.links[m.links[k].slot]
-        if io.ifindex > 0:
-            link_state(e, m.links[k].slot, fv_link_up(e.control_fd, io.ifindex) == 1, now)
     engine_flush(e, now)
 
 
