@@ -161,6 +161,15 @@ def test_unknown_scheduler_leaves_the_one_before(read: Reader) -> None:
     assert found.scheduler == "rr"
 
 
+def test_unknown_protocol(read: Reader) -> None:
+    found = server(
+        read,
+        virtual("protocol FOO", real(), common=HEAD[:2]),
+        "4:10: warning: protocol cannot be 'FOO', using UDP; write TCP or UDP or SCTP",
+    )
+    assert found.protocol == "UDP"
+
+
 @pytest.mark.parametrize(
     ("lines", "flags"),
     [

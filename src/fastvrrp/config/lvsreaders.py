@@ -17,6 +17,7 @@ TUNNELS = ("ipip", "gue", "gre")
 CHECKSUMS = ("nocsum", "csum", "remcsum")
 TUNNEL_WORDS = ("type", "port", *CHECKSUMS)
 DIGEST_BYTES = 16  # MD5
+PERSISTENCE_S = 360  # persistence_timeout without a number
 LABEL_BYTES_MAX = 63  # RFC 1035 2.3.4
 NAME_BYTES_MAX = 253
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -292,7 +293,7 @@ def _timeouts(context: Context, node: Node, keyword: Keyword) -> Timeouts | None
     return Timeouts(**found)
 
 
-def _yes_int(context: Context, node: Node, keyword: Keyword) -> int | None:
+def _persistence(context: Context, node: Node, keyword: Keyword) -> int | None:
     """A number of seconds; without one keepalived's six minutes."""
     if len(node.words) == 1:
         return PERSISTENCE_S
@@ -308,12 +309,10 @@ def _yes_int(context: Context, node: Node, keyword: Keyword) -> int | None:
     return value
 
 
-PERSISTENCE_S = 360
-
 LVS_READERS: dict[str, Reader] = {
     "forwarding": _forwarding,
     "granularity": _granularity,
-    "persistence": _yes_int,
+    "persistence": _persistence,
     "status-codes": _status_codes,
     "digest": _digest,
     "regex-options": _regex_options,

@@ -211,7 +211,7 @@ class VirtualServerBuilder:
     def _scheduling(self) -> dict[str, Any]:
         """Protocol, scheduler, its flags; keepalived's defaults are used aloud."""
         entries = self.entries
-        if self.has_addresses and "protocol" not in entries:
+        if self.has_addresses and not self._is_written("protocol"):
             self.warning("no protocol, using UDP", "add protocol TCP, UDP or SCTP")
         elif "protocol" in entries and not self.has_addresses:
             self.warning("protocol means nothing with firewall marks", "remove it", "protocol")
