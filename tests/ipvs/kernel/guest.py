@@ -89,9 +89,13 @@ class Guest:
         # fmt: off
         self.process = subprocess.Popen(
             [
+                # It does not outlive who waits for it, however that ends: all of it is in a PID
+                # namespace, which ends with its first process, and that with its parent.
+                "setpriv", "--pdeathsig", "KILL",
+                "unshare", "--pid", "--mount-proc", "--kill-child=KILL",
                 KERNEL, f"mem={memory}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw",
                 "con=null", "con0=null,fd:1", "ssl=null", "quiet", "loglevel=0",
-                f"init={self._box}/init",
+                f"init={self._box}/init", f"uml_dir={self._box}/",
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
