@@ -154,6 +154,7 @@ def test_who_has_moved_lives_on(network: Network, start: Start) -> None:
             wait_for(lambda: VIPS[0] not in node.addresses(), 3, "the address goes")
             worker.say("clear 0")
             wait_for(lambda: VIPS[0] in node.addresses(), 5, "the address is back")
+            wait_for(lambda: worker.states(0)[-1] == MASTER, 5, "the event tells it")
             assert worker.states(0) == [
                 BACKUP,
                 MASTER,

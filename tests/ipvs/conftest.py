@@ -1,5 +1,8 @@
-"""Event loops for the tests of the load balancer."""
+"""Event loops for the tests of the load balancer; its tools tell what they found as tests do."""
 
 from __future__ import annotations
 
-from looping import run as run
+import pytest
+
+pytest.register_assert_rewrite("table_contract", "fake_kernel")
+from looping import run as run  # noqa: E402

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from table_contract import TableContract
 
-pytest.register_assert_rewrite("table_contract")
-from table_contract import TableContract  # noqa: E402
-
-from fastvrrp.ipvs.memory_table import MemoryTable  # noqa: E402
+from fastvrrp.ipvs.memory_table import MemoryTable
 
 
 class TestMemoryTable(TableContract):

@@ -12,10 +12,8 @@ import struct
 from collections.abc import Iterable, Iterator
 
 import pytest
-
-pytest.register_assert_rewrite("table_contract", "fake_kernel")
-from fake_kernel import FAMILY_ID, FakeKernel, destination_message, service_message  # noqa: E402
-from table_contract import (  # noqa: E402
+from fake_kernel import FAMILY_ID, FakeKernel, destination_message, service_message
+from table_contract import (
     D1,
     D2,
     DESTINATIONS,
@@ -29,8 +27,8 @@ from table_contract import (  # noqa: E402
     put,
 )
 
-from fastvrrp.ipvs.netlink_table import BATCH, NetlinkTable, open_socket  # noqa: E402
-from fastvrrp.ipvs.objects import (  # noqa: E402
+from fastvrrp.ipvs.netlink_table import BATCH, NetlinkTable, open_socket
+from fastvrrp.ipvs.objects import (
     Counters,
     Daemon,
     Destination,
@@ -39,10 +37,10 @@ from fastvrrp.ipvs.objects import (  # noqa: E402
     Role,
     Tunnel,
 )
-from fastvrrp.ipvs.table import Operation, Table, Verb  # noqa: E402
-from fastvrrp.net.namespace import NamespaceError  # noqa: E402
-from fastvrrp.net.wire import message as net_message  # noqa: E402
-from looping import Run  # noqa: E402
+from fastvrrp.ipvs.table import Operation, Table, Verb
+from fastvrrp.net.namespace import NamespaceError
+from fastvrrp.net.wire import message as net_message
+from looping import Run
 
 
 @pytest.fixture

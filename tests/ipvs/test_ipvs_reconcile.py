@@ -8,12 +8,10 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_contract import D1, D2, K4, S4, destination, service_key
 
-pytest.register_assert_rewrite("table_contract")
-from table_contract import D1, D2, K4, S4, destination, service_key  # noqa: E402
-
-from fastvrrp.ipvs.memory_table import MemoryTable  # noqa: E402
-from fastvrrp.ipvs.objects import (  # noqa: E402
+from fastvrrp.ipvs.memory_table import MemoryTable
+from fastvrrp.ipvs.objects import (
     Daemon,
     Destination,
     Destinations,
@@ -24,8 +22,8 @@ from fastvrrp.ipvs.objects import (  # noqa: E402
     Service,
     ServiceKey,
 )
-from fastvrrp.ipvs.reconcile import daemon_matches, reconcile, reconcile_daemons  # noqa: E402
-from fastvrrp.ipvs.table import Operation, Verb  # noqa: E402
+from fastvrrp.ipvs.reconcile import daemon_matches, reconcile, reconcile_daemons
+from fastvrrp.ipvs.table import Operation, Verb
 
 K5 = service_key("192.0.2.5")
 

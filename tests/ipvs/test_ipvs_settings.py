@@ -8,16 +8,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from table_contract import D1, K4, S4, add, destination, done, put
 
-pytest.register_assert_rewrite("table_contract")
-from table_contract import D1, K4, S4, add, destination, done, put  # noqa: E402
-
-from fastvrrp.config.servers import Timeouts  # noqa: E402
-from fastvrrp.ipvs.journal import Journal  # noqa: E402
-from fastvrrp.ipvs.memory_table import MemoryTable  # noqa: E402
-from fastvrrp.ipvs.objects import Daemon, Method, Role  # noqa: E402
-from fastvrrp.ipvs.upkeep import Upkeep  # noqa: E402
-from looping import Run  # noqa: E402
+from fastvrrp.config.servers import Timeouts
+from fastvrrp.ipvs.journal import Journal
+from fastvrrp.ipvs.memory_table import MemoryTable
+from fastvrrp.ipvs.objects import Daemon, Method, Role
+from fastvrrp.ipvs.upkeep import Upkeep
+from looping import Run
 
 MASTER = Daemon(Role.MASTER, "eth0", 7)
 BACKUP = Daemon(Role.BACKUP, "eth0", 7)

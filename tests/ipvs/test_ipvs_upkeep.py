@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.register_assert_rewrite("table_contract")
-from table_contract import (  # noqa: E402
+from table_contract import (
     D1,
     D2,
     K4,
@@ -29,19 +27,19 @@ from table_contract import (  # noqa: E402
     service_key,
 )
 
-from fastvrrp.ipvs import upkeep as module  # noqa: E402
-from fastvrrp.ipvs.journal import Contents, Journal  # noqa: E402
-from fastvrrp.ipvs.memory_table import MemoryTable  # noqa: E402
-from fastvrrp.ipvs.objects import (  # noqa: E402
+from fastvrrp.ipvs import upkeep as module
+from fastvrrp.ipvs.journal import Contents, Journal
+from fastvrrp.ipvs.memory_table import MemoryTable
+from fastvrrp.ipvs.objects import (
     Destination,
     Entries,
     Entry,
     Service,
     ServiceKey,
 )
-from fastvrrp.ipvs.table import Failure, Operation, Verb  # noqa: E402
-from fastvrrp.ipvs.upkeep import Upkeep  # noqa: E402
-from looping import Run, until  # noqa: E402
+from fastvrrp.ipvs.table import Failure, Operation, Verb
+from fastvrrp.ipvs.upkeep import Upkeep
+from looping import Run, until
 
 K5, K6, K7 = (service_key(f"192.0.2.{n}") for n in (5, 6, 7))
 HEAVY = D1._replace(weight=9)

@@ -61,9 +61,9 @@ class Router:
             timeout=20,
         )
 
-    def status(self) -> dict[str, Any]:
+    def status(self, returncode: int = 0) -> dict[str, Any]:
         done = self.command("status", "--json")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == returncode, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 

@@ -74,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
 def _show(status: dict[str, Any], *, detailed: bool) -> None:
     for line in daemon_lines(status["daemon"]):
         print(line)
+    if not detailed and all(
+        status[key] == [] for key in ANSWERS.values() if status[key] is not None
+    ):
+        print(NOTHING)
     if status["instances"]:
         _show_instances(status["instances"], detailed=detailed)
     for group in status["groups"] or ():
@@ -115,8 +119,6 @@ def daemon_lines(daemon: dict[str, Any]) -> list[str]:
         f"up {duration(daemon['uptime_s'])}, "
         f"configuration {configuration['epoch']} of {configuration['file']}"
     ]
-    if all(daemon[name]["state"] == "disabled" for name in PROCESSES):
-        lines.append(NOTHING)
     for name, title in PROCESSES.items():
         process = daemon[name]
         quiet = process["state"] in ("running", "disabled")

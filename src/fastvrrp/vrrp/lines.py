@@ -25,7 +25,7 @@ class Lines:
 
     def info(self, text: str, *args: object) -> None:
         if self._logger.isEnabledFor(INFO):
-            self._held.append((INFO, text % args))
+            self._held.append((INFO, text % args if args else text))
 
     def warning(self, text: str, *args: object) -> None:
         self.log(logging.WARNING, text, *args)

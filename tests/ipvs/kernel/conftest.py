@@ -24,7 +24,7 @@ from guest_tools import namespace
 from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.netlink_table import NetlinkTable, open_socket
 
-pytest.register_assert_rewrite("lvs_scene")
+pytest.register_assert_rewrite("lvs_scene", "daemon_tools")
 from lvs_scene import Scene  # noqa: E402
 
 HERE = Path(__file__).parent

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.register_assert_rewrite("daemon_tools")
-from daemon_tools import Daemon, Servers, wait_for  # noqa: E402
-from guest_tools import ip, namespace, run  # noqa: E402
+from daemon_tools import Daemon, Servers, wait_for
+from guest_tools import ip, namespace, run
 
 WEB = (("127.0.0.2", 80), ("127.0.0.3", 80))
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-pytest.register_assert_rewrite("table_contract")
-from table_contract import TableContract  # noqa: E402
+from table_contract import TableContract
 
 
 class TestNetlinkTable(TableContract):
