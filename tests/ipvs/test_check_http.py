@@ -383,7 +383,8 @@ def test_many_at_once_leave_nothing_open(run: Run) -> None:
     async def scene() -> None:
         loop = asyncio.get_running_loop()
         async with tcp_server(answer(PAGE, pause_s=0.01)) as port:
-            probes = [make_probe(http(connection(port)), surroundings()) for _ in range(80)]
+            patient = http(connection(port, timeout_ns=10 * NS_PER_S))
+            probes = [make_probe(patient, surroundings()) for _ in range(80)]
             futures = [loop.create_future() for _ in probes]
             for probe, future in zip(probes, futures, strict=True):
                 probe.start(0, future.set_result)

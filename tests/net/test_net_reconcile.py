@@ -253,7 +253,7 @@ def test_owners_come_and_go(first: VrrpInstance, second: VrrpInstance, other: Vr
         desired.put(instance_objects(instance, INTERFACES))
     desired.remove("A")
     for item in (*kept.items, *instance_objects(first, INTERFACES).items):
-        assert desired.items(item.key) == [one for one in kept.items if one.key == item.key]
+        assert list(desired.items(item.key)) == [one for one in kept.items if one.key == item.key]
 
 
 def test_an_owned_address_shared_with_a_master_is_left() -> None:

@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
-SURFACE = {"pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyprobe.pxi"}
+SURFACE = {"pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyitem.pxi", "pyprobe.pxi"}
 PURE = {
     *("const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "check.pxi"),
     *("receive.pxi", "step.pxi", "transfer.pxi"),
