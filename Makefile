@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SOURCES := $(wildcard src/fastvrrp/*.pyx src/fastvrrp/*.pxd src/fastvrrp/core/*) setup.py pyproject.toml
 
-.PHONY: demo test build lint sanitize bench clean
+.PHONY: demo test build lint sanitize sanitize-memory sanitize-threads bench clean
 build: .stamps/build
 
 .stamps/venv: pyproject.toml
@@ -39,8 +39,10 @@ lint: .stamps/dev
 test: .stamps/system .stamps/dev
 	$(SUDO) env PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/run-tests
 
-sanitize: .stamps/system .stamps/dev
-	$(SUDO) tools/sanitize $(BIN)/python
+sanitize: sanitize-memory sanitize-threads
+
+sanitize-memory sanitize-threads: sanitize-%: .stamps/system .stamps/dev
+	$(SUDO) tools/sanitize $(BIN)/python $*
 
 bench: .stamps/system .stamps/dev
 	@mkdir -p build/bench
