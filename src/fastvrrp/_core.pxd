@@ -351,5 +351,7 @@ ctypedef struct core_t:
     i64 early_ns                # coalesce_ns while that pass runs
     i64 base_ns                 # where the intervals of coalesced adverts begin
     u32 illegal                 # refused transitions; must stay 0
+    u64 late                    # own pauses that instances have noticed
+    u64 missed                  # adverts that were left out because of them
     i64 rx_logged_reset_ns
     wheel_t wheel

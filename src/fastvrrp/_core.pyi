@@ -364,6 +364,8 @@ class Engine:
         lock_memory: bool = False,
         cpu: int = -1,
         pulse: int = -1,  # descriptor of the page of supervisor.pulse
+        alarm: int = -1,  # the supervisor's timerfd, which stays the caller's; only with `pulse`
+        alarm_ns: int = 10_000_000_000,  # what stands still for so long lets it ring
         thread: int = 0,  # 0..63: its place in that page
     ) -> None: ...
     def start(self) -> None: ...
@@ -442,7 +444,7 @@ class Engine:
     def group_state(self, slot: int) -> int: ...
     def link_up(self, slot: int) -> bool: ...
     def counters(self) -> dict[str, int]:
-        """Of the engine itself: turns, packets, lateness_ns_max, send_errors, events_lost, ..."""
+        """Of the engine itself: turns, packets, lateness_ns_max, own_pauses, send_errors, ..."""
     def lateness(self) -> list[int]:
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) ns late."""
     rt_errno: int  # errno of the refused real-time scheduling, 0 when granted or not asked for

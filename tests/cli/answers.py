@@ -80,6 +80,7 @@ STATUS: dict[str, Any] = {
         {"kind": "script", "name": "chk", "up": False, "detail": "", "instances": ["VI_1"]}
     ],
     "engine": {},
+    "lateness": {"histogram": [], "threads": [[]]},
     "virtual_servers": None,
     "ipvs": None,
 }

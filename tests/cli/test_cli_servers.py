@@ -77,7 +77,7 @@ FAILED = real_server(B, up=False, serving=False, check=REFUSED)
 IPVS_RUNS = {**DAEMON, "ipvs": {**DAEMON["vrrp"], "pid": 814}}
 TABLE = {"services": 1, "destinations": 1, "mended": 0, "refused": [], "sync_daemons": []}
 BALANCER: dict[str, Any] = {
-    **dict.fromkeys(("instances", "groups", "trackers", "engine")),
+    **dict.fromkeys(("instances", "groups", "trackers", "engine", "lateness")),
     "daemon": {**IPVS_RUNS, "vrrp": DAEMON["ipvs"]},
     "virtual_servers": [virtual_server(real_server(A), FAILED)],
     "ipvs": TABLE,

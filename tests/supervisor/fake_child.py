@@ -47,14 +47,17 @@ class Fake:
         self.plan = ""
         self.configuration = model.Configuration()
         self.runner = RunnerClient(arguments.scripts)
-        self.engine = pulse.Page(arguments.pulse)
+        self.engine = pulse.Page(arguments.pulse.page)
+        self.alarm = arguments.pulse.alarm
         self.link = Link(arguments, self, role=ROLE, on_states=self.states)
         self.turning = asyncio.create_task(self.turn())
 
     async def turn(self) -> None:
         """The turns of an engine that sends adverts every 50 ms."""
         while True:
-            self.engine.turn(time.monotonic_ns() + 50_000_000)
+            due_ns = time.monotonic_ns() + 50_000_000
+            self.engine.turn(due_ns)
+            pulse.set_alarm(self.alarm, due_ns + model.NS_PER_S)
             await asyncio.sleep(0.05)
 
     async def configure(self, configuration: model.Configuration, epoch: int) -> Sequence[str]:
@@ -85,8 +88,7 @@ class Fake:
         if self.plan == "stuck-engine":
             self.turning.cancel()
         if self.plan == "hang-later":
-            self.turning.cancel()
-            self.engine.turn(pulse.NEVER_NS)
+            self.rest()
             asyncio.get_running_loop().call_later(0.5, self.hang)
         if self.plan == "hang":
             asyncio.get_running_loop().call_later(0.1, time.sleep, 1000)
@@ -109,8 +111,13 @@ class Fake:
             await asyncio.sleep(0.5)
         if self.plan == "slow-stop":
             await asyncio.sleep(1000)
+        self.rest()
+
+    def rest(self) -> None:
+        """An engine with nothing to do."""
         self.turning.cancel()
         self.engine.turn(pulse.NEVER_NS)
+        pulse.set_alarm(self.alarm, 0)
 
     async def dump(self, kind: str, path: Path) -> None:
         path.write_text(kind)  # noqa: ASYNC240 (a fake may block)
@@ -134,7 +141,7 @@ class Fake:
             result = await self.runner.run(command, timeout_ns=5 * model.NS_PER_S)
             return {"script": str(result)}
         instances = [{"name": n, "pad": "x" * 100_000} for n in names]
-        return {"instances": instances, "groups": [], "trackers": [], "engine": {}}
+        return {"instances": instances, "groups": [], "trackers": [], "engine": {}, "lateness": {}}
 
     def subscribe(self, on: bool) -> None:
         note("subscribe", on)

@@ -29,7 +29,6 @@ raise SystemExit(
                     run_dir=run_dir,
                     role=role._replace(argv=(sys.executable, "-P", str(FAKE), role.name)),
                     **{
-                        "look_s": 0.25,
                         "ask_s": 0.25,
                         "hang_limit_s": 1.0,
                         "call_timeout_s": 0.5,

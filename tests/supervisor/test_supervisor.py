@@ -117,14 +117,14 @@ def test_stuck_engine_is_killed(tmp_path: Path) -> None:
 
 def test_a_request_without_an_answer_raises_suspicion(tmp_path: Path) -> None:
     """A hung event loop is asked for rarely, but at once when somebody waits for it."""
-    settings = {"look_s": 5.0, "ask_s": 600.0, "call_timeout_s": 0.3}
+    settings = {"ask_s": 600.0, "call_timeout_s": 0.3}
     with Daemon(tmp_path, "hang-later", "run", settings=settings) as daemon:
         daemon.ready()
         wait_for(lambda: daemon.child_said("hanging"), "hang")
         began = time.monotonic()
         assert daemon.request("status")["daemon"]["vrrp"]["detail"].endswith("does not answer")
         wait_for(lambda: len(daemon.lives()) == 2, "second child")
-        assert time.monotonic() - began < 4.5, "before the next look"
+        assert time.monotonic() - began < 10, "not at the next look"
         assert daemon.logged("its event loop has stood still")
 
 

@@ -40,10 +40,11 @@ class Nothing:
 
 
 @pytest.fixture
-def page() -> Iterator[int]:
-    fd = pulse.create()
-    yield fd
-    os.close(fd)
+def ends() -> Iterator[pulse.Ends]:
+    made = pulse.Ends(pulse.create(), pulse.create_alarm())
+    yield made
+    for fd in made:
+        os.close(fd)
 
 
 async def until(condition: Any) -> None:
@@ -53,7 +54,7 @@ async def until(condition: Any) -> None:
 
 
 def test_a_supervisor_that_does_not_read(
-    page: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ends: pulse.Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(link, "BACKLOG", 50)
     heard: list[messages.AnyMessage] = []
@@ -61,7 +62,7 @@ def test_a_supervisor_that_does_not_read(
     async def main() -> None:
         ours, theirs = pair()
         scripts, unused = pair()
-        child = Link(Arguments(theirs, scripts, page, Path("/nonexistent")), Nothing())
+        child = Link(Arguments(theirs, scripts, ends, Path("/nonexistent")), Nothing())
         for number in range(5000):
             state = "MASTER" if number % 2 else "BACKUP"
             child.states([InstanceState(f"V{number % 7}", state)])
@@ -89,13 +90,13 @@ def test_a_supervisor_that_does_not_read(
     assert caplog.text.count("events are lost") == 1
 
 
-def test_a_ping_is_answered_in_the_page(page: int) -> None:
-    signs = pulse.Page(page)
+def test_a_ping_is_answered_in_the_page(ends: pulse.Ends) -> None:
+    signs = pulse.Page(ends.page)
 
     async def main() -> None:
         ours, theirs = pair()
         scripts, unused = pair()
-        child = Link(Arguments(theirs, scripts, page, Path("/nonexistent")), Nothing())
+        child = Link(Arguments(theirs, scripts, ends, Path("/nonexistent")), Nothing())
         channel = Channel(ours, lambda message, fds: None, lambda exc: None)
         channel.send(messages.Ping(7))
         await until(lambda: signs.read().answered == 7)

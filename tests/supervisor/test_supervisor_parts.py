@@ -298,7 +298,8 @@ def test_a_child_without_a_parent_does_not_start() -> None:
             sys.executable,
             "-c",
             "from fastvrrp.supervisor.link import adopt\n"
-            "adopt(['--channel=0', '--scripts=0', '--pulse=0', '--parent=1', '--run-dir=/'])",
+            "adopt(['--channel=0', '--scripts=0', '--pulse=0', '--alarm=0', "
+            "'--parent=1', '--run-dir=/'])",
         ],
         capture_output=True,
         text=True,

@@ -1,14 +1,20 @@
-"""Whether a child lives: the shared page, and what the supervisor makes of it."""
+"""Whether a child lives: the shared page and the alarm, and what the supervisor makes of them."""
 
 from __future__ import annotations
 
 import os
+import re
+import select
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from fastvrrp import _core
+from fastvrrp.config import model
 from fastvrrp.supervisor import pulse
+from fastvrrp.supervisor.held import vrrp_part
 from fastvrrp.supervisor.pulse import Beat, Page, Signs, Watch
 
 LIMIT_S = 10.0
@@ -85,6 +91,167 @@ def test_each_engine_thread_has_a_place_of_its_own() -> None:
     engines.clear()
     page.close()
     os.close(fd)
+
+
+# ---- the alarm ----
+
+INTERVAL_S = 40  # such a backup hears nobody, says nothing and has its next deadline far away
+
+
+@pytest.fixture
+def ends() -> Iterator[pulse.Ends]:
+    made = pulse.Ends(pulse.create(), pulse.create_alarm())
+    yield made
+    for fd in made:
+        os.close(fd)
+
+
+def set_for_s(alarm: int) -> float:
+    """In how many seconds it rings; 0: it is not set, or has rung."""
+    text = Path(f"/proc/self/fdinfo/{alarm}").read_text()
+    found = re.search(r"it_value: \((\d+), (\d+)\)", text)
+    assert found is not None, text
+    return int(found[1]) + int(found[2]) / NS
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def until_set(alarm: int) -> float:
+    until(lambda: set_for_s(alarm))
+    return set_for_s(alarm)
+
+
+def rings(alarm: int, within_s: float) -> bool:
+    return bool(select.select([alarm], [], [], within_s)[0])
+
+
+class Turning:
+    """An engine with a backup on the loopback interface, whose deadline is 120 s away."""
+
+    def __init__(self, ends: pulse.Ends, **how: int) -> None:
+        self.engine = _core.Engine(
+            instances=8, links=1, groups=1, pulse=ends.page, alarm=ends.alarm, **how
+        )
+        self.engine.start()
+
+    def live(self) -> None:
+        self.engine.link(0, ifindex=1)
+        backup = _core.Instance(
+            slot=0,
+            vrid=7,
+            family=4,
+            version=3,
+            priority=100,
+            advert_int_ns=INTERVAL_S * NS,
+            link=0,
+            source=bytes((127, 0, 0, 1)),
+            destination=bytes((224, 0, 0, 18)),
+            addresses=[bytes((192, 0, 2, 1))],
+        )
+        self.engine.commit([backup], epoch=1)
+
+    def end(self) -> None:
+        self.engine.stop()
+        assert self.engine.join(5)
+
+
+def test_an_alarm_rings_once_and_can_be_set_for_later(ends: pulse.Ends) -> None:
+    assert not rings(ends.alarm, 0)
+    pulse.set_alarm(ends.alarm, time.monotonic_ns() + 100 * NS)
+    assert 99 < set_for_s(ends.alarm) <= 100
+    pulse.set_alarm(ends.alarm, time.monotonic_ns())
+    assert rings(ends.alarm, 5)
+    os.read(ends.alarm, 8)
+    assert not rings(ends.alarm, 0)
+    pulse.set_alarm(ends.alarm, time.monotonic_ns() + NS)
+    pulse.set_alarm(ends.alarm, 0)
+    assert set_for_s(ends.alarm) == 0
+
+
+def test_an_engine_sets_the_alarm_for_some_time_after_its_deadline(ends: pulse.Ends) -> None:
+    turning = Turning(ends)
+    assert set_for_s(ends.alarm) == 0, "it has no deadline"
+    turning.live()
+    down_s = 3 * INTERVAL_S * (1 + (256 - 100) / 256 / 3)
+    assert until_set(ends.alarm) == pytest.approx(down_s + LIMIT_S + LIMIT_S / 2, abs=1)
+    turning.end()
+    assert set_for_s(ends.alarm) == 0
+
+
+def test_an_engine_does_not_hide_that_another_one_stands_still(ends: pulse.Ends) -> None:
+    page = pulse.Page(ends.page)
+    page.turn(time.monotonic_ns() - 5 * NS)
+    late = Turning(ends, thread=1)
+    late.live()
+    assert until_set(ends.alarm) == pytest.approx(LIMIT_S / 2 + LIMIT_S - 5, abs=1)
+    late.end()
+    pulse.set_alarm(ends.alarm, 0)
+    page.turn(time.monotonic_ns() - 11 * NS)
+    later = Turning(ends, thread=1)
+    later.live()
+    until(lambda: time.monotonic_ns() < page.read().beats()[-1].due_ns < pulse.NEVER_NS)
+    before = page.read()
+    later.engine.fault(0, set=0, clear=0)
+    until(lambda: page.read() != before)  # a turn after that with the deadline
+    assert set_for_s(ends.alarm) == 0, "it would have rung, and is left to it"
+    later.end()
+    page.close()
+
+
+def test_the_alarm_rings_when_nobody_reads_what_an_engine_tells(ends: pulse.Ends) -> None:
+    turning = Turning(ends, alarm_ns=NS // 5)
+    turning.live()
+    deadline = time.monotonic() + 5
+    while not rings(ends.alarm, 0.01):
+        turning.engine.fault(0, set=_core.FAULT_SCRIPT)  # a turn with something to tell
+        turning.engine.fault(0, clear=_core.FAULT_SCRIPT)
+        assert time.monotonic() < deadline, "it does not ring"
+    turning.end()
+
+
+def test_the_alarm_is_silent_while_what_an_engine_tells_is_read(ends: pulse.Ends) -> None:
+    turning = Turning(ends, alarm_ns=NS // 5)
+    turning.live()
+    end = time.monotonic() + 0.6
+    while time.monotonic() < end:
+        turning.engine.fault(0, set=_core.FAULT_SCRIPT)
+        turning.engine.fault(0, clear=_core.FAULT_SCRIPT)
+        assert not rings(ends.alarm, 0.01)
+        turning.engine.events()
+    turning.end()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "by_time"),
+    [
+        (model.Configuration(), False),
+        (model.Configuration(track_files=(model.TrackFile(name="f", file="/f"),)), True),
+        (model.Configuration(global_defs=model.GlobalDefs(log_unknown_vrids=True)), True),
+    ],
+)
+def test_whose_loop_has_work_by_time(configuration: model.Configuration, by_time: bool) -> None:
+    assert vrrp_part(configuration, alone=True).by_time is by_time
+
+
+# ---- the supervisor's judgement ----
+
+
+def test_after_an_alarm_an_engine_may_still_have_slept_with_us() -> None:
+    """The last look was long ago: that there was no turn since says nothing yet."""
+    watch = Watch(LIMIT_S)
+    stuck = signs(due_s=101.0, turns=5)
+    watch.look(stuck, 100.0)
+    watch.doubt()
+    reason, again_s = watch.look(stuck, 116.0)
+    assert reason == ""
+    assert again_s is not None
+    assert 116.2 < again_s < 117.0
+    assert watch.look(stuck, again_s)[0].startswith("its engine has stood still")
 
 
 def test_a_bad_descriptor_makes_no_engine() -> None:

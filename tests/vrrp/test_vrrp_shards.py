@@ -18,6 +18,7 @@ from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.shards import Shards
+from fastvrrp.vrrp.status import lateness
 
 INIT, BACKUP, MASTER, FAULT = _core.INIT, _core.BACKUP, _core.MASTER, _core.FAULT
 FOUR = ("eth0", "eth1", "eth2", "eth3")
@@ -307,6 +308,10 @@ class TestStart:
         all_of_them.start()
         assert all_of_them.rt_errno == 1
         assert all_of_them.lateness() == [3, 1]
+        assert lateness(all_of_them) == {
+            "histogram": [[1, 3], [2, 1]],
+            "threads": [[[1, 1]], [[1, 1], [2, 1]], [[1, 1]]],
+        }
         assert not all_of_them.join(1.0)
         assert Shards([Startable(), Startable()]).join(1.0)
         assert Shards([Startable(), Startable()]).rt_errno == 0

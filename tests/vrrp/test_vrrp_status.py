@@ -163,6 +163,8 @@ def test_counters_and_unknown_methods(master: Bench, view: TrackersView) -> None
     counters = answer("counters", {}, master.plane, view)
     assert counters["instances"]["VI_1"]["become_master"] == 1
     assert "turns" in counters["engine"]
+    shown = answer("status", {}, master.plane, view)["lateness"]
+    assert shown == {"histogram": [[4, 7], [16, 1]], "threads": [[[4, 7], [16, 1]]]}
     with pytest.raises(ControlError) as caught:
         answer("dance", {}, master.plane, view)
     assert caught.value.code == "unknown-method"

@@ -190,6 +190,9 @@ class FakeEngine:
     def counters(self) -> dict[str, int]:
         return {"turns": len(self.calls)}
 
+    def lateness(self) -> list[int]:
+        return [0, 0, 7, 0, 1]
+
     def advance(self, seconds: float) -> None:
         """Let virtual time pass, serving every deadline when it is due."""
         end_ns = self.now_ns + int(seconds * SECOND)

@@ -110,12 +110,20 @@ ctypedef struct engine_t:
     u64 turns
     u64 packets
     u64 late_turns
+    u64 pauses                  # turns in which instances found that we had stood still
     i64 late_max_ns
     u64 lateness[40]
     u64 send_errors
     u32 last_send_error
     pulse_t *pulse
     pulse_t own_pulse           # when nobody watches
+    const u8 *page              # the same of all engine threads, PULSE_STRIDE apart
+    int alarm_fd                # timerfd that wakes the supervisor; -1 none
+    i64 alarm_ns                # from a deadline at which nothing happens until it rings, at least
+    i64 alarm_for_ns            # it is late enough for deadlines up to this one; 0: not set
+    i64 alarm_hold_ns           # it is left alone until then
+    u32 read_tail               # of the event ring, and since when it has been there
+    i64 read_ns
 
 
 cdef void tell(engine_t *e, const action_t *a) noexcept nogil:
@@ -677,6 +685,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef u32 source
     cdef u32 tag
     cdef u32 commands
+    cdef u64 late
     cdef bint more = False
     cdef u32 catching = 0
     fv_block_signals()
@@ -685,6 +694,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         due = imin(core_next_due(&e.core), e.again_ns)
         wait = -1
         fv_store_u64(&e.pulse.due_ns, <u64> due)
+        put_off_alarm(e, due)
         if more or e.n_owed:
             wait = 0
         elif due != FV_NEVER:
@@ -731,7 +741,9 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         catching = 0
         if due <= now:
             note_lateness(e, now - due)
+        late = e.core.late
         more = core_tick(&e.core, now, TICK_BUDGET, &e.out)
+        e.pauses += e.core.late != late
         if e.out.n:
             engine_flush(e, now)                        # adverts do not wait for commands
         results_drain(e, now)
@@ -745,6 +757,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         if e.move != NULL:
             serve_move(e, now)
     fv_store_u64(&e.pulse.due_ns, <u64> FV_NEVER)
+    put_off_alarm(e, FV_NEVER)
     memset(&w, 0, sizeof(w))
     w.kind = W_EXIT
     while not ring_push(&e.applier.work, &w):

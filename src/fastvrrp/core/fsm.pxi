@@ -478,6 +478,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
     if late >= imax(g.down_adverts - 1, 1) * step and not v.resumed:
         v.resumed = 1
         c.stat[i].n[C_LATE] += 1
+        c.late += 1
         e = emit_event(c, EV_LATE, i, now, out)
         e.a = late
         if g.timer_expired_backup and g.flags & F_NOPREEMPT:
@@ -493,6 +494,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
     emit_tx(c, i, v.priority, now, out)
     if late >= step:
         c.stat[i].n[C_MISSED] += late / step
+        c.missed += late / step
         v.due[D_ADVERT] += (late / step) * step
     v.due[D_ADVERT] += step
     if v.resumed:
@@ -522,6 +524,7 @@ cdef void backup_down_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
         # our own pause, not the master's silence: one skew more for what may be in flight
         v.late_extended = 1
         c.stat[i].n[C_LATE] += 1
+        c.late += 1
         e = emit_event(c, EV_LATE, i, now, out)
         e.a = late
         v.due[D_DOWN] = now + skew_time(c, i)

@@ -6,8 +6,6 @@ import os as _os
 import threading as _threading
 
 cdef enum:
-    PULSE_STRIDE = 64           # bytes, a cache line for each engine: supervisor/pulse.py
-    MAX_THREADS = 64
     STACK_BYTES = 524288        # neither thread needs a tenth of it, and vrrp_no_swap locks all of it
 
 cdef class Engine:
@@ -25,7 +23,8 @@ cdef class Engine:
     cdef int *newest
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
-                  bint lock_memory=False, int cpu=-1, int pulse=-1, u32 thread=0):
+                  bint lock_memory=False, int cpu=-1, int pulse=-1, int alarm=-1, i64 alarm_ns=10000000000,
+                  u32 thread=0):
         cdef engine_t *e
         cdef void *page
         cdef u32 k
@@ -40,6 +39,7 @@ cdef class Engine:
         if e == NULL:
             raise MemoryError()
         e.pulse = &e.own_pulse
+        e.alarm_fd = -1
         e.ep = e.link_fd = e.control_fd = e.announcer.fd = e.applier.fd = e.io.packet_fd = -1
         e.commands.fd = e.events.fd = e.applier.work.fd = e.applier.done.fd = -1
         if pulse >= 0:
@@ -48,6 +48,9 @@ cdef class Engine:
                 raise_errno("pulse")
             self.page = <u8 *> page
             e.pulse = <pulse_t *> (self.page + thread * PULSE_STRIDE)
+            e.page = self.page
+            e.alarm_fd = alarm
+            e.alarm_ns = alarm_ns
         self.arena_size = core_bytes(instances, links, groups)
         self.arena = <u8 *> mmap(NULL, self.arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if <uintptr_t> self.arena == <uintptr_t> -1:
@@ -409,7 +412,8 @@ cdef class Engine:
         result = {name: fv_peek_u64(&e.core.rx[k]) for k, name in enumerate(RX_NAMES) if k}
         result.update(
             turns=fv_peek_u64(&e.turns), packets=fv_peek_u64(&e.packets), turns_late_1ms=fv_peek_u64(&e.late_turns),
-            lateness_ns_max=fv_peek_u64(<const u64 *> &e.late_max_ns), send_errors=fv_peek_u64(&e.send_errors),
+            lateness_ns_max=fv_peek_u64(<const u64 *> &e.late_max_ns), own_pauses=fv_peek_u64(&e.pauses),
+            adverts_missed=fv_peek_u64(&e.core.missed), send_errors=fv_peek_u64(&e.send_errors),
             ring_overruns=fv_peek_u64(&e.io.ring_lost),
             events_lost=fv_peek_u32(&e.events.lost), announce_frames=fv_peek_u64(&e.announcer.frames),
             announce_dropped=fv_peek_u32(&e.announcer.dropped), programs_played=fv_peek_u64(&e.applier.played),

@@ -54,6 +54,7 @@ cdef extern from *:
     #include <sys/ioctl.h>
     #include <sys/mman.h>
     #include <sys/prctl.h>
+    #include <sys/timerfd.h>
     #include <sys/resource.h>
     #include <sched.h>
     #include <signal.h>
@@ -198,6 +199,14 @@ cdef extern from *:
         return setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
     }
     static void fv_timer_slack(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); }
+    /* a timerfd, to CLOCK_MONOTONIC `at_ns`; 0 disarms it */
+    static void fv_set_alarm(int fd, int64_t at_ns) {
+        struct itimerspec t;
+        memset(&t, 0, sizeof t);
+        t.it_value.tv_sec = at_ns / 1000000000LL;
+        t.it_value.tv_nsec = at_ns % 1000000000LL;
+        timerfd_settime(fd, TFD_TIMER_ABSTIME, &t, NULL);
+    }
     """
     const u32 FV_NET_OFF, FV_RANDOM, FV_PKTTYPE     # offsets of linux/filter.h, as unsigned
     int fv_cmsg_rx6(msghdr *m, u8 *destination, int *hops) nogil
@@ -210,6 +219,7 @@ cdef extern from *:
     int fv_pin(int cpu) nogil
     int fv_reset_on_close(int fd) nogil
     void fv_timer_slack() nogil
+    void fv_set_alarm(int fd, i64 at_ns) nogil
 
 cdef extern from "<linux/if_packet.h>" nogil:
     struct sockaddr_ll:

@@ -6,6 +6,7 @@ A `Child` is never reused; `keeper.Keeper` decides what follows its end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from fastvrrp.control.protocol import INTERNAL, UNAVAILABLE, ControlError
 from fastvrrp.packets import close_all
 from fastvrrp.supervisor import channel, messages, pulse
+from fastvrrp.supervisor.held import Part
 from fastvrrp.supervisor.spawn import Settings, Spawned
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,11 @@ class Child:
         self.states: dict[str, messages.InstanceState] = {}
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._configured = False
-        self._next_ask = 0.0  # loop time
+        self._ask_s = settings.ask_s
+        self._asked_s = 0.0  # loop time of the last Ping, or of a configuration that was taken
         self._page = spawned.page
+        self._alarm = spawned.alarm
+        self._loop.add_reader(self._alarm, self._rung)
         self._watch = pulse.Watch(settings.hang_limit_s)
         self._look_handle: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
@@ -71,14 +76,14 @@ class Child:
 
     # ---------------------------------------------------------------- requests
 
-    async def configure(self, data: bytes, epoch: int) -> Sequence[str]:
-        """Hand over a configuration (`held.Part.data`); returns what changed, for people.
+    async def configure(self, configuration: Part, epoch: int) -> Sequence[str]:
+        """Hand over a configuration; returns what changed, for people.
 
         Raises ChildGone, or ValueError with the child's words when it refused.
         """
         answer: asyncio.Future[messages.Configured] = self._loop.create_future()
         self._configures[epoch] = answer
-        fd = channel.sealed_memfd("fastvrrp-configuration", data)
+        fd = channel.sealed_memfd("fastvrrp-configuration", configuration.data)
         try:
             self._channel.send(messages.Configure(epoch), [fd])
         finally:
@@ -93,6 +98,10 @@ class Child:
             del self._configures[epoch]
         if not done.ok:
             raise ValueError(done.error)
+        self._asked_s = self._loop.time()
+        by_time = configuration.by_time
+        self._ask_s = self._settings.ask_s if by_time else self._settings.rest_ask_s
+        self.look()
         return done.changes
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
@@ -104,7 +113,7 @@ class Child:
         try:
             reply = await asyncio.wait_for(answer, self._settings.call_timeout_s)
         except TimeoutError:
-            self._suspect()
+            self.look(ask=True)
             raise ControlError(UNAVAILABLE, f"the {self._title} does not answer") from None
         except ChildGone as exc:
             raise ControlError(UNAVAILABLE, str(exc)) from exc
@@ -141,46 +150,45 @@ class Child:
 
     # ---------------------------------------------------------------- what happens
 
-    def look(self, *, forgive: bool = False) -> None:
+    def look(self, *, ask: bool = False) -> None:
         """See whether it lives, and end it when it has hung for too long.
 
-        `forgive`: we stood still ourselves.
+        `ask`: its loop has to show it too; it does by itself when it has not for some time.
         """
         if self._process.returncode is not None:
             return
         now = self._loop.time()
         if self._look_handle is not None:
             self._look_handle.cancel()
-            self._look_handle = None
-        if forgive:
-            self._watch.forgive(now)
+            if now - self._look_handle.when() > self._settings.hang_limit_s / 2:
+                self._watch.forgive(now)  # the whole machine stood still, or we did
         reason, again_s = self._watch.look(self._page.read(), now)
         if reason:
             self.kill(reason)
-        elif again_s is not None:
-            self._look_handle = self._loop.call_at(again_s, self._look_again, again_s)
-        elif now >= self._next_ask:
-            self._ask(now)
+            return
+        if (ask or now - self._asked_s >= self._settings.ask_s) and self._ask(now):
+            answer_s = now + self._settings.hang_limit_s
+            again_s = answer_s if again_s is None else min(again_s, answer_s)
+        if again_s is None:
+            again_s = max(self._asked_s + self._ask_s, now + self._settings.hang_limit_s)
+        self._look_handle = self._loop.call_at(again_s, self.look)
 
-    def _ask(self, now: float) -> None:
-        """Have the event loop answer. While it is at a configuration it need not."""
+    def _ask(self, now: float) -> bool:
+        """Have the event loop answer, unless it is at a configuration or owes an answer already."""
         owed = self._watch.waits(self._page.read())
-        if self._configured and not self._configures and not owed:
-            self._next_ask = now + self._settings.ask_s - self._settings.look_s / 2
-            self._channel.send(messages.Ping(self._watch.ask(now)))
+        if not self._configured or self._configures or owed:
+            return False
+        self._asked_s = now
+        self._channel.send(messages.Ping(self._watch.ask(now)))
+        return True
 
-    def _suspect(self) -> None:
-        """It did not answer a request: ask now, and look when the time for an answer is over."""
-        if self._process.returncode is None:
-            now = self._loop.time()
-            self._ask(now)
-            if self._look_handle is None:
-                due_s = now + self._settings.hang_limit_s
-                self._look_handle = self._loop.call_at(due_s, self._look_again, due_s)
-
-    def _look_again(self, due_s: float) -> None:
-        self._look_handle = None
-        self.look(forgive=self._loop.time() - due_s > self._settings.hang_limit_s / 2)
+    def _rung(self) -> None:
+        """The alarm: an engine stands still, or the loop does not read what it tells, or everybody
+        slept and we are the first to wake up."""
+        with contextlib.suppress(BlockingIOError):  # set for later while we were waking up
+            os.read(self._alarm, 8)
+        self._watch.doubt()
+        self.look(ask=True)
 
     def _received(self, message: messages.AnyMessage, fds: list[int]) -> None:
         close_all(fds)
@@ -214,6 +222,7 @@ class Child:
 
     def _collect(self) -> None:
         self._loop.remove_reader(self._pidfd)
+        self._loop.remove_reader(self._alarm)
         code = self._process.wait()
         self._channel.receive()  # what it said before it ended
         self._channel.close()
@@ -221,6 +230,7 @@ class Child:
             if handle is not None:
                 handle.cancel()
         os.close(self._pidfd)
+        os.close(self._alarm)
         self._page.close()
         gone = ChildGone(f"the {self._title} ended")
         waiting: list[asyncio.Future[Any]] = [*self._calls.values(), *self._configures.values()]

@@ -30,7 +30,7 @@ EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h: a fault of the supervisor itsel
 
 # What each answers to `status`, with what stands there when it has nothing of the asked name.
 _STATUS: Mapping[str, Mapping[str, Any]] = {
-    VRRP.name: {"instances": [], "groups": [], "trackers": [], "engine": None},
+    VRRP.name: {"instances": [], "groups": [], "trackers": [], "engine": None, "lateness": None},
     IPVS.name: {"virtual_servers": [], "ipvs": None},
 }
 _DUMPS = {"data": "keepalived_check.data", "json": "keepalived_check.json"}
@@ -103,10 +103,10 @@ class Children:
         await self._ipvs.stop(wait_s)
         await first
 
-    def look(self, *, forgive: bool = False) -> None:
+    def look(self) -> None:
         """See whether they live (`Child.look`)."""
         for keeper in self._keepers.values():
-            keeper.look(forgive=forgive)
+            keeper.look()
 
     @property
     def pids(self) -> set[int]:

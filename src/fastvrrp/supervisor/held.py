@@ -23,6 +23,7 @@ class Part(model.Struct):
     count: int = 0  # of instances or virtual servers
     commands: tuple[model.Command, ...] = ()  # that it may have run, each once
     follows: tuple[str, ...] = ()  # instances or virtual servers whose state it wants to know
+    by_time: bool = False  # its loop has work of its own: what hangs there harms at once
 
     def decode(self) -> model.Configuration:
         return msgspec.msgpack.decode(self.data, type=model.Configuration)
@@ -88,6 +89,12 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
         data=msgspec.msgpack.encode(part),
         commands=_distinct(commands),
         follows=tuple({one.name: None for servers_of in tracked for one in servers_of}),
+        by_time=bool(
+            configuration.track_scripts
+            or configuration.track_files
+            or configuration.track_processes
+            or defs.log_unknown_vrids
+        ),
     )
 
 
@@ -136,6 +143,7 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
         data=msgspec.msgpack.encode(part),
         commands=_distinct(commands),
         follows=() if sync is None or sync.instance is None else (sync.instance,),
+        by_time=True,
     )
 
 

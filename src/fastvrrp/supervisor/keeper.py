@@ -128,7 +128,7 @@ class Keeper:
                 return ()
             return (f"the {self._title} is not running; it starts with this configuration",)
         try:
-            changes = await child.configure(configuration.data, epoch)
+            changes = await child.configure(configuration, epoch)
         except ValueError as exc:
             raise Refused(str(exc)) from exc
         except ChildGone as exc:
@@ -168,10 +168,10 @@ class Keeper:
         """Whether all is as it should be: a child that lives, or one that is rightly not there."""
         return self._child is None or self._child.fresh
 
-    def look(self, *, forgive: bool = False) -> None:
+    def look(self) -> None:
         """See whether the child lives (`Child.look`)."""
         if self._child is not None:
-            self._child.look(forgive=forgive)
+            self._child.look()
 
     @property
     def pid(self) -> int | None:
@@ -279,7 +279,7 @@ class Keeper:
     async def _first_configuration(self, child: Child) -> None:
         epoch = self._epoch
         try:
-            await child.configure(self._configuration.data, epoch)
+            await child.configure(self._configuration, epoch)
         except ChildGone:
             return  # its end is reported by _one_life
         except ValueError as exc:

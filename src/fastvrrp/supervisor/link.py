@@ -51,7 +51,7 @@ class Arguments(NamedTuple):
 
     channel: socket.socket
     scripts: socket.socket  # requests to the script runner (track.runner, supervisor.runner)
-    pulse: int  # descriptor of the page in which the child shows that it lives (supervisor.pulse)
+    pulse: pulse.Ends  # in which the child shows that it lives
     run_dir: Path
 
 
@@ -105,6 +105,7 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--scripts", type=int, required=True)
     parser.add_argument("--pulse", type=int, required=True)
+    parser.add_argument("--alarm", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--log-level", default="info")
@@ -124,8 +125,9 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     for sock in (channel, scripts):
         sock.set_inheritable(False)
         sock.setblocking(False)
-    os.set_inheritable(args.pulse, False)
-    return Arguments(channel, scripts, args.pulse, args.run_dir)
+    for fd in (args.pulse, args.alarm):
+        os.set_inheritable(fd, False)
+    return Arguments(channel, scripts, pulse.Ends(args.pulse, args.alarm), args.run_dir)
 
 
 class Link:
@@ -156,7 +158,7 @@ class Link:
         self._untold: dict[str, messages.InstanceState] = {}
         self._catching_up = False
         self._losing = False  # events, which has been logged
-        self._page = pulse.Page(arguments.pulse)
+        self._page = pulse.Page(arguments.pulse.page)
         self._channel = Channel(arguments.channel, self._on_message, self._on_close)
         # SIGTERM is also what the kernel sends when the supervisor dies.
         for number in (signal.SIGTERM, signal.SIGINT):

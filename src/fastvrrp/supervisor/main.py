@@ -93,7 +93,7 @@ class Supervisor:
         self._reload_next: asyncio.Task[dict[str, Any]] | None = None  # waits for its turn
         self._orphans = process.Orphans(self._owned)
         self._sweep: asyncio.TimerHandle | None = None
-        self._look: asyncio.TimerHandle | None = None
+        self._feeding: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
         self._executor: Executor
         self._children: Children
@@ -204,13 +204,12 @@ class Supervisor:
         self._changed()
         self._signals.connect(self)
         self.on_child_end()  # adopted before anybody listened
-        # One timer for everything that needs one: an idle daemon hardly ever wakes up.
-        look_s = min(settings.look_s for settings in self._settings)
-        self._tick(min(look_s, self._notifier.watchdog_s or look_s))
+        if self._notifier.watchdog_s is not None:
+            self._feed(self._notifier.watchdog_s)
         await self._signals.wait_stop()
         log.info("Stopping")
         self._notifier.stopping("stopping")
-        for handle in (self._look, self._status, self._sweep):
+        for handle in (self._feeding, self._status, self._sweep):
             if handle is not None:
                 handle.cancel()
         for task in list(self._tasks):
@@ -265,15 +264,11 @@ class Supervisor:
         except OSError as exc:
             log.error("cannot write keepalived_parent.data: %s", exc)
 
-    def _tick(self, period_s: float, due_s: float | None = None) -> None:
-        """Look at the children, and feed systemd's watchdog."""
-        now = self._loop.time()
-        # The whole machine stood still, or we did: nobody is late because of that.
-        self._children.look(forgive=due_s is not None and now - due_s > period_s / 2)
-        if self._notifier.watchdog_s is not None and self._children.healthy:
+    def _feed(self, period_s: float) -> None:
+        """Tell systemd's watchdog that all is well."""
+        if self._children.healthy:
             self._notifier.watchdog()
-        due_s = now + period_s
-        self._look = self._loop.call_at(due_s, self._tick, period_s, due_s)
+        self._feeding = self._loop.call_later(period_s, self._feed, period_s)
 
     def on_child_end(self) -> None:
         """SIGCHLD: perhaps an adopted process that nobody waits for, or a child that was stopped.

@@ -1,15 +1,21 @@
 """A page of memory in which a child shows that it lives, and the supervisor's judgement of it.
 
 Each engine thread writes its next deadline there before it sleeps and the number of its turns after
-it wakes (core/engine.pxi, `pulse_t`), the child's loop the number of the last Ping it read. So a
-healthy child costs nothing but a look now and then: no process wakes up to say that it lives.
+it wakes (core/engine.pxi, `pulse_t`), the child's loop the number of the last Ping it read.
+
+Beside it is the alarm, a timer of the kernel's that wakes the supervisor: the engine threads set it
+for later every few seconds, when they are awake anyway, for as long as all of them turn and the
+loop reads what they tell (core/alarm.pxi). So a healthy child costs nobody a wake-up: no process
+says that it lives, and none looks.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
+import time
 from typing import NamedTuple
 
 SIZE = mmap.PAGESIZE
@@ -25,6 +31,9 @@ MAX_ENGINES = 64
 
 OVERDUE_S = 1.0
 """An engine or loop that is later than this is looked at again as soon as its time is over."""
+MOVING_S = 0.5
+"""For an engine that is late by more than its time, but has moved or may have slept with us."""
+_AFTER_S = 0.01  # so that a look at the end of somebody's time finds it over
 
 
 def create() -> int:
@@ -40,6 +49,40 @@ def create() -> int:
         os.close(fd)
         raise
     return fd
+
+
+class Ends(NamedTuple):
+    """What a child holds of it, as descriptors."""
+
+    page: int
+    alarm: int
+
+
+_TFD_CLOEXEC, _TFD_NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK  # include/uapi/linux/timerfd.h
+_TFD_TIMER_ABSTIME = 1
+
+
+def create_alarm() -> int:
+    """A new alarm that is not set, as a descriptor that the caller closes; once it has rung it is
+    readable until it is read. Raises OSError.
+
+    Source: timerfd_create(2), which the os module has from Python 3.13 on only.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = int(libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_CLOEXEC | _TFD_NONBLOCK))
+    if fd < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return fd
+
+
+def set_alarm(fd: int, due_ns: int) -> None:
+    """What an engine does, for a child without one. CLOCK_MONOTONIC; 0: never. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    due = (ctypes.c_long * 4)(0, 0, *divmod(due_ns, _NS_PER_S))
+    if libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, due, None) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 class Beat(NamedTuple):
@@ -124,9 +167,13 @@ class Watch:
             self._asked_s = None
         return self._asked_s is not None
 
+    def doubt(self) -> None:
+        """The alarm has rung, perhaps only because everybody stood still: no engine counts as
+        standing still before the look after the next one."""
+        self._turns = ()
+
     def look(self, signs: Signs, now_s: float) -> tuple[str, float | None]:
-        """What is wrong, "" if nothing, and the time at which to look again if that is sooner
-        than usual."""
+        """What is wrong, "" if nothing, and the time at which to look again, if there is one."""
         again: list[float | None] = []
         beats, before = signs.beats(), self._turns
         self._turns = tuple(beat.turns for beat in beats)
@@ -143,7 +190,8 @@ class Watch:
             reason, again_s = self._judge(self._asked_s, now_s, still=True)
             if reason:
                 return f"its event loop {reason}", None
-            again.append(again_s)
+            due_s = max(self._asked_s, self._since_s) + self._limit_s
+            again.append(again_s if again_s is not None else due_s + _AFTER_S)
         return "", min((time_s for time_s in again if time_s is not None), default=None)
 
     def _judge(self, due_s: float, now_s: float, *, still: bool) -> tuple[str, float | None]:
@@ -152,5 +200,5 @@ class Watch:
             return "", None
         if late_s > self._limit_s and still:
             return f"has stood still for {late_s:.1f} s", None
-        # Late by more than the limit but moving since the last look: it has a second to move on.
-        return "", now_s + max(self._limit_s - late_s, OVERDUE_S / 10) + 0.01
+        # Late by more than the limit but moving since the last look: it has some time to move on.
+        return "", now_s + max(self._limit_s - late_s, MOVING_S) + _AFTER_S

@@ -21,7 +21,7 @@ PYTHON = (sys.executable, "-P", "-m")
 """-P keeps the working directory out of the module path: we are root."""
 READER_ARGV = (*PYTHON, "fastvrrp.supervisor.reader")
 
-FDS = ("channel", "scripts", "pulse")
+FDS = ("channel", "scripts", "pulse", "alarm")
 """Options of a child whose values are descriptors (`link.adopt`)."""
 
 
@@ -48,8 +48,8 @@ class Settings(NamedTuple):
     keep_fds: Sequence[int] = ()  # further descriptors the child inherits
     log_level: str = "info"
     log_format: str = "text"
-    look_s: float = 10.0  # between two looks at whether it lives
     ask_s: float = 30.0  # between two pings for its event loop; its engine needs none
+    rest_ask_s: float = 600.0  # the same of a loop that has nothing to do by time
     hang_limit_s: float = 10.0  # an engine or event loop that stood still for longer is ended
     configure_timeout_s: float = 120.0
     call_timeout_s: float = 5.0
@@ -109,6 +109,7 @@ class Spawned(NamedTuple):
     channel: socket.socket
     scripts: socket.socket
     page: pulse.Page
+    alarm: int
 
     def discard(self) -> None:
         """It is not needed. It has done nothing yet, so that nothing has to be undone."""
@@ -118,6 +119,7 @@ class Spawned(NamedTuple):
         self.channel.close()
         self.scripts.close()
         self.page.close()
+        os.close(self.alarm)
 
 
 def spawn(settings: Settings, launch: Launch = execute) -> Spawned:
@@ -133,7 +135,9 @@ def spawn(settings: Settings, launch: Launch = execute) -> Spawned:
         theirs.callback(os.close, page_fd)
         page = pulse.Page(page_fd)
         ours.callback(page.close)
-        fds = (channel_end.fileno(), scripts_end.fileno(), page_fd)
+        alarm = pulse.create_alarm()
+        ours.callback(os.close, alarm)
+        fds = (channel_end.fileno(), scripts_end.fileno(), page_fd, alarm)
         argv = [
             *settings.role.argv,
             *(f"--{name}={fd}" for name, fd in zip(FDS, fds, strict=True)),
@@ -145,7 +149,7 @@ def spawn(settings: Settings, launch: Launch = execute) -> Spawned:
         process = launch(argv, pass_fds=(*fds, *settings.keep_fds), cwd="/", mute=False)
         pidfd = _watched(process)
         ours.pop_all()
-    return Spawned(process, pidfd, channel, scripts, page)
+    return Spawned(process, pidfd, channel, scripts, page, alarm)
 
 
 class Reading(NamedTuple):

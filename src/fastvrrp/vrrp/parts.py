@@ -13,6 +13,7 @@ from fastvrrp.config import model
 from fastvrrp.net.journal import Journal
 from fastvrrp.net.monitor import Monitor
 from fastvrrp.notify.queue import Notifier
+from fastvrrp.supervisor.pulse import Ends
 from fastvrrp.track.manager import Trackers
 from fastvrrp.track.runner import Runner
 from fastvrrp.vrrp import tuning
@@ -60,7 +61,7 @@ class Parts:
         supervisor: Supervisor,
         *,
         servers: Mapping[str, bool],
-        pulse: int,
+        pulse: Ends,
         on_tracked: Callable[[str, int, int], None],
         on_left_out: Callable[[], None],
     ) -> Parts:

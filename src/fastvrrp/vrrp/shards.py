@@ -261,9 +261,11 @@ class Shards:
         }
 
     def lateness(self) -> list[int]:
-        """Histogram: see _core.Engine.lateness."""
-        histograms = (engine.lateness() for engine in self._engines)
-        return [sum(counts) for counts in zip(*histograms, strict=True)]
+        """Histogram of all together: see _core.Engine.lateness."""
+        return [sum(counts) for counts in zip(*self.lateness_of_each(), strict=True)]
+
+    def lateness_of_each(self) -> list[list[int]]:
+        return [engine.lateness() for engine in self._engines]
 
 
 Engine = _core.Engine | Shards

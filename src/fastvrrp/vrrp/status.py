@@ -14,6 +14,7 @@ from fastvrrp.vrrp.draft import Running
 from fastvrrp.vrrp.engine_client import Mirror
 from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.report import address_text, fault_names
+from fastvrrp.vrrp.shards import Engine, Shards
 from fastvrrp.vrrp.trackers_view import TrackersView, instance_trackers, users
 from fastvrrp.wallclock import utc
 
@@ -37,7 +38,7 @@ def answer(method: str, params: dict[str, Any], plane: Plane, view: TrackersView
 
 
 def status(plane: Plane, view: TrackersView, *, name: str | None = None) -> dict[str, Any]:
-    """`instances`, `groups`, `trackers` and `engine`; with `name` only what is called so.
+    """`instances`, `groups`, `trackers`, `engine`, `lateness`; with `name` only what is called so.
 
     Raises ControlError(NOT_FOUND).
     """
@@ -67,7 +68,22 @@ def status(plane: Plane, view: TrackersView, *, name: str | None = None) -> dict
         "groups": chosen,
         "trackers": trackers,
         "engine": plane.client.engine.counters(),
+        "lateness": lateness(plane.client.engine),
     }
+
+
+def lateness(engine: Engine) -> dict[str, Any]:
+    """LATENESS: how late deadlines were served, of all engine threads and of each."""
+    each = engine.lateness_of_each() if isinstance(engine, Shards) else [engine.lateness()]
+    return {
+        "histogram": _counted(engine.lateness()),
+        "threads": [_counted(histogram) for histogram in each],
+    }
+
+
+def _counted(histogram: list[int]) -> list[list[int]]:
+    """Only what was counted, with the nanoseconds from which on it counts."""
+    return [[1 << power, count] for power, count in enumerate(histogram) if count]
 
 
 def core_status(plane: Plane, running: Running) -> _core.Status | None:

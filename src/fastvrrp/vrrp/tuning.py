@@ -9,6 +9,7 @@ import time
 
 from fastvrrp import _core
 from fastvrrp.config import model
+from fastvrrp.supervisor.pulse import Ends
 from fastvrrp.vrrp.plane import Capacity
 from fastvrrp.vrrp.shards import Engine, Shards
 
@@ -60,9 +61,9 @@ def tune_process(defs: model.GlobalDefs) -> None:
             log.warning("cannot set vrrp_cpu_affinity: %s", exc.strerror)
 
 
-def start_engine(configuration: model.Configuration, pulse: int) -> Engine:
+def start_engine(configuration: model.Configuration, pulse: Ends) -> Engine:
     """An engine that runs, of as many threads as vrrp_engine_threads says. Each says that it lives
-    in the page `pulse` (a descriptor, supervisor.pulse).
+    by `pulse`.
 
     Raises OSError when its sockets cannot be made.
     """
@@ -97,7 +98,7 @@ def start_engine(configuration: model.Configuration, pulse: int) -> Engine:
     return engine
 
 
-def _make(size: Capacity, defs: model.GlobalDefs, pulse: int, lock: bool) -> Engine:
+def _make(size: Capacity, defs: model.GlobalDefs, pulse: Ends, lock: bool) -> Engine:
     engines = [
         _core.Engine(
             instances=size.instances,
@@ -105,7 +106,8 @@ def _make(size: Capacity, defs: model.GlobalDefs, pulse: int, lock: bool) -> Eng
             groups=size.groups,
             rt_priority=defs.vrrp_rt_priority or REALTIME_PRIORITY,
             lock_memory=lock,
-            pulse=pulse,
+            pulse=pulse.page,
+            alarm=pulse.alarm,
             thread=thread,
         )
         for thread in range(defs.vrrp_engine_threads)
