@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fastvrrp.config.host import FileInfo
+from fastvrrp.config.hostaddresses import Addresses, HostAddress, number_of
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Account, Loaded, Message, Severity, VrrpInstance
 
@@ -25,6 +26,7 @@ class FakeHost:
         self.groups = {"root": 0, "nogroup": 65534, "daemon": 1}
         self.links: frozenset[str] | None = frozenset(("lo", "eth0", "eth1", "eth2", "eth3"))
         self.mtus = {"eth0": 1500, "eth3": 1400}
+        self.held: Addresses | None = None
         self.files = {
             "/": DIRECTORY,
             "/bin": DIRECTORY,
@@ -65,6 +67,19 @@ class FakeHost:
 
     def mtu(self, interface: str) -> int | None:
         return self.mtus.get(interface)
+
+    def addresses(self) -> Addresses | None:
+        return self.held
+
+    def give(self, interface: str, *addresses: str, ours: bool = False) -> None:
+        """Add addresses `ADDR/LEN` to an interface."""
+        for text in addresses:
+            address, _, length = text.partition("/")
+            family = 6 if ":" in address else 4
+            one = HostAddress(family, number_of(address, family), int(length), ours)
+            held = dict(self.held or {})
+            held[interface] = (*held.get(interface, ()), one)
+            self.held = held
 
     def file(self, path: str) -> FileInfo | None:
         return self.files.get(path)

@@ -8,7 +8,8 @@ import pytest
 from config_reading import Reader, instance
 
 from fastvrrp.cli.main import main
-from fastvrrp.config.cross import Router, check_routers, virtual_routers
+from fastvrrp.config.cross import check_routers
+from fastvrrp.config.elections import Router, virtual_routers
 
 
 def routers(read: Reader, *files: str) -> list[Router]:
@@ -53,7 +54,7 @@ def test_a_pair_that_fits(read: Reader) -> None:
         ),
         (
             ["virtual_ipaddress { 10.0.0.2 }"],
-            ["warning: V: the virtual addresses differ from V of r1 (1)"],
+            ["warning: V: the virtual addresses differ from V of r1 (1): 10.0.0.2 is new"],
         ),
         (
             ["virtual_router_id 7"],
@@ -81,7 +82,8 @@ def test_unicast_routers_must_list_each_other(read: Reader) -> None:
 
     assert said(read, node("10.0.0.2", "10.0.0.3", 9), node("10.0.0.3", "10.0.0.2", 8)) == []
     assert said(read, node("10.0.0.2", "10.0.0.4", 9), node("10.0.0.3", "10.0.0.2", 8)) == [
-        "error: V: 10.0.0.3 of V of r2 (1) is not among the peers"
+        "error: V: 10.0.0.3 of V of r2 (1) is not among the peers",
+        "warning: V: the peer 10.0.0.4 is the address of none of the routers given",
     ]
 
 
@@ -167,9 +169,12 @@ def test_command_with_two_routers(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 0
     # What is missing on this machine is not the other routers' fault.
     assert not any("does not exist" in line or "no user" in line for line in lines)
-    assert lines[-2:] == [
+    assert lines[-5:] == [
         f"virtual router 1, IPv4: master is {paths[0]} (priority 150), "
         f"then {paths[1]} (priority 100)",
+        f"  without {paths[0]}: {paths[1]}",
+        f"  {paths[0]} without interface lan0: {paths[1]}",
+        f"  whatever fails on {paths[1]}: {paths[0]}",
         "2 routers: they fit together",
     ]
 
@@ -200,7 +205,7 @@ def test_command_with_one_file_for_two_routers(
         f"{path}:9:1: warning: debug has no effect: it never had one; "
         "the rest of the configuration works without it"
     ]
-    assert lines[-2] == (
+    assert lines[-5] == (
         f"virtual router 1, IPv4: master is {path} as r1 (priority 150), "
         f"then {path} as r2 (priority 50)"
     )
@@ -211,7 +216,7 @@ def test_command_equal_priorities(tmp_path: Path, capsys: pytest.CaptureFixture[
     path.write_text(instance())
     code, lines = check(capsys, str(path), "--config-id", "r1", "--config-id", "r2")
     assert code == 0
-    assert lines[-2].startswith("virtual router 1, IPv4: the higher source address is master of")
+    assert lines[-6].startswith("virtual router 1, IPv4: the higher source address is master of")
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

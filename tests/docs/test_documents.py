@@ -38,6 +38,9 @@ class ReadersMachine(SystemHost):
     def mtu(self, interface: str) -> int:
         return 1500
 
+    def addresses(self) -> None:
+        """Not known: the documents use addresses of documentation."""
+
     def user(self, name: str) -> Account:
         return Account(user=name, uid=990, gid=990)
 

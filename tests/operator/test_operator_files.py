@@ -37,6 +37,7 @@ EXPECTED: dict[str, list[str]] = {
         "18 warning old spelling",
         "18 warning the daemon is configured already",
         f"77 warning {SECURITY}",
+        "78 warning misc_timeout 5 is longer than delay_loop 3",
     ],
     "neutron": [f"18 warning {OWN}", "26 warning scope is for IPv4"],
     "old-style": [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastvrrp.words import counted
 
 if TYPE_CHECKING:
-    from fastvrrp.config.cross import Router, VirtualRouter
+    from fastvrrp.config.elections import Router
     from fastvrrp.config.model import Configuration, Loaded, Message
 
 DESCRIPTION = """\
@@ -23,7 +23,8 @@ instance a value that is out of range and the one that is used instead.
 
 With the files of several routers they are also compared: the same virtual router needs the same
 version, interval, password and addresses everywhere and different priorities. The result says
-who will be master. This machine's interfaces, accounts and scripts are not looked at then.
+who will be master, and who after each single failure: of a router, an interface, a script. This
+machine's interfaces, accounts and scripts are not looked at then.
 
 One file can serve several routers (lines that begin with @ID); name the routers with
 --config-id, and each is checked.
@@ -52,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the files of the command line; returns the exit status."""
-    from fastvrrp.config.cross import Router, check_routers, virtual_routers
     from fastvrrp.config.host import OtherHost
     from fastvrrp.config.load import load
 
@@ -72,18 +72,30 @@ def run(args: argparse.Namespace) -> int:
             _show(loaded.messages, shown)
             print(_summary(name, loaded))
             failed |= loaded.configuration is None
-            if loaded.configuration is not None:
+            if several and loaded.configuration is not None:
+                from fastvrrp.config.elections import Router
+
                 routers.append(Router(name, loaded.configuration))
-    if several and len(routers) > 1:
-        messages = check_routers(routers)
-        _show(messages, shown)
-        disagree = any(message.severity.value == "error" for message in messages)
-        failed |= disagree
-        for virtual in virtual_routers(routers):
-            if len(virtual.members) > 1 and not disagree:
-                print(_election(virtual))
-        print(f"{len(routers)} routers: {_counted(messages) or 'they fit together'}")
+    if len(routers) > 1:
+        failed |= _compare(routers, shown)
     return 1 if failed else 0
+
+
+def _compare(routers: Sequence[Router], shown: set[Message]) -> bool:
+    """Say how the routers fit together; returns whether there are errors."""
+    from fastvrrp.config.cross import check_routers
+    from fastvrrp.config.elections import virtual_routers
+    from fastvrrp.config.forecast import forecast
+
+    found = virtual_routers(routers)
+    messages = check_routers(routers, found)
+    _show(messages, shown)
+    disagree = any(message.severity.value == "error" for message in messages)
+    if not disagree:
+        for line in forecast(found):
+            print(line)
+    print(f"{len(routers)} routers: {_counted(messages) or 'they fit together'}")
+    return disagree
 
 
 def _show(messages: Sequence[Message], shown: set[Message]) -> None:
@@ -126,12 +138,3 @@ def _summary(name: str, loaded: Loaded) -> str:
         return f"{name}: not valid, {said}"
     text = f"{name}: valid, {_contents(loaded.configuration)}"
     return f"{text}; {said}" if said else text
-
-
-def _election(virtual: VirtualRouter) -> str:
-    ranked = sorted(virtual.members, key=lambda member: member.instance.priority, reverse=True)
-    order = ", then ".join(
-        f"{member.router.name} (priority {member.instance.priority})" for member in ranked
-    )
-    who = "master is" if virtual.master() is not None else "the higher source address is master of"
-    return f"virtual router {virtual.vrid}, IPv{virtual.family}: {who} {order}"

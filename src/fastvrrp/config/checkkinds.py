@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fastvrrp.config.blocks import Entries, get, listed_blocks, read_block
-from fastvrrp.config.checks import Draft, Settings, Surroundings, Target, connection
+from fastvrrp.config.checks import (
+    Draft,
+    Settings,
+    Surroundings,
+    Target,
+    check_pace,
+    connection,
+)
 from fastvrrp.config.model import NS_PER_S, TrackFile
 from fastvrrp.config.node import Node
 from fastvrrp.config.servers import (
@@ -171,6 +178,15 @@ def _misc(
     if command is None:
         return
     timeout_s = get(entries, "misc_timeout", 0)
+    if timeout_s * NS_PER_S > settings.delay_loop_ns:
+        delay_s = settings.delay_loop_ns / NS_PER_S
+        context.warning(
+            entries["misc_timeout"].node,
+            f"misc_timeout {timeout_s} is longer than delay_loop {delay_s:g}: a program that "
+            "hangs is run less often",
+            f"write misc_timeout {delay_s:g} or less",
+            word=1,
+        )
     check = MiscCheck(
         command=command,
         timeout_ns=timeout_s * NS_PER_S or settings.service_delay_loop_ns,
@@ -302,5 +318,7 @@ def read_check(
     """The checkers of one block, which is the statement with this number of a real server."""
     kind = node.words[0]
     entries = read_block(around.context, node, f"{REAL_SERVER}/{kind}", {})
-    for made in CHECKS[kind](around, node, entries, target, settings.within(entries)):
+    own = settings.within(entries)
+    check_pace(around.context, entries, settings, own)
+    for made in CHECKS[kind](around, node, entries, target, own):
         yield Draft(made.check, number, made.has_address, made.inner, made.command)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from fastvrrp.config.blocks import Entries, get
 from fastvrrp.config.context import Context
-from fastvrrp.config.model import Position
+from fastvrrp.config.model import NS_PER_S, Position
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.servers import (
@@ -53,6 +53,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             service_delay_loop_ns=self.service_delay_loop_ns,
         )
 
+    def is_slow(self, *, is_written: bool = False) -> bool:
+        """Whether an attempt may take longer than the pause between two. The default, which
+        nobody wrote, is not counted."""
+        timeout_ns = self.connect_timeout_ns
+        return timeout_ns > self.delay_loop_ns and (is_written or timeout_ns != CONNECT_TIMEOUT_NS)
+
     def schedule(self, *, retry: int, delay_before_retry_ns: int | None) -> Schedule:
         """Of a checker whose kind has these defaults; None: its delay_loop."""
         default_ns = self.delay_loop_ns if delay_before_retry_ns is None else delay_before_retry_ns
@@ -65,6 +71,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             alpha=self.alpha,
             log_all_failures=self.log_all_failures,
         )
+
+
+def check_pace(context: Context, entries: Entries, outer: Settings, settings: Settings) -> None:
+    """Say, where it is written, that a silent server is looked at less often than it seems."""
+    is_written = "connect_timeout" in entries
+    if not settings.is_slow(is_written=is_written) or outer.is_slow():
+        return
+    keyword = "connect_timeout" if is_written else "delay_loop"
+    timeout_s, delay_s = (
+        ns / NS_PER_S for ns in (settings.connect_timeout_ns, settings.delay_loop_ns)
+    )
+    context.warning(
+        entries[keyword].node,
+        f"connect_timeout {timeout_s:g} is longer than delay_loop {delay_s:g}: a server that does "
+        "not answer is checked less often",
+        f"write connect_timeout {delay_s:g} or less",
+        word=1,
+    )
 
 
 class Surroundings(msgspec.Struct, frozen=True, eq=False):

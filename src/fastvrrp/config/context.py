@@ -7,6 +7,7 @@ from typing import Any
 
 from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
 from fastvrrp.config.host import ETC_DIR, USR_DIR, HostInfo
+from fastvrrp.config.hostaddresses import Addresses
 from fastvrrp.config.keywords import Keyword
 from fastvrrp.config.node import Node
 
@@ -25,6 +26,7 @@ class Context:
         self.known: dict[tuple[str, bool], dict[tuple[str, ...], tuple[str, Any]]] = {}
         self._interfaces = host.interfaces()
         self._is_elsewhere = False
+        self._addresses: Addresses | None = None
         self._reported: set[str] = set()
 
     def leave_namespace(self) -> None:
@@ -35,6 +37,17 @@ class Context:
     def mtu(self, interface: str | None) -> int | None:
         """Bytes, or None if it cannot be known."""
         return None if interface is None or self._is_elsewhere else self.host.mtu(interface)
+
+    def is_here(self, interface: str | None) -> bool:
+        """Whether an interface is known to exist."""
+        return self._interfaces is not None and interface in self._interfaces
+
+    def addresses(self) -> Addresses:
+        """The addresses of the host's interfaces by name, without those that are not known."""
+        if self._addresses is None:
+            known = None if self._interfaces is None else self.host.addresses()
+            self._addresses = {} if known is None else known
+        return self._addresses
 
     def missing(self, node: Node, keyword: Keyword) -> None:
         """A mandatory argument is not there."""

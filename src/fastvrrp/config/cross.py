@@ -8,90 +8,28 @@ at the next failover is a warning.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from fastvrrp.config.elections import Member, Router, VirtualRouter, virtual_routers
+from fastvrrp.config.influences import Reach
 from fastvrrp.config.model import (
     NS_PER_S,
-    Configuration,
+    OWNER,
     Message,
     Position,
     Severity,
+    Tracked,
+    UnicastPeer,
     VirtualAddress,
     VrrpInstance,
 )
 
 
-class Router(NamedTuple):
-    """One router's configuration; `name` is how messages call it."""
-
-    name: str
-    configuration: Configuration
-
-
-class Member(NamedTuple):
-    """One router's part in a virtual router."""
-
-    router: Router
-    instance: VrrpInstance
-
-
-class VirtualRouter(NamedTuple):
-    """The instances that elect one master among them, one per router."""
-
-    family: int
-    vrid: int
-    members: tuple[Member, ...]
-
-    def master(self) -> Member | None:
-        """Who becomes master when all run without a fault; None if priorities are equal."""
-        ranked = sorted(self.members, key=lambda m: m.instance.priority, reverse=True)
-        if len(ranked) > 1 and ranked[0].instance.priority == ranked[1].instance.priority:
-            return None
-        return ranked[0]
-
-
-def _partner(instance: VrrpInstance, candidates: Sequence[VrrpInstance]) -> VrrpInstance | None:
-    """The same virtual router in another file: by name, by interface, or the only one there is."""
-    for same in (
-        [c for c in candidates if c.name == instance.name],
-        [c for c in candidates if c.interface == instance.interface],
-        candidates,
-    ):
-        if len(same) == 1:
-            return same[0]
-    return None
-
-
-def virtual_routers(routers: Sequence[Router]) -> list[VirtualRouter]:
-    """Match the instances of all routers by family and VRID, in the order of the files."""
-    tables: list[dict[tuple[int, int], list[VrrpInstance]]] = []
-    for router in routers:
-        by_id: dict[tuple[int, int], list[VrrpInstance]] = {}
-        for instance in router.configuration.vrrp_instances:
-            by_id.setdefault((instance.family, instance.virtual_router_id), []).append(instance)
-        tables.append(by_id)
-    found = []
-    taken: set[tuple[int, str]] = set()
-    for index, router in enumerate(routers):
-        for instance in router.configuration.vrrp_instances:
-            if (index, instance.name) in taken:
-                continue
-            members = [Member(router, instance)]
-            for other in range(index + 1, len(routers)):
-                key = (instance.family, instance.virtual_router_id)
-                free = [c for c in tables[other].get(key, ()) if (other, c.name) not in taken]
-                partner = _partner(instance, free)
-                if partner is not None:
-                    taken.add((other, partner.name))
-                    members.append(Member(routers[other], partner))
-            found.append(VirtualRouter(instance.family, instance.virtual_router_id, tuple(members)))
-    return found
-
-
-def check_routers(routers: Sequence[Router]) -> list[Message]:
-    """Everything on which the configurations disagree."""
+def check_routers(
+    routers: Sequence[Router], found: Sequence[VirtualRouter] | None = None
+) -> list[Message]:
+    """Everything on which the configurations disagree; `found` are their virtual routers."""
     messages: list[Message] = []
-    found = virtual_routers(routers)
+    found = virtual_routers(routers) if found is None else found
     for virtual in found:
         if len(virtual.members) == 1:
             member = virtual.members[0]
@@ -106,6 +44,8 @@ def check_routers(routers: Sequence[Router]) -> list[Message]:
         for index, member in enumerate(virtual.members):
             for other in virtual.members[:index]:
                 messages += _pair(member, other)
+        messages += _strangers(virtual)
+        messages += _weights(virtual)
     messages += _groups(routers, found)
     return messages
 
@@ -124,6 +64,10 @@ def _where(member: Member) -> str:
 
 def _addresses(addresses: Sequence[VirtualAddress]) -> frozenset[tuple[str, int]]:
     return frozenset((a.address, a.prefixlen) for a in addresses)
+
+
+def _bare(addresses: Sequence[VirtualAddress]) -> frozenset[str]:
+    return frozenset(a.address for a in addresses)
 
 
 def _pair(member: Member, other: Member) -> Iterator[Message]:
@@ -156,12 +100,12 @@ def _pair(member: Member, other: Member) -> Iterator[Message]:
     elif mine.mcast_dst_ip != theirs.mcast_dst_ip:
         text = f"multicast group {mine.mcast_dst_ip}, but {theirs.mcast_dst_ip} in {where}"
         yield _message(member, error, text, f"use one group, {both}")
-    if _addresses(mine.virtual_ipaddress) != _addresses(theirs.virtual_ipaddress):
-        text = f"the virtual addresses differ from {where}"
-        yield _message(member, warning, text, "list the same addresses on all routers")
+    yield from _same_addresses(member, other)
     if mine.priority == theirs.priority:
         text = f"priority {mine.priority}, the same as {where}"
         hint = "give each router its own; now the higher source address wins"
+        if mine.priority == OWNER:
+            hint = "only one router can own the addresses; write 1 to 254 on the other"
         yield _message(member, warning, text, hint)
     if mine.down_timer_adverts != theirs.down_timer_adverts:
         text = (
@@ -169,6 +113,114 @@ def _pair(member: Member, other: Member) -> Iterator[Message]:
             f"but {theirs.down_timer_adverts} in {where}"
         )
         yield _message(member, warning, text, "use one value on all routers")
+
+
+def _same_addresses(member: Member, other: Member) -> Iterator[Message]:
+    """A router that becomes master with other addresses leaves some without a router."""
+    mine, theirs = member.instance, other.instance
+    where, warning = _where(other), Severity.WARNING
+    for what, one, two in (
+        ("virtual addresses", mine.virtual_ipaddress, theirs.virtual_ipaddress),
+        ("excluded addresses", mine.virtual_ipaddress_excluded, theirs.virtual_ipaddress_excluded),
+    ):
+        if one == two or _addresses(one) == _addresses(two):
+            continue
+        missing, further = _bare(two) - _bare(one), _bare(one) - _bare(two)
+        if not missing and not further:
+            text = f"the prefix lengths of the {what} differ from {where}"
+            yield _message(member, warning, text, "write the same ones on all routers")
+            continue
+        told = [f"{len(missing)} missing"] if len(missing) > 1 else sorted(missing)
+        if len(missing) == 1:
+            told[0] += " is missing"
+        if further:
+            told.append(
+                f"{len(further)} further ones" if len(further) > 1 else f"{min(further)} is new"
+            )
+        text = f"the {what} differ from {where}: {', '.join(told)}"
+        yield _message(member, warning, text, "list the same addresses on all routers")
+
+
+def _strangers(virtual: VirtualRouter) -> Iterator[Message]:
+    """Peers that are none of the routers; silent where a router's address is not known."""
+    sources = {member.instance.source for member in virtual.members}
+    if None in sources or len(virtual.members) < 2:
+        return
+    for member in virtual.members:
+        strange = [p for p in member.instance.unicast_peers if p.address not in sources]
+        if strange:
+            text = f"{_peers(strange)} is the address of none of the routers given"
+            hint = "correct it, or check with the files of all routers"
+            yield _message(member, Severity.WARNING, f"the peer {text}", hint)
+
+
+def _peers(peers: Sequence[UnicastPeer]) -> str:
+    return " or ".join(peer.address for peer in peers)
+
+
+def _weighted(instance: VrrpInstance) -> Tracked | None:
+    """The first line with a weight of a track_... block."""
+    for block in (
+        instance.track_interface,
+        instance.track_script,
+        instance.track_process,
+        instance.track_virtual_server,
+        instance.track_file,
+    ):
+        for tracked in block:
+            if tracked.weight:
+                return tracked
+    return None
+
+
+def _never(reach: Reach, other: Reach) -> bool:
+    """Whether two routers are in the same order whatever their trackers say. One that is master
+    stays it at equal priorities."""
+    if reach.normal > other.normal:
+        return reach.least >= other.most
+    return reach.normal < other.normal and reach.most <= other.least
+
+
+def _weights(virtual: VirtualRouter) -> Iterator[Message]:
+    """Weights that change a priority, but never the order of the routers."""
+    for member in virtual.members:
+        reach, instance = member.reach, member.instance
+        tracked = _weighted(instance)
+        if reach.least == reach.most or tracked is None:
+            continue
+        others = [other for other in virtual.members if other is not member]
+        if not others:
+            continue
+        if all(_never(reach, other.reach) for other in others):
+            nearest = min(others, key=lambda other: abs(other.reach.normal - reach.normal))
+            most = nearest.reach.most if reach.normal > nearest.reach.normal else None
+            text = (
+                f"the weights leave the priority between {reach.least} and {reach.most}, which "
+                f"never changes who is master: {nearest.router.name} has {nearest.reach.normal}"
+            )
+            hint = "make the weights larger than the difference of the priorities"
+            if most == reach.least:
+                hint = "make the weights larger: with equal priorities the master stays master"
+            yield _at(tracked, member, text, hint)
+            continue
+        rivals = [other for other in others if other.reach.most > reach.least]
+        if reach.normal == max(each.reach.normal for each in virtual.members) and all(
+            other.instance.nopreempt for other in rivals
+        ):
+            text = (
+                f"the weights never take the mastership away: with nopreempt "
+                f"{rivals[0].router.name} waits however low the priority is"
+            )
+            yield _at(tracked, member, text, "remove nopreempt, or write weight 0")
+
+
+def _at(tracked: Tracked, member: Member, text: str, hint: str) -> Message:
+    message = _message(member, Severity.WARNING, text, hint)
+    if tracked.position is None:
+        return message
+    return Message(
+        position=tracked.position, severity=message.severity, text=message.text, hint=hint
+    )
 
 
 def _unicast(member: Member, other: Member) -> Iterator[Message]:

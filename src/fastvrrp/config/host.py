@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from fastvrrp.config.hostaddresses import Addresses, system_addresses
 from fastvrrp.config.model import Account
 
 ETC_DIR = "/etc/iproute2"
@@ -89,6 +90,10 @@ class HostInfo(Protocol):
 
     def mtu(self, interface: str) -> int | None:
         """MTU of an interface, bytes."""
+        ...
+
+    def addresses(self) -> Addresses | None:
+        """Addresses of all interfaces; None: cannot be known, do not judge."""
         ...
 
     def file(self, path: str) -> FileInfo | None:
@@ -191,6 +196,9 @@ class SystemHost:
             self._mtus[interface] = int(text) if text.isdecimal() else None
         return self._mtus[interface]
 
+    def addresses(self) -> Addresses | None:
+        return system_addresses()
+
     def file(self, path: str) -> FileInfo | None:
         if path not in self._files:
             try:
@@ -256,6 +264,9 @@ class OtherHost(SystemHost):
         return None
 
     def mtu(self, interface: str) -> int | None:
+        return None
+
+    def addresses(self) -> Addresses | None:
         return None
 
     def file(self, path: str) -> FileInfo | None:

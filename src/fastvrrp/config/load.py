@@ -50,6 +50,7 @@ from fastvrrp.config.host import HostInfo, SystemHost
 from fastvrrp.config.instance import Instances, RawInstance
 from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
 from fastvrrp.config.keywords import TOP, Keyword, table
+from fastvrrp.config.lint import lint
 from fastvrrp.config.model import (
     Configuration,
     Loaded,
@@ -291,16 +292,19 @@ class _Loader:
         check_vrids(context, instances)
         static_addresses = self._static_addresses(global_defs.default_interface)
         check_addresses(context, instances, static_addresses)
+        static_routes = self._static("static_routes")
+        groups = {group.name: group for group in built if group is not None}
+        lint(context, instances, groups, static_routes)
         return Configuration(
             global_defs=global_defs,
             vrrp_instances=tuple(instance for instance, _ in instances),
-            sync_groups=tuple(group for group in built if group is not None),
+            sync_groups=tuple(groups.values()),
             track_scripts=track_scripts,
             track_processes=track_processes,
             track_files=track_files,
             garp_groups=tuple(self.garp_groups.groups),
             static_addresses=static_addresses,
-            static_routes=self._static("static_routes"),
+            static_routes=static_routes,
             static_rules=self._static("static_rules"),
             ipvs=ipvs,
             source_files=tuple(str(file) for file in source.includes.files),

@@ -14,7 +14,14 @@ from msgspec.structs import replace
 
 from fastvrrp.config.blocks import Entries, get, read_block
 from fastvrrp.config.checkkinds import CHECKS, REAL_SERVER, read_check
-from fastvrrp.config.checks import Draft, Settings, Surroundings, Target, is_link_local
+from fastvrrp.config.checks import (
+    Draft,
+    Settings,
+    Surroundings,
+    Target,
+    check_pace,
+    is_link_local,
+)
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.model import Command, Position
@@ -260,6 +267,7 @@ class RealServers:
         port = port_to(context, node, place.port, forwarding, service)
         check_family(context, node, place, forwarding, service)
         settings = service.settings.within(entries)
+        check_pace(context, entries, service.settings, settings)
         target = Target(place.address, place.port or service.any_port, place.family)
         checks = tuple(
             [

@@ -206,7 +206,9 @@ class Scripts:
             context.warning(
                 node,
                 f"{draft.keyword}: {problem}",
-                "only root should be able to write what runs as root",
+                "only its owner should be able to write what is run"
+                if problem.startswith("everybody")
+                else "only root should be able to write what runs as root",
                 word=1,
             )
         return Command(argv=tuple(argv), account=account, position=node.position(1))
@@ -274,6 +276,8 @@ class Scripts:
             weak = self._weak_element(path) or self._weak_element(host.real_path(path))
             if weak:
                 return f"others than root can replace {shown(weak)}", self.security
+        elif info.mode & stat.S_IWOTH:
+            return f"everybody can write {shown(path)}", False
         return "", False
 
     def _weak_element(self, path: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fastvrrp.config.blocks import Entries, get, listed_blocks, read_block
-from fastvrrp.config.checks import Settings, Surroundings
+from fastvrrp.config.checks import Settings, Surroundings, check_pace
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.diagnostics import shown, suggestion
@@ -254,6 +254,8 @@ class VirtualServerBuilder:
             log_all_failures=self.defaults.checker_log_all_failures,
             service_delay_loop_ns=get(entries, "delay_loop", Settings().delay_loop_ns),
         )
+        within = settings.within(own)
+        check_pace(self.context, own, settings, within)
         return Service(
             port=None if self.group is not None else any_port,
             any_port=any_port,
@@ -263,7 +265,7 @@ class VirtualServerBuilder:
             weight=get(entries, "weight", 1),
             inhibit_on_failure="inhibit_on_failure" in entries,
             smtp_alert=self.defaults.smtp_alert_real_server,
-            settings=settings.within(own),
+            settings=within,
         )
 
     def _families(self) -> tuple[int, ...]:
