@@ -51,6 +51,8 @@ cdef enum:                      # flags
     F_CHECKSUM_AS_V2 = 128
     F_DONT_TRACK_PRIMARY = 256
     F_UNICAST = 512
+    F_OLD_CHECKSUM = 2048       # unicast IPv4 v3: send the checksum of keepalived before 1.3.7
+    F_NO_OLD_CHECKSUM = 4096    # and do not accept it
     F_PACKET = 1024             # adverts go out as frames, with the MAC address of the record
 
 cdef enum:                      # fault reason bits
@@ -64,6 +66,7 @@ cdef enum:                      # fault reason bits
     FAULT_AWAIT = 128
     FAULT_CONFIG = 256
     FAULT_SERVER = 512
+    FAULT_STATIC = 1024
     # reasons that only the core sets; the rest belong to the control plane
     FAULT_OF_CORE = 1 | 2 | 32 | 64
 
@@ -281,7 +284,8 @@ ctypedef struct vr_t:           # run-time state of an instance
     u8 adding                   # an up program, played again, is on its way
     u32 second_repeat           # of the burst that D_GARP announces
     u8 master_untold            # the master changed again while no event was due
-    u8 pad2[3]
+    u8 old_checksum             # the peer sends the checksum of keepalived before 1.3.7
+    u8 pad2[2]
     i64 zero_after_ns
     i64 preempt_until_ns
     i64 since_ns

@@ -5,7 +5,6 @@ and `Engine` (the same core driven by a thread that never takes the GIL). Both a
 same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses are packed bytes.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 NEVER: int
@@ -28,6 +27,7 @@ FAULT_GROUP: int  # another member of the sync group is faulty (core)
 FAULT_AWAIT: int  # a weight-0 tracker has no first result yet: INIT instead of FAULT
 FAULT_CONFIG: int  # control plane: cannot run as configured now (e.g. no VMAC)
 FAULT_SERVER: int  # control plane: a tracked virtual server has no quorum
+FAULT_STATIC: int  # control plane: a static object of one of its track_groups is lost
 FAULT_NAMES: dict[int, str]
 
 # flags of an instance
@@ -37,6 +37,8 @@ F_LOWER_PRIO_NO_ADVERT: int
 F_HIGHER_PRIO_SEND_ADVERT: int
 F_OWNER_IGNORE_ADVERTS: int
 F_SKIP_CHECK_ADV_ADDR: int
+F_OLD_CHECKSUM: int  # unicast IPv4 v3: send the checksum of keepalived before 1.3.7
+F_NO_OLD_CHECKSUM: int  # and do not accept it
 F_CHECKSUM_AS_V2: int  # IPv4 v3: send without pseudo-header
 F_DONT_TRACK_PRIMARY: int
 F_UNICAST: int
@@ -393,13 +395,16 @@ class Engine:
         vrids6: bytes | None = None,
         any_ttl: int = 3,
         packet: int = 0,
+        down_delay_ns: int = 0,
+        up_delay_ns: int = 0,
     ) -> None:
         """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
         multicast groups given. `rejoin`: the interface may be another one with the index of one
         that the slot had before, so the groups are joined again once its sockets are closed. The
-        engine follows up and down by itself. ifindex 0: the interface
-        is absent (down). ifindex -1: pseudo link, always up, of unicast instances without an
-        interface. `vrids4`, `vrids6`, `any_ttl`: see `accept`. `packet`: families whose groups
+        engine follows up and down by itself; a change counts when it has lasted for
+        `down_delay_ns` or `up_delay_ns`. ifindex 0: the interface is absent (down). ifindex -1:
+        pseudo link, always up, of unicast instances without an interface. `vrids4`, `vrids6`,
+        `any_ttl`: see `accept`. `packet`: families whose groups
         are heard through the receive ring of a packet socket instead of the raw socket, which is
         then made only if `families` names it as well, for unicast. Raises OSError when a socket
         cannot be made."""
@@ -450,41 +455,6 @@ class Engine:
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) ns late."""
     rt_errno: int  # errno of the refused real-time scheduling, 0 when granted or not asked for
 
-# Why an attempt of the prober ended as it did, or an answer is not wanted any more.
-WHY_ERROR: int  # an errno; 0: connected
-WHY_STATUS: int
-WHY_DIGEST: int
-WHY_NO_ANSWER: int
-WHY_NO_HEADER: int
-WHY_NO_STATUS: int
-WHY_LONG_HEADER: int
-WHY_LONG_ANSWER: int
-WHY_TIMEOUT: int  # of one wait
-WHY_DRIPPED: int  # of all of them
-
-HTTP_HEADER_BYTES_MAX: int
-HTTP_ANSWER_BYTES_MAX: int
-
-class HttpAnswer:
-    """The answer to a GET, read as the prober reads it; nothing of it is kept."""
-
-    def __init__(self, *, digest: bool) -> None: ...
-    def feed(self, data: bytes) -> int:
-        """The next piece. 0, or why no more of it is wanted: WHY_LONG_HEADER, WHY_LONG_ANSWER."""
-    @property
-    def header_bytes(self) -> int: ...
-    @property
-    def complete_header(self) -> bool: ...
-    @property
-    def status(self) -> int | None: ...
-    @property
-    def content_length(self) -> int | None: ...
-    @property
-    def body_bytes(self) -> int: ...
-    @property
-    def digest(self) -> bytes:
-        """MD5 of the body so far, 16 bytes. Raises ValueError without `digest`."""
-
 class ProbeEvent(NamedTuple):
     """A check became up or down; an attempt failed and `tell_failures` asked for it; or this host
     could not make an attempt, and had made the one before."""
@@ -494,35 +464,24 @@ class ProbeEvent(NamedTuple):
     change: int  # CHECK_UP, CHECK_DOWN: the state became that; else 0
     first: bool  # it had none before
     up: bool  # the state now
-    error: int  # WHY_ERROR: errno of the attempt, 0: connected; WHY_STATUS: the status
+    error: int  # errno of the attempt; 0: connected
     failures: int  # attempts before this one that failed and did not count
     at_ns: int
     latency_ns: int
-    why: int = 0  # WHY_*
-    phase: int = 0  # PHASE_*, in which that was
-    digest: bytes = b""  # WHY_DIGEST: of the page
 
 class ProbeStatus(NamedTuple):
     state: int  # CHECK_UNKNOWN, CHECK_UP, CHECK_DOWN
     suspended: bool
-    verdict: int  # of the last attempt, as error, latency_ns, why, phase and digest
+    verdict: int  # of the last attempt, as error and latency_ns
     error: int
     latency_ns: int
     at_ns: int  # when it ended; 0: there was none
     due_ns: int  # of the next attempt; NEVER while one runs, waits for a socket, or is suspended
     failures: int  # in a row, that did not count yet
     attempts: int
-    why: int = 0
-    phase: int = 0
-    digest: bytes = b""
-
-# Where an attempt of the prober was.
-PHASE_CONNECT: int
-PHASE_SENDING: int
-PHASE_ANSWER: int
 
 class Prober:
-    """TCP_CHECK and HTTP_GET for many servers: one thread that never takes the GIL.
+    """TCP_CHECK for many servers: one thread that never takes the GIL.
 
     `start()` it in the network namespace it shall probe from. At most `sockets` connections are
     open at a time; what is due meanwhile waits for its turn. Methods are for one Python thread.
@@ -556,14 +515,10 @@ class Prober:
         fwmark: int = 0,
         tell_failures: bool = False,
         suspended: bool = False,
-        urls: Sequence[tuple[bytes, bytes | None, Sequence[tuple[int, int]]]] = (),
-        fast_recovery: bool = False,
     ) -> int:
         """Begin a check (semantics: `Check`); returns its handle. `random` is any number of 32
-        bits. With `urls` it is an HTTP_GET: of each the request, the MD5 digest that the page must
-        have (None: any), and the ranges of statuses that are good, both ends included. Raises
-        ValueError when a value is out of range, RuntimeError when there are 262,144 checks
-        already."""
+        bits. Raises ValueError when a value is out of range, RuntimeError when there are 262,144
+        checks already."""
     def remove(self, handle: int) -> None:
         """End it; an attempt under way is dropped. This and the others raise KeyError when the
         handle is of no check."""

@@ -62,6 +62,10 @@ class FakeHost:
     def group(self, name: str) -> int | None:
         return self.groups.get(name)
 
+    def groups_of(self, user: str, gid: int) -> tuple[int, ...]:
+        others = {"nobody": {1, 65534}}.get(user, set())
+        return tuple(sorted({gid, *others}))
+
     def interfaces(self) -> frozenset[str] | None:
         return self.links
 

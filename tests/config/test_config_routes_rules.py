@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from config_reading import Reader, instance, texts
 
-from fastvrrp.config.model import NextHop, VirtualRoute, VirtualRule
+from fastvrrp.config.model import Encap, NextHop, VirtualRoute, VirtualRule
 
 
 def route(read: Reader, text: str) -> VirtualRoute:
@@ -151,8 +151,67 @@ def fields(model: VirtualRoute | VirtualRule) -> dict[str, object]:
             {
                 "destination": "10.1.0.0/16",
                 "dev": "eth0",
-                "encap": {"type": "ip", "id": "1", "dst": "1.2.3.4", "ttl": "9"},
+                "encap": Encap(type="ip", id=1, dst="1.2.3.4", ttl=9),
             },
+        ),
+        (
+            "10.1.0.0/16 encap ip src 1.2.3.4 tos 0x10 flags 4 dev eth0 mtu 1400",
+            4,
+            {
+                "destination": "10.1.0.0/16",
+                "dev": "eth0",
+                "mtu": 1400,
+                "encap": Encap(type="ip", src="1.2.3.4", tos=16, flags=4),
+            },
+        ),
+        (
+            "2001:db8::/32 dev eth0 encap ip6 id 7 dst fe80::1 tc 4 hoplimit 9",
+            6,
+            {
+                "destination": "2001:db8::/32",
+                "dev": "eth0",
+                "encap": Encap(type="ip6", id=7, dst="fe80::1", tos=4, ttl=9),
+            },
+        ),
+        (
+            "2001:db8::/32 dev eth0 encap ila 2001:db8:0:1 csum-mode no-action",
+            6,
+            {
+                "destination": "2001:db8::/32",
+                "dev": "eth0",
+                "encap": Encap(type="ila", locator="2001:db8:0:1", csum_mode=2),
+            },
+        ),
+        (
+            "10.1.0.0/16 dev eth0 nexthop via 10.0.0.2 encap mpls 100 ttl 5 nexthop via 10.0.0.3",
+            4,
+            {
+                "destination": "10.1.0.0/16",
+                "nexthops": (
+                    NextHop(
+                        via="10.0.0.2",
+                        via_family=4,
+                        dev="eth0",
+                        encap=Encap(type="mpls", labels=(100,), ttl=5),
+                    ),
+                    NextHop(via="10.0.0.3", via_family=4, dev="eth0"),
+                ),
+            },
+        ),
+        (
+            "10.1.0.0/16 dev eth0 vrf eth1",
+            4,
+            {"destination": "10.1.0.0/16", "dev": "eth0", "vrf": "eth1"},
+        ),
+        (
+            "10.1.0.0/16 dev eth0 table 5 vrf eth1",
+            4,
+            {"destination": "10.1.0.0/16", "dev": "eth0", "vrf": "eth1"},
+        ),
+        (
+            "10.1.0.0/16 dev eth0 vrf eth1 table 5",
+            4,
+            {"destination": "10.1.0.0/16", "dev": "eth0", "table": 5},
         ),
         (
             "10.1.0.0/16 encap mpls 100/200 dev eth0",
@@ -160,7 +219,7 @@ def fields(model: VirtualRoute | VirtualRule) -> dict[str, object]:
             {
                 "destination": "10.1.0.0/16",
                 "dev": "eth0",
-                "encap": {"type": "mpls", "labels": "100/200"},
+                "encap": Encap(type="mpls", labels=(100, 200)),
             },
         ),
         ("10.1.0.0/33 dev eth0", 4, {"destination": "10.1.0.0/32", "dev": "eth0"}),
@@ -200,6 +259,13 @@ def test_tracked_routes_have_the_protocol_of_keepalived(read: Reader) -> None:
         ("10.0.0.0/8 dev eth0 realms foo", "'foo' is not a realm"),
         ("10.0.0.0/8 dev eth0 realms 1/2/3", "'1/2/3' is not a realm"),
         ("10.0.0.0/8 dev eth0 encap ipip id 1", "unknown encap type 'ipip'; did you mean ip?"),
+        ("10.0.0.0/8 dev eth0 encap ip dst fe80::1", "fe80::1 is not an IPv4 address"),
+        ("10.0.0.0/8 dev eth0 encap ip ttl 300", "ttl is not a number up to 255: '300'"),
+        ("10.0.0.0/8 dev eth0 encap ip ttl", "8:30: error: ttl needs a value; write ttl VALUE"),
+        ("10.0.0.0/8 dev eth0 encap mpls 1048576", "'1048576' is not for mpls; write labels up"),
+        ("10.0.0.0/8 dev eth0 encap mpls", "8:27: error: encap mpls needs a value"),
+        ("2001::/16 dev eth0 encap ila 1:2:3", "'1:2:3' is not for ila; write a locator"),
+        ("2001::/16 dev eth0 encap ila 1:2:3:4 csum-mode x", "csum-mode cannot be 'x'; write"),
         ("10.0.0.0/8 nexthop via 10.0.0.2 weight 0", "weight is out of range: '0'"),
         ("10.0.0.0/8 nexthop via", "8:20: error: via needs a value"),
         ("10.0.0.0/8 dev eth0 track_group g", "track_group is for static_routes only"),
@@ -332,8 +398,8 @@ def test_rule_errors(read: Reader, text: str, message: str) -> None:
 def test_static_objects(read: Reader) -> None:
     loaded = read(
         "global_defs {\n default_interface eth1\n}\n"
-        "static_ipaddress {\n 10.5.0.1/24\n 10.5.0.2/24 dev eth2 track_group g\n}\n"
-        "static_routes {\n 10.6.0.0/16 via 10.5.0.9\n 10.7.0.0/16 dev eth2 track_group g\n}\n"
+        "static_ipaddress {\n 10.5.0.1/24\n 10.5.0.2/24 dev eth2\n}\n"
+        "static_routes {\n 10.6.0.0/16 via 10.5.0.9\n 10.7.0.0/16 dev eth2\n}\n"
         "static_rules {\n from 10.6.0.0/16 table 5 priority 4\n}\n"
     )
     assert loaded.configuration is not None, texts(loaded)
@@ -343,7 +409,7 @@ def test_static_objects(read: Reader) -> None:
     ]
     first, second = loaded.configuration.static_routes
     assert (first.via, first.no_track) == ("10.5.0.9", False)
-    assert second.track_group == "g"
+    assert second.table is None
     assert loaded.configuration.static_rules[0].table == 5
     nowhere = read(
         "static_ipaddress {\n 10.5.0.1/24\n}\nglobal_defs {\n default_interface lan7\n}\n"
@@ -351,9 +417,7 @@ def test_static_objects(read: Reader) -> None:
     assert [t.split(";")[0] for t in texts(nowhere)] == [
         "2:2: warning: interface 'lan7' does not exist now"
     ]
-    assert [t.split(": ", 2)[2] for t in texts(loaded)] == [
-        "track_group has no effect yet; the rest of the configuration works without it"
-    ] * 2
+    assert texts(loaded) == []
 
 
 def test_names_come_from_the_configured_directories(read: Reader) -> None:

@@ -436,14 +436,12 @@ def test_global_defaults(read: Reader) -> None:
         ('state_dump_file ""', "state_dump_file needs a value", "error"),
         ("notification_email { a@x }", "no mail is sent without smtp_server", "warning"),
         ("script_user nosuch", "there is no user 'nosuch'", "warning"),
-        ("script_user root :root", "supplementary groups have no effect yet", "warning"),
         ("notify_fifo a", "notify_fifo needs an absolute path", "error"),
         ("notify_fifo /a\nvrrp_notify_fifo /a", "/a is used for another FIFO already", "error"),
         ("notify_fifo /a\nnotify_fifo /b", "notify_fifo is set already, ignored", "warning"),
         ("notify_fifo_script /bin/true", "is not run without notify_fifo", "warning"),
         ("dynamic_interfaces foo", "dynamic_interfaces cannot be 'foo'", "warning"),
         ("dynamic_interfaces allow_if_changes", "allow_if_changes has no effect", "warning"),
-        ("vrrp_rx_bufs_policy MTU", "vrrp_rx_bufs_policy MTU has no effect yet", "warning"),
         ("vrrp_rx_bufs_policy x", "vrrp_rx_bufs_policy cannot be 'x'", "warning"),
         ("vrrp_cpu_affinity 99", "there is no CPU '99', ignored", "warning"),
         ("include_check foo", "unknown check 'foo'", "error"),
@@ -457,11 +455,6 @@ def test_global_messages(read: Reader, lines: str, message: str, severity: str) 
     loaded = read(f"global_defs {{\n{lines}\n}}\n")
     assert any(message in t and f" {severity}: " in t for t in texts(loaded)), texts(loaded)
     assert (loaded.configuration is None) == (severity == "error")
-
-
-def test_receive_buffer_of_global_defs(read: Reader) -> None:
-    loaded = read("global_defs {\nvrrp_rx_bufs_policy 5000\n}\n" + instance())
-    assert valid(loaded).vrrp_instances[0].kernel_rx_buf_size == 5000
 
 
 def test_garp_groups(read: Reader) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from canned_netlink import canned
-from fastvrrp.net import wire
+from fastvrrp.net import objects, wire
 from fastvrrp.net.follower import Follower
 from fastvrrp.net.objects import (
     IFA_F_DADFAILED,
@@ -116,6 +116,24 @@ def test_an_answer_that_is_none_is_an_error(payload: bytes) -> None:
     rtnl = canned(wire.message(wire.NLMSG_ERROR, 0, payload, 1))
     with rtnl, pytest.raises(OSError, match="answer"):
         rtnl.play([(address_message(1), 0)])
+
+
+def test_the_table_of_a_vrf_device() -> None:
+    """IFLA_VRF_TABLE; known by every name of the device, for as long as it is there."""
+    data = wire.attribute(objects.IFLA_INFO_DATA, wire.u32(objects.IFLA_VRF_TABLE, 1000))
+    info = wire.string(objects.IFLA_INFO_KIND, "vrf") + data
+    body = wire.IFINFOMSG.pack(0, 1, 9, 0, 0) + wire.string(objects.IFLA_IFNAME, "blue")
+    body += wire.attribute(objects.IFLA_LINKINFO, info)
+    found = objects.decode_link(memoryview(body), 0, len(body))
+    assert found is not None
+    assert (found.kind, found.vrf_table) == ("vrf", 1000)
+    observed = Observed(marks_addresses=True)
+    observed.put_link(found)
+    assert observed.vrf_tables == {"blue": 1000}
+    observed.put_link(found._replace(name="red"))
+    assert observed.vrf_tables == {"red": 1000}
+    observed.drop_link(9)
+    assert observed.vrf_tables == {}
 
 
 def test_a_parent_in_another_namespace_is_not_a_parent_here() -> None:

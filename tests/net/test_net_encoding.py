@@ -7,16 +7,25 @@ import socket
 import sys
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from fastvrrp.config.model import FOREVER_S, NextHop, VirtualAddress, VirtualRoute, VirtualRule
+from fastvrrp.config.model import (
+    FOREVER_S,
+    Encap,
+    NextHop,
+    VirtualAddress,
+    VirtualRoute,
+    VirtualRule,
+)
 from fastvrrp.net import wire
 from fastvrrp.net.addresses import add_address, address_item, address_key, is_plain
-from fastvrrp.net.objects import decode_address, decode_route, decode_rule
+from fastvrrp.net.encap import RTA_ENCAP, RTA_ENCAP_TYPE, encap_attributes
+from fastvrrp.net.objects import RTA_MULTIPATH, decode_address, decode_route, decode_rule
 from fastvrrp.net.routes import METRICS, ROUTE_TYPES, add_route, delete_route, route_hops, route_key
 from fastvrrp.net.rules import RULE_ACTIONS, add_rule, delete_rule, rule_key
 
@@ -480,6 +489,49 @@ def test_rule_round_trip_gives_the_key(rule: VirtualRule) -> None:
     request = delete_rule(key)
     found = decode_rule(memoryview(request), wire.HEADER_SIZE, len(request))
     assert found == key
+
+
+@pytest.mark.parametrize(
+    ("encap", "kind", "nested"),
+    [
+        (
+            Encap(type="ip", id=5, dst="192.0.2.7", src="192.0.2.8", tos=4, ttl=9, flags=1),
+            2,
+            {1: "0000000000000005", 2: "c0000207", 3: "c0000208", 4: "09", 5: "04", 6: "0001"},
+        ),
+        (
+            Encap(type="ip6", dst="fe80::1", tos=4, ttl=9),
+            4,
+            {2: "fe800000000000000000000000000001", 4: "09", 5: "04"},
+        ),
+        # RFC 3032 2.1: label, class, bottom of the stack, TTL
+        (Encap(type="mpls", labels=(100, 16), ttl=7), 1, {1: "0006400000010100", 2: "07"}),
+        (
+            Encap(type="ila", locator="2001:db8:0:1", csum_mode=2, ident_type=1, hook_type=0),
+            3,
+            {1: "20010db800000001", 7: "02", 8: "01", 9: "00"},
+        ),
+    ],
+    ids=lambda value: value.type if isinstance(value, Encap) else "",
+)
+def test_encapsulation(encap: Encap, kind: int, nested: dict[int, str]) -> None:
+    """linux/lwtunnel.h, linux/mpls_iptunnel.h, linux/ila.h; of a route and of one of its ways."""
+    hops = (NextHop(dev="eth0", encap=encap), NextHop(dev="eth0"))
+    single = VirtualRoute(family=4, destination="10.0.0.0/8", dev="eth0", encap=encap)
+    several = VirtualRoute(family=4, destination="10.0.0.0/8", nexthops=hops)
+    for route in (single, several):
+        request = add_route(route, INTERFACES)
+        start, end = wire.HEADER_SIZE + wire.RTMSG.size, len(request)
+        found = wire.attributes(memoryview(request), start, end)
+        if route is several:
+            multipath = memoryview(found[RTA_MULTIPATH])
+            length = wire.RTNEXTHOP.unpack_from(multipath)[0]
+            found = wire.attributes(multipath, wire.RTNEXTHOP.size, length)
+        assert int.from_bytes(found[RTA_ENCAP_TYPE], sys.byteorder) == kind
+        inner = found[RTA_ENCAP]
+        attributes = wire.attributes(memoryview(inner), 0, len(inner))
+        assert {number: value.hex() for number, value in attributes.items()} == nested
+    assert encap_attributes(None) == b""
 
 
 def test_rtt_in_milliseconds_becomes_kernel_units() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import pytest
 from net_tools import ip, ip_json, run, wait_until
 
@@ -62,6 +63,25 @@ def test_ruleset_sorts_addresses_into_sets() -> None:
     assert "elements = { 10.0.0.1 }" in text
     assert "elements = { 2001:db8::1 }" in text
     assert 'elements = { "v0" . fe80::1 }' in text
+
+
+def test_priority_and_counters() -> None:
+    """nftables_priority of both chains, nftables_counters in every rule."""
+    wanted = msgspec.structs.replace(
+        configuration("10.0.0.1"), global_defs=GlobalDefs(nftables_priority=-7)
+    )
+    lines = ruleset(wanted).decode().split("\n")
+    assert [line.split("priority ")[1] for line in lines if "hook" in line] == [
+        "-7; policy accept;"
+    ] * 2
+    assert "counter" not in ruleset(wanted).decode()
+    wanted = msgspec.structs.replace(wanted, global_defs=GlobalDefs(nftables_counters=True))
+    verdicts = [
+        line.split()[-2:]
+        for line in ruleset(wanted).decode().split("\n")
+        if line.endswith((" accept", " drop"))
+    ]
+    assert verdicts == [["counter", "accept"], *[["counter", "drop"]] * 3] * 2
 
 
 @pytest.mark.parametrize("name", ["x; flush ruleset", "", "a b", "1abc", "x" * 40, "a\n"])

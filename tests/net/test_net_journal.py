@@ -282,6 +282,24 @@ def test_nft_table_and_settings_are_undone(link: Callable[..., int], tmp_path: P
 
 
 @pytest.mark.netns
+def test_reports_of_memberships_are_undone(namespace: str, tmp_path: Path) -> None:
+    """disable_local_igmp: net.ipv4.igmp_link_local_mcast_reports of the network namespace."""
+    name = sysctl.IGMP_REPORTS
+    plan = sysctl.plan_igmp(True)
+    assert plan == (sysctl.Setting(sysctl.HOST, name, "1", "0"),)
+    assert sysctl.plan_promotions((), plan) == ()
+    assert sysctl.apply(plan) == []
+    assert sysctl.read(sysctl.HOST, name) == "0"
+    assert sysctl.plan_igmp(True) == ()  # somebody else's
+    assert sysctl.plan_igmp(True, plan) == plan
+    assert sysctl.plan_igmp(False, plan) == ()
+    journal = Journal(tmp_path / "journal")
+    journal.write(Contents(settings=plan))
+    assert clean(journal.path) == [f"setting net.ipv4.{name} back to 1"]
+    assert sysctl.read(sysctl.HOST, name) == "1"
+
+
+@pytest.mark.netns
 def test_a_hostile_journal_cannot_reach_beyond_its_kinds(namespace: str, tmp_path: Path) -> None:
     """Names in it are checked: no path in /proc but ours, no nft language."""
     journal = Journal(tmp_path / "journal")
@@ -290,13 +308,14 @@ def test_a_hostile_journal_cannot_reach_beyond_its_kinds(namespace: str, tmp_pat
             settings=(
                 sysctl.Setting("../../../kernel", "panic", "0", "0"),
                 sysctl.Setting("lo", "forwarding", "1", "0"),
+                sysctl.Setting(sysctl.HOST, "ip_forward", "1", "0"),
             ),
             nft_tables=("x; flush ruleset",),
         )
     )
     result = clean_up(journal.path)
     assert result.removed == ()
-    assert len(result.problems) == 3
+    assert len(result.problems) == 4
     assert all(problem.startswith("refused: ") for problem in result.problems)
     assert journal.path.exists()
 

@@ -16,7 +16,18 @@ from fastvrrp.config.model import (
     VrrpInstance,
 )
 from fastvrrp.net import wire
-from fastvrrp.net.objects import AddressKey, decode_route, decode_rule
+from fastvrrp.net.objects import (
+    IFF_RUNNING,
+    IFF_UP,
+    Address,
+    AddressKey,
+    Link,
+    Route,
+    RouteKey,
+    decode_route,
+    decode_rule,
+)
+from fastvrrp.net.observed import Observed
 from fastvrrp.net.programs import (
     Kind,
     assign_preferences,
@@ -25,6 +36,7 @@ from fastvrrp.net.programs import (
     static_objects,
     up_program,
 )
+from fastvrrp.net.reconcile import lost_groups
 from fastvrrp.net.rtnl import RtnlSocket
 
 
@@ -75,6 +87,57 @@ def test_missing_interface_leaves_its_objects_out() -> None:
     )
     assert len(objects.items) == 1
     assert objects.missing == {"gone0", "gone1"}
+
+
+def test_routes_of_a_vrf_have_its_table() -> None:
+    """`vrf`: without the device there is no route, and the owner waits for it."""
+    wanted = instance(
+        virtual_routes=(VirtualRoute(family=4, destination="10.9.0.0/16", dev="v0", vrf="blue"),)
+    )
+    objects = instance_objects(wanted, {"v0": 5})
+    assert (objects.items, objects.missing) == ((), {"blue"})
+    objects = instance_objects(wanted, {"v0": 5}, vrf_tables={"blue": 1000})
+    (item,) = objects.items
+    assert isinstance(item.key, RouteKey)
+    assert item.key.table == 1000
+    for request in (item.add, item.delete):
+        found = decode_route(memoryview(request), wire.HEADER_SIZE, len(request))
+        assert found is not None
+        assert found.key == item.key
+    assert not objects.missing
+
+
+def test_what_a_track_group_follows() -> None:
+    """Lost is what is not there, and what is on an interface that does not work; an interface may
+    be excused while interface_up_down_delays runs."""
+    configuration = Configuration(
+        static_addresses=(vip("10.0.0.1/24", dev="v0", track_group="a"), vip("10.0.0.2", dev="v0")),
+        static_routes=(
+            VirtualRoute(family=4, destination="10.9.0.0/16", dev="v0", track_group="r"),
+            VirtualRoute(family=4, destination="10.8.0.0/16", dev="gone0", track_group="gone"),
+        ),
+        static_rules=(
+            VirtualRule(family=4, preference=100, table=7, track_group="u"),
+            VirtualRule(family=4, preference=101, table=7, iif="gone0", track_group="gone2"),
+        ),
+    )
+    objects = static_objects(configuration, {"v0": 5})
+    everything = {"a", "r", "gone", "u", "gone2"}
+    observed = Observed(marks_addresses=True)
+    assert lost_groups(objects, observed) == everything
+    link = Link(5, "v0", IFF_UP | IFF_RUNNING, bytes(6), 1500, "veth", 0, 0, (), 1)
+    observed.put_link(link)
+    for item in objects.items:
+        if isinstance(item.key, AddressKey):
+            observed.put_address(Address(item.key, 0, 0, 18, ""))
+        elif isinstance(item.key, RouteKey):
+            observed.put_route(Route(item.key, item.hops, b""))
+        else:
+            observed.rules.add(item.key)
+    assert lost_groups(objects, observed) == {"gone", "gone2"}
+    observed.put_link(link._replace(flags=IFF_UP))
+    assert lost_groups(objects, observed) == {"gone", "gone2", "a", "r"}
+    assert lost_groups(objects, observed, {5}) == {"gone", "gone2"}
 
 
 def test_the_same_address_twice_is_one_request() -> None:

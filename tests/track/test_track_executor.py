@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from track_helpers import MakeScript, alive
 
@@ -108,6 +109,10 @@ def test_account_is_dropped(
         root = model.Account(user="root", uid=0, gid=0)
         assert (await executor.run(command(script, account=root), timeout_ns=S)).ok
         assert out.read_text().split() == ["0", "0"]
+        more = msgspec.structs.replace(nobody, groups=tuple(sorted((1, nobody.gid))))
+        assert (await executor.run(command(script, account=more), timeout_ns=S)).ok
+        uid, *groups = map(int, out.read_text().split())
+        assert (uid, set(groups)) == (nobody.uid, {1, nobody.gid})
         await executor.close()
 
     run(scene())

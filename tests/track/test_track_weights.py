@@ -84,7 +84,14 @@ def test_awaiting_weighted_script_changes_nothing() -> None:
 
 
 def test_fault_bits_are_those_of_the_core() -> None:
-    for name in ("FAULT_SCRIPT", "FAULT_FILE", "FAULT_PROCESS", "FAULT_SERVER", "FAULT_AWAIT"):
+    for name in (
+        "FAULT_SCRIPT",
+        "FAULT_FILE",
+        "FAULT_PROCESS",
+        "FAULT_SERVER",
+        "FAULT_STATIC",
+        "FAULT_AWAIT",
+    ):
         assert getattr(weights, name) == getattr(_core, name)
 
 

@@ -328,7 +328,7 @@ def test_41_own_packet_comes_back(driver: Driver) -> None:
 
 def unicast(**change: Any) -> Driver:
     peers = [(own(1), 0, 255), (own(5), 100, 200)]
-    return start(flags=_core.F_UNICAST, peers=peers, **change)
+    return start(**{"flags": _core.F_UNICAST, "peers": peers, **change})
 
 
 def test_42_unicast_destination_on_a_multicast_instance(driver: Driver) -> None:
@@ -353,6 +353,35 @@ def test_42_unicast_from_a_listed_peer() -> None:
         rejected(made, "ttl_err", far, source=own(5), destination=own(2), ttl=ttl)
     for ttl in (100, 200):
         accepted(made, far, source=own(5), destination=own(2), ttl=ttl)
+
+
+def test_checksum_of_old_unicast() -> None:
+    """keepalived before 1.3.7 sums its multicast group wherever an advert goes. It is accepted from
+    unicast peers and answered in kind (`auto`), always sent (F_OLD_CHECKSUM) or refused."""
+
+    def right(driver: Driver) -> bytes:
+        return recount(driver.core.advert_bytes(0, 100, own(1)), own(2), own(1))
+
+    def old(driver: Driver) -> bytes:
+        return recount(driver.core.advert_bytes(0, 100, own(1)), own(2), MULTICAST4)
+
+    made = start(flags=_core.F_UNICAST, peers=[(own(1), 0, 255)])
+    assert made.core.advert_bytes(0, 100, own(1)) == right(made) != old(made)
+    accepted(made, pdu(), destination=own(2))  # made for the group
+    assert made.core.advert_bytes(0, 100, own(1)) == old(made)
+    accepted(made, pdu(destination=own(2)), destination=own(2))
+    assert made.core.advert_bytes(0, 100, own(1)) == right(made)
+
+    several = unicast()  # one that speaks so is enough: the others understand both
+    accepted(several, pdu(), destination=own(2))
+    accepted(several, pdu(destination=own(2)), destination=own(2))
+    assert several.core.advert_bytes(0, 100, own(1)) == old(several)
+
+    always = unicast(flags=_core.F_UNICAST | _core.F_OLD_CHECKSUM)
+    assert always.core.advert_bytes(0, 100, own(1)) == old(always)
+    never = unicast(flags=_core.F_UNICAST | _core.F_NO_OLD_CHECKSUM)
+    rejected(never, "checksum_err", pdu(), destination=own(2))
+    accepted(never, pdu(destination=own(2)), destination=own(2))
 
 
 def test_43_multicast_on_a_unicast_instance() -> None:

@@ -177,6 +177,51 @@ def test_static_objects_are_always_there_until_the_end(router: Router) -> None:
     assert static_state(router) == (False, False, False, False)
 
 
+def test_what_a_static_object_and_a_delay_do_to_instances(router: Router) -> None:
+    """interface_up_down_delays: only a change that lasts counts, for tracked interfaces and for
+    those of static objects. track_group: what cannot be put back is a fault of its instances."""
+    delays = block("interface_up_down_delays", "eth1 0.4 0.2")
+    group = block("track_group WAN", block("group", "VI"))
+    static = block("static_ipaddress", "198.51.100.50/24 dev eth1 track_group WAN")
+    more = block("track_interface", "eth1")
+    text = config(
+        delays,
+        group,
+        static,
+        instance(advert_int=0.5),
+        instance(more, name="OTHER", vrid=52, vips=("192.0.2.101/24",), advert_int=0.5),
+    )
+    router.start(text)
+    router.network.wait_holder("192.0.2.101", "r1")
+
+    def states() -> tuple[str, str]:
+        return router.state("VI"), router.state("OTHER")
+
+    def faults() -> int:
+        return router.daemon.log().count("Entering FAULT STATE")
+
+    router.node.set_link("eth1", "down")
+    router.node.set_link("eth1", "up")
+    down = time.monotonic()
+    router.node.set_link("eth1", "down")
+    wait_for(lambda: states() == ("FAULT", "FAULT"), 5, "eth1 has been down for too long")
+    assert time.monotonic() - down >= 0.4
+    assert faults() == 2  # the short time before was none
+    router.node.set_link("eth1", "up")
+    wait_for(lambda: states() == ("MASTER", "MASTER"), 5, "eth1 is back")
+
+    router.node.run("ip", "address", "del", "198.51.100.50/24", "dev", "eth1")
+    wait_for(lambda: "198.51.100.50" in router.node.addresses("eth1"), 3, "it is put back")
+    assert states() == ("MASTER", "MASTER")
+    assert faults() == 2
+    router.node.rename_link("eth1", "away")
+    wait_for(lambda: states() == ("FAULT", "FAULT"), 5, "eth1 is gone")
+    trackers = {t["name"]: t["up"] for t in router.request("status")["trackers"]}
+    assert trackers == {"WAN": False, "eth1": False}
+    router.node.rename_link("away", "eth1")
+    wait_for(lambda: states() == ("MASTER", "MASTER"), 5, "eth1 is there again")
+
+
 def test_two_that_fight_over_an_address_slow_down(router: Router) -> None:
     router.start(config(instance()))
     begin, deleted = time.monotonic(), 0

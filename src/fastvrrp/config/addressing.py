@@ -188,6 +188,20 @@ def addressing(builder: InstanceBuilder) -> dict[str, Any]:
     return fields
 
 
+def receive_buffer(builder: InstanceBuilder, addresses: int) -> int:
+    """Bytes that an instance with so many addresses adds to the receive buffer of its sockets
+    (kernel_rx_buf_size, vrrp_rx_bufs_policy)."""
+    defaults = builder.defaults
+    written = get(builder.entries, "kernel_rx_buf_size", defaults.rx_policy)
+    if isinstance(written, int):
+        return written
+    if written == "MTU":
+        size = builder.context.mtu(get(builder.entries, "interface")) or MTU_DEFAULT
+    else:
+        size = _OVERHEAD[builder.family] + addresses * _ADDRESS_BYTES[builder.family]
+    return size * defaults.rx_multiplier
+
+
 def _check_source(
     builder: InstanceBuilder, source: str, addresses: Iterable[VirtualAddress]
 ) -> None:

@@ -51,6 +51,7 @@ class Account(Struct):
     user: str
     uid: int
     gid: int
+    groups: tuple[int, ...] = ()  # supplementary ones, sorted; asked for with ':' or globally
 
 
 class Command(Struct):

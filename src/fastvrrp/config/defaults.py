@@ -24,7 +24,8 @@ class Defaults:
         self.skip_check_adv_addr: bool = get(entries, "vrrp_skip_check_adv_addr", False)
         self.check_unicast_src = "vrrp_check_unicast_src" in entries
         self.v3_checksum_as_v2 = "v3_checksum_as_v2" in entries
-        self.kernel_rx_buf_size: int = get(entries, "vrrp_rx_bufs_policy", 0)
+        self.rx_policy: int | str = get(entries, "vrrp_rx_bufs_policy", 0)  # bytes, MTU, ADVERT
+        self.rx_multiplier: int = get(entries, "vrrp_rx_bufs_multiplier", 3)
         self.notify_priority_changes: bool = get(entries, "vrrp_notify_priority_changes", False)
         everything = get(entries, "smtp_alert", False)
         self.smtp_alert: bool = get(entries, "smtp_alert_vrrp", everything)

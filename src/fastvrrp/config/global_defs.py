@@ -36,6 +36,7 @@ INSTANCE_DEFAULTS = frozenset(
         "vrrp_strict",
         "vrrp_notify_priority_changes",
         "vrrp_rx_bufs_policy",
+        "vrrp_rx_bufs_multiplier",
     )
 )
 # The same for virtual servers, read in virtualservers.py.
@@ -148,6 +149,9 @@ def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) ->
         vrrp_no_swap="vrrp_no_swap" in entries,
         child_wait_time_s=get(top, "child_wait_time", 5),
         nftables=_nftables(entries),
+        nftables_priority=get(entries, "nftables_priority", -1),
+        nftables_counters="nftables_counters" in entries,
+        disable_local_igmp="disable_local_igmp" in entries,
         net_namespace=get(top, "net_namespace"),
         instance=get(top, "instance"),
     )

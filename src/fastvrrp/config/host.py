@@ -84,6 +84,10 @@ class HostInfo(Protocol):
         """A group by name or number."""
         ...
 
+    def groups_of(self, user: str, gid: int) -> tuple[int, ...]:
+        """All groups of a user, sorted, with `gid` among them."""
+        ...
+
     def interfaces(self) -> frozenset[str] | None:
         """Names of the interfaces; None: cannot be known, do not judge."""
         ...
@@ -183,6 +187,9 @@ class SystemHost:
         except (KeyError, OverflowError, ValueError):
             return None
         return entry.gr_gid
+
+    def groups_of(self, user: str, gid: int) -> tuple[int, ...]:
+        return tuple(sorted({gid, *os.getgrouplist(user, gid)}))
 
     def interfaces(self) -> frozenset[str] | None:
         try:

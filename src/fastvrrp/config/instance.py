@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fastvrrp.config.addressing import addressing, family_settings, first_family
+from fastvrrp.config.addressing import addressing, family_settings, first_family, receive_buffer
 from fastvrrp.config.authentication import authentication
 from fastvrrp.config.blocks import Entries, Entry, LineReader, get, read_block
 from fastvrrp.config.context import Context
@@ -217,8 +217,12 @@ class InstanceBuilder:
             self.warning(
                 "track_src_ip needs a configured source", "add unicast_src_ip", "track_src_ip"
             )
+        if "old_unicast_checksum" in entries:
+            own["old_unicast_checksum"] = self._old_checksum()
         if "authentication" in entries:
             own.update(authentication(self))
+        if self.defaults.rx_policy or "kernel_rx_buf_size" in entries:
+            own["kernel_rx_buf_size"] = receive_buffer(self, len(own["virtual_ipaddress"]))
         return own
 
     def _state_and_priority(self) -> None:
@@ -255,9 +259,6 @@ class InstanceBuilder:
                 self.warning("vrf is ignored beside interface", "keep one of them", "vrf")
         for name in _FLAGS & entries.keys():
             fields[name] = True
-        buffer = get(entries, "kernel_rx_buf_size", self.defaults.kernel_rx_buf_size)
-        if buffer:
-            fields["kernel_rx_buf_size"] = buffer
 
     def _interval(self) -> None:
         """RFC 3768: whole seconds. RFC 9568: centiseconds, 12 bits."""
@@ -387,6 +388,17 @@ class InstanceBuilder:
                 "remove it",
                 "v3_checksum_as_v2",
             )
+
+    def _old_checksum(self) -> str:
+        """Without an argument it is always sent; keepalived's default is to do as the peer does."""
+        if self.version == 3 and self.family == 4 and "unicast_peer" in self.entries:
+            return get(self.entries, "old_unicast_checksum") or "always"
+        self.warning(
+            "old_unicast_checksum is for version 3 over IPv4 with unicast_peer, ignored",
+            "remove it",
+            "old_unicast_checksum",
+        )
+        return "auto"
 
     def _garp(self) -> Garp:
         entries, defaults = self.entries, self.defaults.garp

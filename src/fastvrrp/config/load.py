@@ -30,6 +30,7 @@ from fastvrrp.config.blocks import (
 from fastvrrp.config.build import Builder
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
+from fastvrrp.config.delays import bounded, read_delays
 from fastvrrp.config.diagnostics import (
     ERRORS_MAX,
     Diagnostics,
@@ -38,7 +39,6 @@ from fastvrrp.config.diagnostics import (
     shown,
 )
 from fastvrrp.config.expand import Definitions
-from fastvrrp.config.files import read_files
 from fastvrrp.config.global_defs import (
     INSTANCE_DEFAULTS,
     SERVER_DEFAULTS,
@@ -51,11 +51,13 @@ from fastvrrp.config.host import HostInfo, SystemHost
 from fastvrrp.config.instance import Instances, RawInstance
 from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
 from fastvrrp.config.keywords import TOP, Keyword, table
+from fastvrrp.config.linkbeat import read_linkbeat
 from fastvrrp.config.lint import lint
 from fastvrrp.config.model import (
     Configuration,
     Loaded,
     Message,
+    Position,
     Severity,
     VirtualAddress,
 )
@@ -68,6 +70,7 @@ from fastvrrp.config.servertracking import TrackedServers, read_server_reference
 from fastvrrp.config.servicegroups import ServiceGroup, check_conflicts, read_group
 from fastvrrp.config.source import Source
 from fastvrrp.config.trackers import Trackers, read_references
+from fastvrrp.config.trackgroups import TrackGroups
 from fastvrrp.config.virtualservers import RawVirtualServer, VirtualServers
 from fastvrrp.config.vrids import check_addresses, check_vrids
 
@@ -83,7 +86,10 @@ _STATIC_LINES: dict[str, LineReader] = {
     "addresses": read_static_addresses,
     "routes": read_static_routes,
     "rules": read_static_rules,
+    "delays": read_delays,
+    "linkbeat": read_linkbeat,
 }
+YAML_SUFFIXES = frozenset((".yaml", ".yml"))
 
 
 def load(
@@ -93,8 +99,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     host: HostInfo | None = None,
 ) -> Loaded:
-    """Read and check the configuration in `path`: a keepalived.conf, a .yaml or .yml file, or a
-    directory with such files.
+    """Read and check the configuration in `path`.
 
     `config_id` decides about `@` lines (default: the host name up to its first dot), `environ`
     answers ${_ENV NAME} (default: the process's environment), `host` everything about the
@@ -102,41 +107,25 @@ def load(
     error.
     """
     host = host or SystemHost()
-    config_id, definitions = _settings(config_id, environ, host)
+    path = Path(path)
+    if path.suffix in YAML_SUFFIXES:
+        message = Message(
+            position=Position(file=str(path), line=1),
+            severity=Severity.ERROR,
+            text="YAML configuration is not supported yet",
+            hint="write a keepalived.conf",
+        )
+        return Loaded(configuration=None, messages=(message,))
+    if config_id is None:
+        config_id = host.hostname().split(".", 1)[0]
+    definitions = Definitions(config_id, os.environ if environ is None else environ)
     was_enabled = gc.isenabled()
     gc.disable()  # nothing here is cyclic, and a large file is a million objects
     try:
-        return _Loader(host).load(Path(path), config_id, definitions)
+        return _Loader(host).load(path, config_id, definitions)
     finally:
         if was_enabled:
             gc.enable()
-
-
-def statements(
-    path: str | Path,
-    diagnostics: Diagnostics,
-    *,
-    host: HostInfo,
-    config_id: str | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> list[Node]:
-    """What the files say before anything is made of it: includes and templates are resolved.
-
-    Problems become messages. Raises TooManyErrors.
-    """
-    config_id, definitions = _settings(config_id, environ, host)
-    builder = Builder(diagnostics)
-    source = Source(diagnostics, builder, definitions, config_id)
-    read_files(Path(path), source, builder, diagnostics, config_id)
-    return builder.root
-
-
-def _settings(
-    config_id: str | None, environ: Mapping[str, str] | None, host: HostInfo
-) -> tuple[str, Definitions]:
-    if config_id is None:
-        config_id = host.hostname().split(".", 1)[0]
-    return config_id, Definitions(config_id, os.environ if environ is None else environ)
 
 
 class _Loader:
@@ -158,6 +147,7 @@ class _Loader:
         self.tls: Entries = {}
         self.definitions: list[tuple[str, str, int, Node, Entries]] = []
         self.statics: dict[str, list[Any]] = {}
+        self.track_groups = TrackGroups(self.context)
 
     def load(self, path: Path, config_id: str, definitions: Definitions) -> Loaded:
         builder = Builder(self.diagnostics)
@@ -165,7 +155,7 @@ class _Loader:
         configuration = None
         exhausted: tuple[Message, ...] = ()
         try:
-            read_files(path, source, builder, self.diagnostics, config_id)
+            source.read(path)
             if any(node.words[0] == "net_namespace" for node in builder.root):
                 self.context.leave_namespace()
             for order, node in enumerate(builder.root):
@@ -237,6 +227,8 @@ class _Loader:
             self.tls = entries
         elif kind == "garp_group":
             self.garp_groups.add(node, entries)
+        elif kind == "track_group":
+            self.track_groups.add(name, node, entries)
         elif keyword.effect == "done":
             self.definitions.append((kind, name, order, node, entries))
 
@@ -272,6 +264,7 @@ class _Loader:
         if "script_user" in entries and entries["script_user"].value:
             self.scripts.account = entries["script_user"].value
         self.scripts.security |= "enable_script_security" in entries
+        self.scripts.supplementary |= get(entries, "set_supplementary_groups", False)
         self.context.names_etc = get(entries, "iproute_etc_dir", self.context.names_etc)
         self.context.names_usr = get(entries, "iproute_usr_dir", self.context.names_usr)
 
@@ -291,6 +284,9 @@ class _Loader:
         owners = assign_members(context, self.groups, self.instances)
         made = Instances(context, _LINES, trackers, scripts)
         instances = []
+        for kind in ("static_ipaddress", "static_routes", "static_rules"):
+            self.statics[kind] = self.track_groups.resolve(self.statics.get(kind, ()))
+        followed = self.track_groups.members(self.instances)
         for raw in self.instances.values():
             group = owners.get(raw.name)
             instance = made.build(
@@ -299,6 +295,8 @@ class _Loader:
                 weights_allowed=group is None or group.weights_allowed,
             )
             if instance is not None:
+                if raw.name in followed:
+                    instance = msgspec.structs.replace(instance, track_groups=followed[raw.name])
                 instances.append((instance, raw.node))
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
         by_name = {instance.name: instance for instance, _ in instances}
@@ -319,6 +317,11 @@ class _Loader:
             track_processes=track_processes,
             track_files=track_files,
             garp_groups=tuple(self.garp_groups.groups),
+            interface_delays=bounded(
+                context,
+                self.statics.get("interface_up_down_delays", ()),
+                [instance for instance, _ in instances],
+            ),
             static_addresses=static_addresses,
             static_routes=static_routes,
             static_rules=self._static("static_rules"),

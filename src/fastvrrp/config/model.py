@@ -50,6 +50,23 @@ class VirtualAddress(Struct):
     position: Position | None = None
 
 
+class Encap(Struct):
+    """`encap` of a route: what the kernel puts around its packets."""
+
+    type: str  # ip, ip6, mpls, ila
+    id: int | None = None  # ip and ip6, key of the tunnel
+    dst: str | None = None
+    src: str | None = None
+    tos: int | None = None  # tc of ip6
+    ttl: int | None = None  # hoplimit of ip6; also of mpls
+    flags: int | None = None
+    labels: tuple[int, ...] = ()  # mpls, outermost first
+    locator: str | None = None  # ila, four groups of hexadecimal digits
+    csum_mode: int | None = None
+    ident_type: int | None = None
+    hook_type: int | None = None
+
+
 class NextHop(Struct):
     """One `nexthop` of a multipath route."""
 
@@ -59,6 +76,7 @@ class NextHop(Struct):
     weight: int | None = None
     onlink: bool = False
     realm: int | None = None
+    encap: Encap | None = None
 
 
 class VirtualRoute(Struct):
@@ -73,6 +91,7 @@ class VirtualRoute(Struct):
     source: str | None = None  # preferred source (`src`)
     from_: str | None = None  # IPv6 `from` selector
     table: int | None = None
+    vrf: str | None = None  # the device whose table it is instead of `table`
     protocol: int | None = None  # None: 18
     scope: int | None = None
     metric: int | None = None
@@ -88,9 +107,7 @@ class VirtualRoute(Struct):
     metrics: dict[str, int] = msgspec.field(default_factory=dict)
     metric_locks: tuple[str, ...] = ()  # metric names written with `lock`, also advmss, congctl
     congctl: str | None = None
-    encap: dict[str, str] = msgspec.field(
-        default_factory=dict
-    )  # `encap` type and attributes, not yet effective
+    encap: Encap | None = None
     preference: str | None = None  # IPv6 `pref`
     expires_s: int | None = None
     ttl_propagate: bool | None = None
@@ -265,6 +282,7 @@ class VrrpInstance(Struct):
     higher_prio_send_advert: bool = False
     owner_ignore_adverts: bool = False
     v3_checksum_as_v2: bool = False
+    old_unicast_checksum: str = "auto"  # keepalived's before 1.3.7: auto, always, never
     timer_expired_backup: int = 0  # 0 off, else the priority assumed for the other node
     dont_track_primary: bool = False
     track_interface: tuple[Tracked, ...] = ()
@@ -272,6 +290,7 @@ class VrrpInstance(Struct):
     track_file: tuple[Tracked, ...] = ()
     track_process: tuple[Tracked, ...] = ()
     track_virtual_server: tuple[Tracked, ...] = ()  # by VirtualServer.name; up: it has quorum
+    track_groups: tuple[str, ...] = ()  # those of static objects, see VirtualAddress.track_group
     garp: Garp = Garp()
     notify: Notify = Notify()
     kernel_rx_buf_size: int = 0
@@ -308,6 +327,14 @@ class GarpGroup(Struct):
     interfaces: tuple[str, ...]
     garp_interval_ns: int = 0
     gna_interval_ns: int = 0
+
+
+class InterfaceDelay(Struct):
+    """A line of interface_up_down_delays: how long a change of its state has to last."""
+
+    interface: str
+    down_ns: int = 0
+    up_ns: int = 0
 
 
 class Mail(Struct):
@@ -361,6 +388,9 @@ class GlobalDefs(Struct):
     vrrp_no_swap: bool = False
     child_wait_time_s: int = 5
     nftables: str | None = None  # table name, None: "fastvrrp" on demand
+    nftables_priority: int = -1  # of the chains in their hooks
+    nftables_counters: bool = False
+    disable_local_igmp: bool = False
     net_namespace: str | None = None
     instance: str | None = None
 
@@ -375,6 +405,7 @@ class Configuration(Struct):
     track_processes: tuple[TrackProcess, ...] = ()
     track_files: tuple[TrackFile, ...] = ()
     garp_groups: tuple[GarpGroup, ...] = ()
+    interface_delays: tuple[InterfaceDelay, ...] = ()
     static_addresses: tuple[VirtualAddress, ...] = ()
     static_routes: tuple[VirtualRoute, ...] = ()
     static_rules: tuple[VirtualRule, ...] = ()

@@ -10,6 +10,7 @@ from fastvrrp.config.addresses import scope
 from fastvrrp.config.blocks import Entry, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
+from fastvrrp.config.encap import read_encap
 from fastvrrp.config.keywords import WORKS_WITHOUT, Keyword, table
 from fastvrrp.config.model import NextHop, VirtualRoute
 from fastvrrp.config.node import Node
@@ -36,12 +37,6 @@ _FEATURES = {"ecn": 1}  # RTAX_FEATURE_ECN
 _FLAGS = {"onlink": ("onlink", True), "no_track": ("no_track", True)}
 _MODES = frozenset(("add", "append", "prepend"))
 _FIELDS = {"dev": "dev", "oif": "dev", "mtu": "mtu", "advmss": "advmss"}
-_ENCAP_WORDS = {
-    "ip": frozenset(("id", "dst", "src", "tos", "ttl", "flags")),
-    "ip6": frozenset(("id", "dst", "src", "tc", "hoplimit", "flags")),
-    "mpls": frozenset(("ttl",)),
-    "ila": frozenset(("csum-mode", "ident-type", "hook-type")),
-}
 
 
 def read_routes(context: Context, node: Node) -> list[Entry]:
@@ -201,10 +196,7 @@ class _Route(Options):
             self.metrics[name] = round(value)
 
     def _interface(self, row: Keyword) -> None:
-        if row.keyword == "vrf":  # without effect, but checked
-            self.good &= lookups.interface(self.context, self.node, self.index) is not None
-        else:
-            self.interface("dev")
+        self.interface("vrf" if row.keyword == "vrf" else "dev")
 
     def _prefix(self, row: Keyword) -> None:
         found = lookups.prefix(self.context, self.node, self.index)
@@ -294,22 +286,7 @@ class _Route(Options):
             self.index += 1
 
     def _encap(self, row: Keyword) -> None:
-        """TYPE and its options; recorded, so that nothing of them is taken for something else."""
-        kind = self.words[self.index]
-        known = _ENCAP_WORDS.get(kind)
-        if known is None:
-            self.good = False
-            self.context.unknown(self.node, "encap type", list(_ENCAP_WORDS), word=self.index)
-            return
-        encap = {"type": kind}
-        if kind in ("mpls", "ila") and self.index + 1 < len(self.words):
-            self.index += 1
-            encap["labels" if kind == "mpls" else "locator"] = self.words[self.index]
-        while self.index + 2 < len(self.words) and self.words[self.index + 1] in known:
-            encap[self.words[self.index + 1]] = self.words[self.index + 2]
-            self.index += 2
-        if not self.hops:
-            self.fields["encap"] = encap
+        self.put("encap", read_encap(self))
 
     def _nexthop(self) -> None:
         """nexthop [via ADDR] [dev IF] [weight N] [onlink] [realms R] [encap ...]."""
@@ -343,9 +320,7 @@ class _Route(Options):
             hop["realm"] = lookups.realms(self.context, self.node, self.index)
             self.good = self.good and hop["realm"] is not None
         elif word == "encap":
-            row = self.rows["encap"]
-            self.context.warning(self.node, row.no_effect(), WORKS_WITHOUT, word=self.index - 1)
-            self._encap(row)
+            hop["encap"] = read_encap(self)
         else:
             value = lookups.number(self.words[self.index])
             if value is None or not 1 <= value <= NEXTHOP_WEIGHT_MAX:
@@ -361,9 +336,20 @@ class _Route(Options):
             word = {"preference": "pref", "expires_s": "expires", "from_": "from"}[name]
             self.error(f"{word} is for IPv6 routes", "remove it, or write inet6", 0)
             return None
+        if "vrf" in fields and "table" in fields:
+            order = list(fields)
+            unused = "vrf" if order.index("table") > order.index("vrf") else "table"
+            self.context.warning(
+                self.node, f"vrf and table both name a table, {unused} is ignored", "keep one"
+            )
+            del fields[unused]
         if self.hops:
             fields.pop("via", None)
             fields.pop("via_family", None)
+            # What is written for all of them is each one's that says nothing else.
+            encap = fields.pop("encap", None)
+            for hop in self.hops:
+                hop.setdefault("encap", encap)
         tracked = not fields.get("no_track", False)
         dev = fields.pop("dev", None) if self.hops else fields.get("dev")
         for hop in self.hops:

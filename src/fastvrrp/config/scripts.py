@@ -11,6 +11,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+import msgspec
+
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.keywords import Keyword
@@ -46,15 +48,7 @@ def read_account(context: Context, node: Node, words: Sequence[str], first: int)
         )
         return None
     if len(words) > 1:
-        name = words[1]
-        if name.startswith(":"):
-            context.warning(
-                node,
-                "supplementary groups have no effect yet",
-                "write the group without ':'",
-                word=first + 1,
-            )
-            name = name[1:]
+        name = words[1].removeprefix(":")
         gid = context.host.group(name)
         if gid is None:
             context.warning(
@@ -65,7 +59,15 @@ def read_account(context: Context, node: Node, words: Sequence[str], first: int)
             )
             return None
         account = Account(user=account.user, uid=account.uid, gid=gid)
+        if words[1].startswith(":"):
+            account = with_groups(context, account)
     return account
+
+
+def with_groups(context: Context, account: Account) -> Account:
+    """The account with all groups that its user belongs to."""
+    groups = context.host.groups_of(account.user, account.gid)
+    return msgspec.structs.replace(account, groups=groups)
 
 
 def account_reader(context: Context, node: Node, keyword: Keyword) -> Account | bool | None:
@@ -150,26 +152,33 @@ class Scripts:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.security = False
+        self.supplementary = False  # set_supplementary_groups
         self.account: Account | None = None  # script_user
         self._default: Account | None = None
         self._no_default = False
         self._warned = False
-        self._verdicts: dict[tuple[str, int, int], tuple[str, bool]] = {}
+        self._verdicts: dict[tuple[str, Account], tuple[str, bool]] = {}
 
     def settle(self) -> Account | None:
         """All global settings are known: the default account, None for the daemon's own."""
         host = self._context.host
-        account = self.account or host.user(DEFAULT_USER)
+        account = self._complete(self.account or host.user(DEFAULT_USER))
         self._no_default = account is None and self.security
         self._default = account or host.daemon()
         return account
+
+    def _complete(self, account: Account | None) -> Account | None:
+        """With the groups that set_supplementary_groups gives it."""
+        if account is None or not self.supplementary or account.groups:
+            return account
+        return with_groups(self._context, account)
 
     def command(self, draft: Draft | None, account: Account | None = None) -> Command | None:
         """The command, or None with a warning if it cannot or must not run."""
         if draft is None:
             return None
         context, node = self._context, draft.node
-        account = draft.account or account
+        account = self._complete(draft.account or account)
         if draft.bad_account:
             context.warning(
                 node, f"{draft.keyword} is not run: its account does not exist", "", word=1
@@ -247,7 +256,7 @@ class Scripts:
 
     def _verdict(self, path: str, account: Account) -> tuple[str, bool]:
         """What is wrong with running `path` as `account`, and whether it prevents it."""
-        key = (path, account.uid, account.gid)
+        key = (path, account)
         if key not in self._verdicts:
             self._verdicts[key] = self._examine(path, account)
         return self._verdicts[key]
@@ -263,7 +272,7 @@ class Scripts:
             executable = info.mode & 0o111
         elif account.uid == info.uid:
             executable = info.mode & stat.S_IXUSR
-        elif account.gid == info.gid:
+        elif info.gid in (account.gid, *account.groups):
             executable = info.mode & stat.S_IXGRP
         else:
             executable = info.mode & stat.S_IXOTH
@@ -272,7 +281,7 @@ class Scripts:
         set_root = (info.mode & stat.S_ISUID and info.uid == 0) or (
             info.mode & stat.S_ISGID and info.gid == 0
         )
-        if account.uid == 0 or account.gid == 0 or set_root:
+        if account.uid == 0 or 0 in (account.gid, *account.groups) or set_root:
             weak = self._weak_element(path) or self._weak_element(host.real_path(path))
             if weak:
                 return f"others than root can replace {shown(weak)}", self.security

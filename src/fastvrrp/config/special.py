@@ -102,14 +102,13 @@ def _smtp_server(context: Context, node: Node, keyword: Keyword) -> tuple[str, i
     return node.words[1], port
 
 
-def _rx_policy(context: Context, node: Node, keyword: Keyword) -> int | None:
-    """Bytes; the policies MTU and ADVERT are known but do nothing yet."""
+def _rx_policy(context: Context, node: Node, keyword: Keyword) -> int | str | None:
+    """Bytes, or MTU or ADVERT."""
     text = argument(context, node, keyword)
     if text is None:
         return None
     if text.upper() in ("MTU", "ADVERT"):
-        context.warning(node, f"{keyword.keyword} {text} has no effect yet", "write bytes", word=1)
-        return None
+        return text.upper()
     value = integer(text)
     if value is None or value < 0:
         want = "write MTU, ADVERT or a number of bytes"

@@ -61,6 +61,7 @@ ctypedef struct linkdef_t:
     pring_t *ring[2]
     u32 pace
     i64 interval_ns[2]
+    i64 delay_ns[2]
     groups_t *rejoin            # NULL: what was joined with the new sockets is right
 
 ctypedef move_s move_t          # move.pxi
@@ -101,6 +102,7 @@ ctypedef struct engine_t:
     u8 fenced                   # of the move: the applier has been asked to say when it is through
     move_t *move                # links that come or go; NULL nearly always
     i64 again_ns                # announcements left over
+    i64 settle_ns               # when a link has been down or up for long enough, the earliest
     i64 send_error_told_ns
     i64 window_ns               # start of the current rate window
     u64 window_packets
@@ -175,6 +177,36 @@ cdef void link_state(engine_t *e, u32 slot, bint up, i64 now) noexcept nogil:
     tell_simple(e, EV_LINK, slot, e.links[slot].ifindex, up, now)
 
 
+cdef void link_heard(engine_t *e, u32 slot, bint up, i64 now) noexcept nogil:
+    """What the kernel says of a link. With interface_up_down_delays it counts when it has lasted."""
+    cdef elink_t *io = &e.links[slot]
+    io.heard = up
+    if up == e.core.link[slot].up:
+        io.settle_ns = 0                                # it came back in time
+    elif io.delay_ns[up] == 0:
+        io.settle_ns = 0
+        link_state(e, slot, up, now)
+    elif io.settle_ns == 0:
+        io.settle_ns = now + io.delay_ns[up]
+        e.settle_ns = imin(e.settle_ns, io.settle_ns)
+
+
+cdef void links_settle(engine_t *e, i64 now) noexcept nogil:
+    """Changes of links that have lasted long enough."""
+    cdef u32 k
+    e.settle_ns = FV_NEVER
+    for k in range(e.core.cap_link):
+        if e.links[k].settle_ns == 0:
+            continue
+        if e.links[k].settle_ns > now:
+            e.settle_ns = imin(e.settle_ns, e.links[k].settle_ns)
+            continue
+        e.links[k].settle_ns = 0
+        link_state(e, k, e.links[k].heard, now)
+        if e.out.n * 2 > e.out.cap:
+            engine_flush(e, now)
+
+
 cdef void watch_socket(engine_t *e, int fd, u32 source, u32 tag, bint on) noexcept nogil:
     cdef epoll_event ev
     memset(&ev, 0, sizeof(ev))
@@ -242,7 +274,8 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
     cdef work_t w
     cdef u32 six
     cdef bint up
-    if e.core.link[d.slot].used and d.ifindex != io.ifindex:
+    cdef bint same = e.core.link[d.slot].used and d.ifindex == io.ifindex
+    if e.core.link[d.slot].used and not same:
         link_state(e, d.slot, False, now)
         engine_flush(e, now)
     for six in range(2):
@@ -269,7 +302,13 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
     e.core.link[d.slot].ifindex = d.ifindex
     link_rehash(e)
     up = d.ifindex == -1 or (d.ifindex > 0 and fv_link_up(e.control_fd, d.ifindex) == 1)
-    link_state(e, d.slot, up, now)
+    io.delay_ns[0] = d.delay_ns[0]
+    io.delay_ns[1] = d.delay_ns[1]
+    if same:
+        link_heard(e, d.slot, up, now)
+    else:                                               # another interface: nothing of it was heard before
+        io.settle_ns = 0
+        link_state(e, d.slot, up, now)
 
 
 cdef void links_resync(engine_t *e, i64 now) noexcept nogil:
@@ -277,7 +316,7 @@ cdef void links_resync(engine_t *e, i64 now) noexcept nogil:
     cdef u32 k
     for k in range(e.core.cap_link):
         if e.core.link[k].used and e.links[k].ifindex > 0:
-            link_state(e, k, fv_link_up(e.control_fd, e.links[k].ifindex) == 1, now)
+            link_heard(e, k, fv_link_up(e.control_fd, e.links[k].ifindex) == 1, now)
     tell_simple(e, EV_LINK_RESYNC, NONE, 0, 0, now)
 
 
@@ -315,7 +354,7 @@ cdef void links_drain(engine_t *e, i64 now) noexcept nogil:
         while next_link_event(e.io.rx_buffer, <u32> n, &at, &ifindex, &flags):
             slot = link_lookup(e, ifindex)
             if slot != NONE:
-                link_state(e, slot, flags & IFF_UP != 0 and flags & IFF_RUNNING != 0, now)
+                link_heard(e, slot, flags & IFF_UP != 0 and flags & IFF_RUNNING != 0, now)
         if e.out.n * 2 > e.out.cap:                         # one interface may carry everything, and flap
             engine_flush(e, now)
 
@@ -434,9 +473,9 @@ cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
                 elif g.flags & F_UNICAST:
                     if p >= g.n_peers:
                         break
-                    prepare_tx(&e.io, n, g, a.priority, g.peers[p].address, io.ifindex)
+                    prepare_tx(&e.io, n, g, &e.core.vr[a.slot], a.priority, g.peers[p].address, io.ifindex)
                 else:
-                    prepare_tx(&e.io, n, g, a.priority, g.destination, io.ifindex)
+                    prepare_tx(&e.io, n, g, &e.core.vr[a.slot], a.priority, g.destination, io.ifindex)
                 n += 1
                 p += 1
                 if n == TX_BATCH:
@@ -691,7 +730,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     fv_block_signals()
     fv_timer_slack()
     while e.running:
-        due = imin(core_next_due(&e.core), e.again_ns)
+        due = imin(imin(core_next_due(&e.core), e.again_ns), e.settle_ns)
         wait = -1
         fv_store_u64(&e.pulse.due_ns, <u64> due)
         put_off_alarm(e, due)
@@ -732,6 +771,8 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
                 ring_answer(&e.applier.done)
             elif source == SRC_COMMAND:
                 ring_answer(&e.commands)
+        if e.settle_ns <= now:
+            links_settle(e, now)
         due = core_next_due(&e.core)
         if e.undrained and due != FV_NEVER and now - due > PAUSED_NS and catching < CATCHING_TURNS:
             catching += 1                               # adverts may wait in sockets that had no turn yet

@@ -130,7 +130,9 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
             if io.ring[six] != NULL and not e.polling:
                 watch_socket(e, io.ring[six].fd, SRC_RING, slot * 2 + six, True)
         if io.ifindex > 0:
-            link_state(e, slot, fv_link_up(e.control_fd, io.ifindex) == 1, now)
+            link_heard(e, slot, fv_link_up(e.control_fd, io.ifindex) == 1, now)
+            if io.settle_ns:
+                e.settle_ns = imin(e.settle_ns, io.settle_ns)
     count_rings(e)
     link_rehash(e)
     core_carry_in(&e.core, m.carried, m.n, now, &e.out)

@@ -24,6 +24,9 @@ ctypedef struct elink_t:        # what the engine knows about a link slot beside
     u32 tx_tail
     u8 lanes                    # mask of the sockets that this turn's adverts leave by
     u32 pace                    # index of the pacing budget
+    i64 delay_ns[2]             # how long it has to be down, up, before the core is told
+    i64 settle_ns               # when it is told of what was heard last; 0: nothing to tell
+    u8 heard                    # up, as the kernel said last
 
 ctypedef struct pace_t:         # shared by the links of a garp_group
     i64 interval_ns[2]          # ARP, NA
@@ -190,8 +193,8 @@ cdef u32 receive_batch(netio_t *io, core_t *c, int fd, u32 six, u32 link, i64 no
     return <u32> n
 
 
-cdef inline void prepare_tx(netio_t *io, u32 k, const cfg_t *g, u8 priority, const u8 *destination,
-                            i32 ifindex) noexcept nogil:
+cdef inline void prepare_tx(netio_t *io, u32 k, const cfg_t *g, const vr_t *v, u8 priority,
+                            const u8 *destination, i32 ifindex) noexcept nogil:
     """Message k: this instance's advert for this destination."""
     cdef u8 *p = io.tx_buffer + k * TX_BUFFER
     cdef sockaddr_in *name4 = <sockaddr_in *> &io.tx_name[k]
@@ -202,7 +205,7 @@ cdef inline void prepare_tx(netio_t *io, u32 k, const cfg_t *g, u8 priority, con
     memset(name6, 0, sizeof(sockaddr_in6))
     if g.alen == 4:
         ipv4_header(g, destination, ttl, p)
-        advert_finish(g, priority, destination, p + 20)
+        advert_finish(g, priority, summed(g, v, destination), p + 20)
         io.tx_iov[k].iov_len = 20 + g.pdu_len
         name4.sin_family = AF_INET
         memcpy(&name4.sin_addr, destination, 4)

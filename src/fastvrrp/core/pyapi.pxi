@@ -60,12 +60,13 @@ def _export(namespace):
         FAULT_LINK=FAULT_LINK, FAULT_TRACK_LINK=FAULT_TRACK_LINK, FAULT_SCRIPT=FAULT_SCRIPT,
         FAULT_FILE=FAULT_FILE, FAULT_PROCESS=FAULT_PROCESS, FAULT_SOURCE=FAULT_SOURCE,
         FAULT_GROUP=FAULT_GROUP, FAULT_AWAIT=FAULT_AWAIT, FAULT_CONFIG=FAULT_CONFIG,
-        FAULT_SERVER=FAULT_SERVER,
+        FAULT_SERVER=FAULT_SERVER, FAULT_STATIC=FAULT_STATIC,
         F_NOPREEMPT=F_NOPREEMPT, F_WANT_MASTER=F_WANT_MASTER,
         F_LOWER_PRIO_NO_ADVERT=F_LOWER_PRIO_NO_ADVERT,
         F_HIGHER_PRIO_SEND_ADVERT=F_HIGHER_PRIO_SEND_ADVERT,
         F_OWNER_IGNORE_ADVERTS=F_OWNER_IGNORE_ADVERTS,
         F_SKIP_CHECK_ADV_ADDR=F_SKIP_CHECK_ADV_ADDR, F_CHECKSUM_AS_V2=F_CHECKSUM_AS_V2,
+        F_OLD_CHECKSUM=F_OLD_CHECKSUM, F_NO_OLD_CHECKSUM=F_NO_OLD_CHECKSUM,
         F_DONT_TRACK_PRIMARY=F_DONT_TRACK_PRIMARY, F_UNICAST=F_UNICAST, F_PACKET=F_PACKET,
         EV_STATE=EV_STATE, EV_PRIORITY=EV_PRIORITY, EV_RX_LOWER_PRI=EV_RX_LOWER_PRI,
         EV_DUAL_MASTER=EV_DUAL_MASTER, EV_LATE=EV_LATE, EV_PLAYED=EV_PLAYED,
@@ -92,6 +93,7 @@ FAULT_NAMES = {
     FAULT_AWAIT: "awaiting first tracker result",
     FAULT_CONFIG: "configuration",
     FAULT_SERVER: "virtual server",
+    FAULT_STATIC: "static object",
 }
 REASON_NAMES = (
     "none", "startup", "no response from master", "master stopped", "preempted lower priority master",
@@ -610,7 +612,7 @@ cdef class Core:
             raise KeyError(f"slot {slot} holds no instance")
         g = self.core.cfg[slot]
         destination = destination or packed(g.destination, g.alen)
-        advert_finish(g, priority, <const u8 *> <const char *> destination, buffer)
+        advert_finish(g, priority, summed(g, &self.core.vr[slot], <const u8 *> <const char *> destination), buffer)
         return packed(buffer, g.pdu_len)
 
     def illegal_transitions(self):

@@ -70,7 +70,7 @@ cdef class Engine:
             hash_size *= 2
         e.by_ifindex = <u32 *> calloc(hash_size, 4)
         e.hash_mask = hash_size - 1
-        e.again_ns = FV_NEVER
+        e.again_ns = e.settle_ns = FV_NEVER
         e.tick_ns = POLL_TICK_NS
         if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
                 or e.ringed == NULL or e.by_ifindex == NULL):
@@ -213,7 +213,8 @@ cdef class Engine:
 
     def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
              int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0,
-             bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3, int packet=0):
+             bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3, int packet=0,
+             i64 down_delay_ns=0, i64 up_delay_ns=0):
         cdef linkdef_t *d
         cdef accept_t accept[2]
         cdef accept_t framed
@@ -242,6 +243,8 @@ cdef class Engine:
         d.pace = <u32> pace_group if pace_group >= 0 else self.e.core.cap_link + slot
         d.interval_ns[0] = garp_interval_ns
         d.interval_ns[1] = gna_interval_ns
+        d.delay_ns[0] = down_delay_ns
+        d.delay_ns[1] = up_delay_ns
         if ifindex != 0:
             for six in range(2):
                 joined = groups6 if six else groups4

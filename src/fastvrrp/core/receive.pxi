@@ -38,6 +38,7 @@ cdef u8 advert_check(core_t *c, u32 i, const u8 *data, advert_t *a, const u8 *so
     cdef cfg_t *g = c.cfg[i]
     cdef const peer_t *peer
     cdef u8 plain = 0
+    cdef bint old = False
     if g.has_source and memcmp(source, g.source, g.alen) == 0:
         return RX_OWN                                   # conformance 41
     if not g.flags & F_UNICAST and ttl != 255:
@@ -54,7 +55,9 @@ cdef u8 advert_check(core_t *c, u32 i, const u8 *data, advert_t *a, const u8 *so
     if a.count == 0 and g.n_addresses:
         return RX_COUNT                                 # RFC 9568 5.2.5
     if not advert_checksum_ok(data, a, g.alen, source, destination, &plain):
-        return RX_CHECKSUM
+        old = g.alen == 4 and g.flags & F_UNICAST and not g.flags & F_NO_OLD_CHECKSUM
+        if not old or not advert_checksum_ok(data, a, g.alen, source, fv_vrrp_group4, &plain):
+            return RX_CHECKSUM
     if a.version == 3 and a.interval_ns == 0:
         return RX_INTERVAL                              # RFC 9568 erratum 8301
     if g.flags & F_UNICAST:
@@ -70,6 +73,8 @@ cdef u8 advert_check(core_t *c, u32 i, const u8 *data, advert_t *a, const u8 *so
     if g.priority == PRIORITY_OWNER and g.flags & F_OWNER_IGNORE_ADVERTS:
         return RX_OWNER_IGNORED
     c.vr[i].plain_checksum = plain
+    if old or g.n_peers == 1:                           # answer as one is spoken to
+        c.vr[i].old_checksum = old
     return RX_OK
 
 

@@ -44,6 +44,9 @@ static inline void fv_prefetch(const void *p, unsigned lines) {
 static inline uint16_t fv_get16(const uint8_t *p) { return (uint16_t)((p[0] << 8) | p[1]); }
 static inline void fv_put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
 
+/* The destination in the checksums of keepalived before 1.3.7, wherever an advert went (RFC 9568 5.1.1.2). */
+static const uint8_t fv_vrrp_group4[4] = { 224, 0, 0, 18 };
+
 static inline int64_t fv_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

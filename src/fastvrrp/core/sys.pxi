@@ -3,6 +3,7 @@
 from libc.stdint cimport uintptr_t
 
 cdef extern from "shim.h" nogil:
+    const u8 fv_vrrp_group4[4]
     u32 fv_load_u32(const u32 *p)
     void fv_store_u32(u32 *p, u32 v)
     u32 fv_swap_u32(u32 *p, u32 v)
@@ -32,8 +33,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *ev)
     const int EPOLL_CTL_ADD
     const int EPOLL_CTL_DEL
-    const int EPOLL_CTL_MOD
-    const u32 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET
+    const u32 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
     const int EPOLL_CLOEXEC
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -103,7 +103,7 @@ cdef extern from "<sys/socket.h>" nogil:
     const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
     const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE, SO_MARK, SO_REUSEADDR
-    const int MSG_DONTWAIT, MSG_TRUNC, MSG_NOSIGNAL
+    const int MSG_DONTWAIT, MSG_TRUNC
 
 cdef extern from "<linux/filter.h>" nogil:
     struct sock_filter:

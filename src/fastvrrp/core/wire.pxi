@@ -120,6 +120,14 @@ cdef void advert_finish(const cfg_t *g, u8 priority, const u8 *destination, u8 *
     fv_put16(p + 6, <u16> ~fold(s))
 
 
+cdef inline const u8 *summed(const cfg_t *g, const vr_t *v, const u8 *destination) noexcept nogil:
+    """The destination that the checksum of an advert is made with."""
+    if g.alen == 4 and g.flags & F_UNICAST and (
+            g.flags & F_OLD_CHECKSUM or (v.old_checksum and not g.flags & F_NO_OLD_CHECKSUM)):
+        return fv_vrrp_group4
+    return destination
+
+
 cdef void ipv4_header(const cfg_t *g, const u8 *destination, u8 ttl, u8 *p) noexcept nogil:
     """The kernel fills identification and checksum (raw(7), IP_HDRINCL)."""
     memset(p, 0, 20)

@@ -16,10 +16,9 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from fastvrrp.config.model import Configuration, VirtualAddress, VrrpInstance
+from fastvrrp.config.model import Configuration, GlobalDefs, VirtualAddress, VrrpInstance
 
 DEFAULT_TABLE = "fastvrrp"
-PRIORITY = -1  # just before the hooks' `filter` chains
 NFT = ("nft", "-f", "-")
 _OWNER_PRIORITY = 255
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,30}\Z")
@@ -79,6 +78,7 @@ def ruleset(configuration: Configuration) -> bytes:
         else:
             ipv6.add(str(parsed))
     name = table_name(configuration)
+    defs = configuration.global_defs
     lines = [
         f"add table inet {name}",
         f"delete table inet {name}",
@@ -86,8 +86,8 @@ def ruleset(configuration: Configuration) -> bytes:
         *_set("vips4", "ipv4_addr", ipv4),
         *_set("vips6", "ipv6_addr", ipv6),
         *_set("vips6_link_local", "ifname . ipv6_addr", link_local),
-        *_chain("in", "input", "daddr", "iifname"),
-        *_chain("out", "output", "saddr", "oifname"),
+        *_chain("in", "input", "daddr", "iifname", defs),
+        *_chain("out", "output", "saddr", "oifname", defs),
         "}",
     ]
     return ("\n".join(lines) + "\n").encode()
@@ -113,17 +113,18 @@ def _set(name: str, kind: str, elements: set[str]) -> list[str]:
     return [*lines, "  }"]
 
 
-def _chain(name: str, hook: str, direction: str, interface: str) -> list[str]:
+def _chain(name: str, hook: str, direction: str, interface: str, defs: GlobalDefs) -> list[str]:
+    count = "counter " if defs.nftables_counters else ""
     neighbour_discovery = (
         "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect"
     )
     return [
         f"  chain {name} {{",
-        f"    type filter hook {hook} priority {PRIORITY}; policy accept;",
-        f"    icmpv6 type {{ {neighbour_discovery} }} accept",
-        f"    ip {direction} @vips4 drop",
-        f"    ip6 {direction} @vips6 drop",
-        f"    {interface} . ip6 {direction} @vips6_link_local drop",
+        f"    type filter hook {hook} priority {defs.nftables_priority}; policy accept;",
+        f"    icmpv6 type {{ {neighbour_discovery} }} {count}accept",
+        f"    ip {direction} @vips4 {count}drop",
+        f"    ip6 {direction} @vips6 {count}drop",
+        f"    {interface} . ip6 {direction} @vips6_link_local {count}drop",
         "  }",
     ]
 

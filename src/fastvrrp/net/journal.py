@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from fastvrrp.config.model import Configuration, VirtualAddress
 from fastvrrp.net import sysctl
 from fastvrrp.net.addresses import address_key
 from fastvrrp.net.objects import AddressKey, RouteKey, RuleKey
-from fastvrrp.net.routes import route_key
+from fastvrrp.net.routes import in_vrf, route_key
 from fastvrrp.net.rules import rule_key
 from fastvrrp.net.statefile import StateFile, StateFileError
 
@@ -91,6 +92,7 @@ def contents_of(
     configuration: Configuration,
     interfaces: Mapping[str, int],
     *,
+    vrf_tables: Mapping[str, int] = MappingProxyType({}),
     default_devs: Mapping[str, str] | None = None,
     macvlans: Iterable[Macvlan] = (),
     settings: Iterable[sysctl.Setting] = (),
@@ -100,7 +102,8 @@ def contents_of(
     """The journal of a configuration, whether its interfaces exist already or not.
 
     `default_devs` maps instance names to the device that stands for their interface (a virtual
-    MAC). Addresses of an owner (priority 255) that are `is_native` are left out. Raises
+    MAC). A route of a VRF device that is not among `vrf_tables` cannot be there, and is left out.
+    Addresses of an owner (priority 255) that are `is_native` are left out. Raises
     ValueError for a rule without preference (see programs.assign_preferences).
     """
     entries: dict[Entry, None] = {}
@@ -125,7 +128,13 @@ def contents_of(
         rules += instance.virtual_rules
     return Contents(
         addresses=tuple(entries),
-        routes=tuple(dict.fromkeys(route_key(route) for route in routes)),
+        routes=tuple(
+            dict.fromkeys(
+                route_key(in_vrf(route, vrf_tables))
+                for route in routes
+                if route.vrf is None or route.vrf in vrf_tables
+            )
+        ),
         rules=tuple(dict.fromkeys(rule_key(rule) for rule in rules)),
         macvlans=tuple(macvlans),
         settings=tuple(settings),

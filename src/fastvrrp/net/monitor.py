@@ -265,6 +265,8 @@ class Monitor(Follower):
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _REFRESH_RETRY_MAX_S)
         self._task = None
+        if self._events.fileno() < 0:
+            return  # closed while the last table was being read
         self._listen()
         if self._announce_resync:
             self._announce_resync = False

@@ -44,7 +44,8 @@ IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 6, 8, 11
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_WIRELESS = 1, 3, 4, 5, 10, 11
 IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 29, 37
-IFLA_PROP_LIST, IFLA_ALT_IFNAME, IFLA_INFO_KIND = 52, 53, 1
+IFLA_PROP_LIST, IFLA_ALT_IFNAME = 52, 53
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_VRF_TABLE = 1, 2, 1
 
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH, RTA_FLOW, RTA_TABLE, RTA_VIA = 8, 9, 11, 15, 18
@@ -89,6 +90,7 @@ class Link(NamedTuple):
     parent: int  # ifindex of the lower device in this namespace; 0: none
     altnames: tuple[str, ...]
     hardware: int  # ARPHRD_* number
+    vrf_table: int = 0  # routing table of a VRF device; 0: it is none
 
     @property
     def up(self) -> bool:
@@ -193,10 +195,13 @@ def decode_link(data: memoryview, start: int, end: int) -> Link | None:
     name = read_string(get(IFLA_IFNAME, b""))
     if not name:
         raise MalformedMessage("link without a name")
-    kind = ""
+    kind, vrf_table = "", 0
     if info := get(IFLA_LINKINFO):
         nested = attributes(memoryview(info), 0, len(info))
         kind = read_string(nested.get(IFLA_INFO_KIND, b""))
+        if kind == "vrf" and (inner := nested.get(IFLA_INFO_DATA)):
+            own = attributes(memoryview(inner), 0, len(inner))
+            vrf_table = read_u32(own.get(IFLA_VRF_TABLE, b"\0\0\0\0"))
     altnames: tuple[str, ...] = ()
     if properties := get(IFLA_PROP_LIST):
         altnames = tuple(_altnames(properties))
@@ -213,6 +218,7 @@ def decode_link(data: memoryview, start: int, end: int) -> Link | None:
         parent=read_u32(parent) if parent is not None and IFLA_LINK_NETNSID not in found else 0,
         altnames=altnames,
         hardware=hardware,
+        vrf_table=vrf_table,
     )
 
 

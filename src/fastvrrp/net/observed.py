@@ -38,6 +38,7 @@ class Observed:
     def __init__(self, *, marks_addresses: bool | None = None) -> None:
         self.links: dict[int, Link] = {}
         self.interfaces: dict[str, int] = {}  # name or alternative name to ifindex
+        self.vrf_tables: dict[str, int] = {}  # name of a VRF device to its routing table
         self.addresses: dict[int, dict[AddressKey, Address]] = {}
         self.routes: dict[tuple[object, ...], list[Route]] = {}  # by RouteKey.slot
         self.rules: set[RuleKey] = set()
@@ -58,6 +59,9 @@ class Observed:
             # A name belongs to its newest holder: a rename may be told before the old one's.
             for name in (link.name, *link.altnames):
                 self.interfaces[name] = link.ifindex
+        if link.vrf_table:
+            for name in (link.name, *link.altnames):
+                self.vrf_tables[name] = link.vrf_table
         return old
 
     def drop_link(self, ifindex: int) -> Link | None:
@@ -70,6 +74,7 @@ class Observed:
             for name in (link.name, *link.altnames):
                 if self.interfaces.get(name) == link.ifindex:
                     del self.interfaces[name]
+                    self.vrf_tables.pop(name, None)
 
     def address(self, key: AddressKey) -> Address | None:
         return self.addresses.get(key.ifindex, {}).get(key)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -24,12 +25,13 @@ from fastvrrp.config.model import (
     VrrpInstance,
 )
 from fastvrrp.net.addresses import address_item
-from fastvrrp.net.objects import Hop, RouteKey, RuleKey
+from fastvrrp.net.objects import AddressKey, Hop, RouteKey, RuleKey
 from fastvrrp.net.routes import (
     MissingInterface,
     add_route,
     delete_route,
     ifindex_of,
+    in_vrf,
     route_hops,
     route_key,
 )
@@ -78,6 +80,15 @@ class PathItem(NamedTuple):
 Item = AddressItem | PathItem
 
 
+class Tracked(NamedTuple):
+    """An object that instances of a track_group cannot do without."""
+
+    group: str
+    key: AddressKey | RouteKey | RuleKey | None  # None: its interface does not exist
+    hops: tuple[Hop, ...] = ()
+    interfaces: tuple[int, ...] = ()  # indices of those that it names, which have to work
+
+
 class Objects(msgspec.Struct, frozen=True, gc=False):
     """Everything one owner may have in the kernel, in the order of the up program.
 
@@ -88,6 +99,7 @@ class Objects(msgspec.Struct, frozen=True, gc=False):
     owner: str
     items: tuple[Item, ...]
     missing: frozenset[str]
+    tracked: tuple[Tracked, ...] = ()  # static objects that a track_group follows
 
     def addresses(self) -> Iterator[tuple[int, AddressItem]]:
         """Each address with the index of its request, for announcements."""
@@ -107,14 +119,19 @@ def down_program(objects: Objects) -> list[tuple[bytes, int]]:
 
 
 def instance_objects(
-    instance: VrrpInstance, interfaces: Mapping[str, int], *, default_dev: str | None = None
+    instance: VrrpInstance,
+    interfaces: Mapping[str, int],
+    *,
+    default_dev: str | None = None,
+    vrf_tables: Mapping[str, int] = MappingProxyType({}),
 ) -> Objects:
-    """Compile an instance against the interfaces that exist now (name to ifindex).
+    """Compile an instance against the interfaces that exist now (name to ifindex, and of VRF
+    devices to their table).
 
     `default_dev` takes the place of the instance's interface for addresses without `dev`
     (a virtual MAC device). Raises ValueError or OSError when the model holds no valid address.
     """
-    builder = _Builder(instance.name, interfaces)
+    builder = _Builder(instance.name, interfaces, vrf_tables)
     device = default_dev or instance.interface
     for address in instance.virtual_ipaddress:
         builder.address(address, device, advertised=True)
@@ -125,9 +142,13 @@ def instance_objects(
     return builder.objects()
 
 
-def static_objects(configuration: Configuration, interfaces: Mapping[str, int]) -> Objects:
+def static_objects(
+    configuration: Configuration,
+    interfaces: Mapping[str, int],
+    vrf_tables: Mapping[str, int] = MappingProxyType({}),
+) -> Objects:
     """Compile the static_* blocks; their default device is `default_interface`."""
-    builder = _Builder(STATIC, interfaces)
+    builder = _Builder(STATIC, interfaces, vrf_tables)
     for address in configuration.static_addresses:
         builder.address(address, configuration.global_defs.default_interface, advertised=False)
     builder.routes(configuration.static_routes)
@@ -138,14 +159,26 @@ def static_objects(configuration: Configuration, interfaces: Mapping[str, int]) 
 class _Builder:
     """Collects items, each kernel identity once."""
 
-    def __init__(self, owner: str, interfaces: Mapping[str, int]) -> None:
+    def __init__(
+        self, owner: str, interfaces: Mapping[str, int], vrf_tables: Mapping[str, int]
+    ) -> None:
         self.owner = owner
         self.interfaces = interfaces
+        self.vrf_tables = vrf_tables
         self.items: dict[object, Item] = {}
         self.missing: set[str] = set()
+        self.tracked: list[Tracked] = []
 
     def objects(self) -> Objects:
-        return Objects(self.owner, tuple(self.items.values()), frozenset(self.missing))
+        return Objects(
+            self.owner, tuple(self.items.values()), frozenset(self.missing), tuple(self.tracked)
+        )
+
+    def misses(self, name: str, group: str | None) -> None:
+        """An object is left out because of an interface."""
+        self.missing.add(name)
+        if group is not None:
+            self.tracked.append(Tracked(group, None))
 
     def address(
         self, address: VirtualAddress, default_dev: str | None, *, advertised: bool
@@ -154,15 +187,18 @@ class _Builder:
         try:
             ifindex = ifindex_of(device, self.interfaces)
         except MissingInterface as missing:
-            self.missing.add(missing.name)
+            self.misses(missing.name, address.track_group)
             return
         item = address_item(address, ifindex, self.owner, device, advertised=advertised)
         self.items.setdefault(item.key, item)
+        if address.track_group is not None:
+            self.tracked.append(Tracked(address.track_group, item.key, (), (ifindex,)))
 
     def routes(self, routes: Iterable[VirtualRoute]) -> None:
         for route in routes:
-            key = route_key(route)
             try:
+                route = in_vrf(route, self.vrf_tables)
+                key = route_key(route)
                 hops = route_hops(route, self.interfaces)
                 item = PathItem(
                     kind=Kind.ROUTE,
@@ -175,9 +211,12 @@ class _Builder:
                     hops=hops,
                 )
             except MissingInterface as missing:
-                self.missing.add(missing.name)
+                self.misses(missing.name, route.track_group)
                 continue
             self.items.setdefault((key, hops), item)
+            if route.track_group is not None:
+                indices = tuple(hop.ifindex for hop in hops if hop.ifindex)
+                self.tracked.append(Tracked(route.track_group, key, hops, indices))
 
     def rules(self, rules: Iterable[VirtualRule]) -> None:
         for rule in rules:
@@ -192,6 +231,14 @@ class _Builder:
                 restore=not rule.no_track,
             )
             self.items.setdefault(key, item)
+            if rule.track_group is not None:
+                self.rule_tracked(rule, rule.track_group, key)
+
+    def rule_tracked(self, rule: VirtualRule, group: str, key: RuleKey) -> None:
+        """A rule may name interfaces that do not exist, and is then of no use."""
+        names = [name for name in (rule.iif, rule.oif) if name is not None]
+        indices = [self.interfaces.get(name, 0) for name in names]
+        self.tracked.append(Tracked(group, key if all(indices) else None, (), tuple(indices)))
 
 
 def route_text(route: VirtualRoute) -> str:

@@ -10,9 +10,9 @@ import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from fastvrrp.net.objects import AddressKey, Route, RouteKey, RuleKey
+from fastvrrp.net.objects import AddressKey, Link, Route, RouteKey, RuleKey
 from fastvrrp.net.observed import Observed, hops_match
-from fastvrrp.net.programs import STATIC, Item, Kind, Objects, Request
+from fastvrrp.net.programs import STATIC, Item, Kind, Objects, Request, Tracked
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 
 
@@ -110,6 +110,30 @@ def is_present(item: Item, observed: Observed) -> bool:
     if isinstance(key, RouteKey):
         return observed.find_route(key, item.hops) is not None
     return key in observed.rules
+
+
+def lost_groups(objects: Objects, observed: Observed, excused: Collection[int] = ()) -> set[str]:
+    """The track_groups of which an object is not there, or not on an interface that works.
+    `excused` are interfaces that have not been down for long enough to count."""
+    return {
+        tracked.group
+        for tracked in objects.tracked
+        if not _is_there(tracked, observed)
+        or not all(_works(observed.links.get(index), excused) for index in tracked.interfaces)
+    }
+
+
+def _is_there(tracked: Tracked, observed: Observed) -> bool:
+    key = tracked.key
+    if isinstance(key, AddressKey):
+        return observed.address(key) is not None
+    if isinstance(key, RouteKey):
+        return observed.find_route(key, tracked.hops) is not None
+    return key in observed.rules
+
+
+def _works(link: Link | None, excused: Collection[int]) -> bool:
+    return link is not None and (link.up or link.ifindex in excused)
 
 
 def _removable(item: Item, observed: Observed) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+import msgspec
+
 from fastvrrp.config.model import NextHop, VirtualRoute
 from fastvrrp.net import wire
 from fastvrrp.net.addresses import packed
+from fastvrrp.net.encap import encap_attributes
 from fastvrrp.net.objects import (
     RTA_DST,
     RTA_EXPIRES,
@@ -91,6 +94,14 @@ def ifindex_of(name: str, interfaces: Mapping[str, int]) -> int:
     if not index:
         raise MissingInterface(name)
     return index
+
+
+def in_vrf(route: VirtualRoute, vrf_tables: Mapping[str, int]) -> VirtualRoute:
+    """The route with the table of its VRF device. Raises MissingInterface without the device."""
+    if route.vrf is None:
+        return route
+    table = ifindex_of(route.vrf, vrf_tables)
+    return msgspec.structs.replace(route, table=table, vrf=None)
 
 
 def prefix(text: str | None, family: int) -> tuple[bytes, int]:
@@ -204,7 +215,7 @@ def _metrics(route: VirtualRoute) -> bytes:
 def _multipath(route: VirtualRoute, interfaces: Mapping[str, int]) -> bytes:
     body = b""
     for hop in route.nexthops:
-        attributes = _gateway(hop, route.family)
+        attributes = _gateway(hop, route.family) + encap_attributes(hop.encap)
         if hop.realm is not None:
             attributes += wire.u32(RTA_FLOW, hop.realm)
         body += wire.RTNEXTHOP.pack(
@@ -247,7 +258,7 @@ def _body(route: VirtualRoute, interfaces: Mapping[str, int], *, deleting: bool)
     if route.nexthops:
         body += _multipath(route, interfaces)
     else:
-        body += _gateway(route, route.family)
+        body += _gateway(route, route.family) + encap_attributes(route.encap)
         if route.dev is not None:
             body += wire.u32(RTA_OIF, ifindex_of(route.dev, interfaces))
     if route.preference is not None:

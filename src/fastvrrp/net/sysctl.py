@@ -1,4 +1,4 @@
-"""Per-interface kernel settings, changed while we run and restored afterwards."""
+"""Kernel settings of interfaces and of the host, changed while we run and restored afterwards."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from fastvrrp.config.model import Configuration
 from fastvrrp.net.objects import IFA_F_SECONDARY, AddressKey
 from fastvrrp.net.observed import Observed
 
-_ROOT = Path("/proc/sys/net/ipv4/conf")
+_ROOT = Path("/proc/sys/net/ipv4")
+HOST = ""  # in place of an interface: a setting of the network namespace
+IGMP_REPORTS = "igmp_link_local_mcast_reports"
 # The only settings a journal may restore: it must not become a way to write anywhere in /proc.
 _SETTINGS = frozenset(("promote_secondaries",))
+_HOST_SETTINGS = frozenset((IGMP_REPORTS,))
 
 
 class Setting(NamedTuple):
-    """One net.ipv4.conf.INTERFACE.NAME with the value it had and the value we give it."""
+    """One net.ipv4.conf.INTERFACE.NAME, or net.ipv4.NAME of the HOST, with the value it had and
+    the value we give it."""
 
     interface: str
     name: str
@@ -70,7 +74,7 @@ def plan_promotions(
     for `restore`. Reads only.
     """
     wanted = sorted(set(interfaces))
-    held = {setting.interface: setting for setting in current}
+    held = {s.interface: s for s in current if s.name == "promote_secondaries"}
     plan = []
     for interface in wanted:
         if interface in held:
@@ -79,6 +83,16 @@ def plan_promotions(
             assert value is not None
             plan.append(Setting(interface, "promote_secondaries", value, "1"))
     return tuple(plan)
+
+
+def plan_igmp(is_wanted: bool, current: Iterable[Setting] = ()) -> tuple[Setting, ...]:
+    """The same for `disable_local_igmp`: the kernel then reports no membership of groups in
+    224.0.0.0/24, to which every switch forwards anyway (RFC 4541 2.1.2)."""
+    held = tuple(setting for setting in current if setting.name == IGMP_REPORTS)
+    if not is_wanted or held:
+        return held if is_wanted else ()
+    value = read(HOST, IGMP_REPORTS)
+    return () if value in (None, "0") else (Setting(HOST, IGMP_REPORTS, str(value), "0"),)
 
 
 def read(interface: str, name: str) -> str | None:
@@ -113,21 +127,28 @@ def restore(settings: Iterable[Setting]) -> tuple[list[str], list[str]]:
             if problem:
                 problems.append(problem)
             else:
-                where = f"net.ipv4.conf.{setting.interface}.{setting.name}"
+                where = full_name(setting.interface, setting.name)
                 done.append(f"setting {where} back to {setting.original}")
     return done, problems
 
 
+def full_name(interface: str, name: str) -> str:
+    """As sysctl(8) calls it."""
+    return f"net.ipv4.conf.{interface}.{name}" if interface else f"net.ipv4.{name}"
+
+
 def _path(interface: str, name: str) -> Path:
-    """Raises ValueError for anything that is not one of our settings of one interface."""
+    """Raises ValueError for anything that is not one of our settings."""
+    if interface == HOST and name in _HOST_SETTINGS:
+        return _ROOT / name
     if name not in _SETTINGS or "/" in interface or interface in ("", ".", ".."):
         raise ValueError(f"setting {name!r} of interface {interface!r}")
-    return _ROOT / interface / name
+    return _ROOT / "conf" / interface / name
 
 
 def _write(interface: str, name: str, value: str) -> str:
     try:
         _path(interface, name).write_text(value, "ascii")
     except OSError as error:
-        return f"cannot set net.ipv4.conf.{interface}.{name} to {value}: {error.strerror}"
+        return f"cannot set {full_name(interface, name)} to {value}: {error.strerror}"
     return ""

@@ -1,7 +1,7 @@
 """The script runner of the supervisor: the only place that starts programs.
 
-`Executor` runs them: no shell, exactly the given arguments, the configured account without
-supplementary groups, a session of their own, a fixed environment, /dev/null for the three
+`Executor` runs them: no shell, exactly the given arguments, the configured account with no other
+groups than it names, a session of their own, a fixed environment, /dev/null for the three
 standard streams, nothing else open, umask 022, working directory /. `RunnerService` serves an
 Executor to a `track.runner.RunnerClient` in another process.
 
@@ -362,11 +362,15 @@ def _execute(argv: Sequence[str], account: model.Account | None) -> subprocess.P
             start_new_session=True,
             user=account.uid if account is not None and root else None,
             group=account.gid if account is not None and root else None,
-            extra_groups=[] if root else None,
+            extra_groups=_groups(account) if root else None,
             umask=UMASK,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _groups(account: model.Account | None) -> tuple[int, ...]:
+    return () if account is None else account.groups
 
 
 class RunnerService:

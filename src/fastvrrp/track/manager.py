@@ -52,12 +52,15 @@ class Trackers:
         on_change: OnChange,
         *,
         servers: Mapping[str, bool] = MappingProxyType({}),
+        statics: Mapping[str, bool] = MappingProxyType({}),
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`on_change(instance_name, adjust, fault_bits)`; `servers` tells of virtual servers by
         name whether they have quorum, as far as it is known, and may change (`server_changed`);
-        `clock` is monotonic nanoseconds."""
+        `statics` the same of track_groups, whether their objects are there, where unknown means
+        yes; `clock` is monotonic nanoseconds."""
         self._servers = servers
+        self._statics = statics
         self._runner = runner
         self._on_change = on_change
         self._clock = clock
@@ -167,6 +170,7 @@ class Trackers:
             *self._processes.status(),
             *self._files.status(),
             *self._server_status(),
+            *self._static_status(),
         ]
 
     def _server_status(self) -> Iterator[dict[str, object]]:
@@ -174,6 +178,18 @@ class Trackers:
             if kind is Kind.SERVER:
                 state, words = _SERVER_STATES[self._servers.get(name)]
                 yield {"kind": kind.value, "name": name, "state": state, "last_result": words}
+
+    def _static_status(self) -> Iterator[dict[str, object]]:
+        for kind, name in self._dependents:
+            if kind is Kind.STATIC:
+                state = self._statics.get(name, True)
+                words = "" if state else "a static object is lost"
+                up = "up" if state else "down"
+                yield {"kind": kind.value, "name": name, "state": up, "last_result": words}
+
+    def static_changed(self, name: str) -> None:
+        """What `statics` says of a track_group is something else now."""
+        self._changed(Kind.STATIC, name)
 
     def server_changed(self, name: str) -> None:
         """What `servers` says of a virtual server is something else now."""
@@ -242,6 +258,8 @@ class Trackers:
                 return self._files.value(name)
             case Kind.SERVER:
                 return self._servers.get(name)
+            case Kind.STATIC:
+                return self._statics.get(name, True)
 
     def _effect(self, instance_name: str) -> Effect:
         return total(self._bindings[instance_name], self._state)

@@ -24,6 +24,7 @@ FAULT_FILE = 8
 FAULT_PROCESS = 16
 FAULT_AWAIT = 128
 FAULT_SERVER = 512
+FAULT_STATIC = 1024
 
 OWNER_PRIORITY = 255  # RFC 9568 5.2.4: the address owner's priority never changes
 
@@ -38,6 +39,7 @@ class Kind(Enum):
     PROCESS = "process"
     FILE = "file"
     SERVER = "virtual_server"  # up: it has quorum
+    STATIC = "track_group"  # up: its static objects are all there, on interfaces that work
 
 
 FAULT_OF = {
@@ -45,6 +47,7 @@ FAULT_OF = {
     Kind.PROCESS: FAULT_PROCESS,
     Kind.FILE: FAULT_FILE,
     Kind.SERVER: FAULT_SERVER,
+    Kind.STATIC: FAULT_STATIC,
 }
 
 
@@ -157,8 +160,9 @@ def bindings_of(instance: model.VrrpInstance, group: model.SyncGroup | None) -> 
             if key not in own or own[key].weight != 0:
                 own[key] = binding
     if instance.priority == OWNER_PRIORITY:
-        return tuple(b for b in own.values() if b.weight == 0)
-    return tuple(own.values())
+        own = {key: binding for key, binding in own.items() if binding.weight == 0}
+    statics = [Binding(Kind.STATIC, name, 0, False) for name in instance.track_groups]
+    return (*own.values(), *statics)
 
 
 def _listed(holder: model.VrrpInstance | model.SyncGroup) -> Iterable[Binding]:

@@ -381,7 +381,8 @@ def _objects(instance: model.VrrpInstance, context: Context) -> Objects:
 
     The first address of each other interface, per family, is the one that garp_extra_if repeats.
     """
-    objects = instance_objects(instance, context.observed.interfaces)
+    observed = context.observed
+    objects = instance_objects(instance, observed.interfaces, vrf_tables=observed.vrf_tables)
     own = context.observed.interfaces.get(instance.interface or "")
     repeated: set[tuple[int, int]] = set()
     items = list(objects.items)
@@ -416,6 +417,10 @@ def _flags(instance: model.VrrpInstance, unicast: bool) -> int:
         flags |= _core.F_SKIP_CHECK_ADV_ADDR
     if instance.v3_checksum_as_v2:
         flags |= _core.F_CHECKSUM_AS_V2
+    if instance.old_unicast_checksum == "always":
+        flags |= _core.F_OLD_CHECKSUM
+    elif instance.old_unicast_checksum == "never":
+        flags |= _core.F_NO_OLD_CHECKSUM
     if instance.dont_track_primary:
         flags |= _core.F_DONT_TRACK_PRIMARY
     return flags

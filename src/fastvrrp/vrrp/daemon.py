@@ -61,6 +61,7 @@ class Daemon:
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
+        self._statics: dict[str, bool] = {}  # track_groups: whether they lack nothing
         self._link = Link(arguments, self, on_states=self._server_states)
 
     async def run(self) -> int:
@@ -138,9 +139,11 @@ class Daemon:
                 self._runner,
                 self._link,
                 servers=self._servers,
+                statics=self._statics,
                 pulse=self._pulse,
                 on_tracked=self._tracked,
                 on_left_out=self._arm_chores,
+                on_static=self._static_groups,
             )
             parts.reporter.subscribed = self._subscribed
             draft = parts.plane.prepare(configuration)
@@ -230,6 +233,16 @@ class Daemon:
                 self._servers.pop(state.name, None)
             if self._parts is not None:
                 self._parts.trackers.server_changed(state.name)
+
+    def _static_groups(self, lost: set[str]) -> None:
+        """The track_groups of which a static address, route or rule is not there."""
+        for name in {*self._statics, *lost}:
+            is_whole = name not in lost
+            if self._statics.get(name, True) == is_whole:
+                continue
+            self._statics[name] = is_whole
+            if self._parts is not None:
+                self._parts.trackers.static_changed(name)
 
     def _look_at_trackers(self) -> None:
         self._view_handle = None

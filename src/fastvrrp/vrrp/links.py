@@ -20,6 +20,7 @@ ABSENT = 0
 
 MULTICAST_V6 = "ff02::12"  # RFC 9568 5.1.2.2
 IPV4, IPV6 = 1, 2
+RX_BUFFER_MAX = 2**30 - 1  # the kernel doubles it, socket(7)
 PACKET = "packet"  # value of vrrp_socket_backend
 
 _ARPHRD_ETHER = 1  # net/if_arp.h
@@ -43,6 +44,8 @@ class LinkSpec(NamedTuple):
     vrids6: bytes | None = b""
     any_ttl: int = 0
     packet: int = 0  # families that a receive ring hears
+    down_delay_ns: int = 0  # how long it has to be down before anybody is told
+    up_delay_ns: int = 0
 
     def accepting(self, other: LinkSpec) -> LinkSpec:
         """These sockets with the other's filters."""
@@ -113,6 +116,8 @@ def object_interfaces(instance: model.VrrpInstance, *, tracked_only: bool) -> se
         if not (tracked_only and route.no_track):
             names.add(route.dev)
             names.update(hop.dev for hop in route.nexthops)
+        if not tracked_only:
+            names.add(route.vrf)  # gives its table only, up or down
     for rule in instance.virtual_rules:
         if not (tracked_only and rule.no_track):
             names.update((rule.iif, rule.oif))
@@ -181,7 +186,8 @@ def link_specs(
             families[key] = families.get(key, 0) | family
         vrids.setdefault((key, instance.family), set()).add(instance.virtual_router_id)
         if instance.kernel_rx_buf_size:
-            buffers[key] = max(buffers.get(key, 0), instance.kernel_rx_buf_size)
+            wanted = buffers.get(key, 0) + instance.kernel_rx_buf_size
+            buffers[key] = min(wanted, RX_BUFFER_MAX)
         if is_unicast(instance):
             far[key] = far.get(key, 0) | family
         else:
@@ -190,6 +196,8 @@ def link_specs(
     for index, garp_group in enumerate(configuration.garp_groups):
         for name in garp_group.interfaces:
             pace.setdefault(link_key(name, observed), (index, garp_group))
+
+    delays = {link_key(d.interface, observed): d for d in configuration.interface_delays}
 
     def accepted(key: str, family: int) -> bytes | None:
         return None if defs.log_unknown_vrids else bytes(sorted(vrids.get((key, family), ())))
@@ -212,6 +220,8 @@ def link_specs(
             vrids6=accepted(key, 6),
             any_ttl=far.get(key, 0),
             packet=framed.get(key, 0),
+            down_delay_ns=delays[key].down_ns if key in delays else 0,
+            up_delay_ns=delays[key].up_ns if key in delays else 0,
         )
     return specs
 

@@ -148,5 +148,7 @@ class LinkTable:
             vrids6=spec.vrids6,
             any_ttl=spec.any_ttl,
             packet=spec.packet,
+            down_delay_ns=spec.down_delay_ns,
+            up_delay_ns=spec.up_delay_ns,
         )
         self._defined[slot] = spec

@@ -61,14 +61,16 @@ class Parts:
         supervisor: Supervisor,
         *,
         servers: Mapping[str, bool],
+        statics: Mapping[str, bool],
         pulse: Ends,
         on_tracked: Callable[[str, int, int], None],
         on_left_out: Callable[[], None],
+        on_static: Callable[[set[str]], None],
     ) -> Parts:
         """Everything for this first configuration; nothing of it is in effect yet.
 
-        `servers`: see Trackers; `pulse`: see tuning.start_engine; `on_left_out`: the reporter has
-        something to settle.
+        `servers`, `statics`: see Trackers; `on_static`: see Upkeep; `pulse`: see
+        tuning.start_engine; `on_left_out`: the reporter has something to settle.
 
         Raises OSError, PermissionError when a capability is missing.
         """
@@ -81,7 +83,7 @@ class Parts:
             undo.callback(engine.stop)
             client = EngineClient(engine)
             undo.callback(client.detach)
-            trackers = Trackers(configuration, runner, on_tracked, servers=servers)
+            trackers = Trackers(configuration, runner, on_tracked, servers=servers, statics=statics)
             notifier = Notifier(configuration, runner)
             plane = Plane(
                 client,
@@ -98,6 +100,7 @@ class Parts:
                 plane,
                 monitor,
                 before_refresh=lambda: surroundings.interfaces_changed(plane.configuration),
+                on_static=on_static,
             )
             reporter = Reporter(
                 plane,

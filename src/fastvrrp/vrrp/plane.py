@@ -46,6 +46,7 @@ TRACKER_FAULTS = (
     | _core.FAULT_FILE
     | _core.FAULT_PROCESS
     | _core.FAULT_SERVER
+    | _core.FAULT_STATIC
     | _core.FAULT_AWAIT
 )
 
@@ -147,7 +148,7 @@ class Plane:
         draft = Draft(
             configuration,
             plan,
-            static_objects(configuration, observed.interfaces),
+            static_objects(configuration, observed.interfaces, observed.vrf_tables),
             virtual_addresses(configuration),
             self._slots.copy(),
             self.links.slots.copy(),
@@ -420,7 +421,8 @@ class Plane:
         for key, spec in moved.items():
             self.links.define(key, spec)
         self.links.renew([key for key in renew if key not in moved])
-        static = static_objects(self.configuration, self.observed.interfaces)
+        observed = self.observed
+        static = static_objects(self.configuration, observed.interfaces, observed.vrf_tables)
         if static != self.desired.get(STATIC):
             self.desired.put(static)
             return True

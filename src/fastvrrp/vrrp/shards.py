@@ -33,6 +33,7 @@ class Shards:
         # until the next commit, and who was told once must hear when the interface goes.
         self._watchers: dict[int, set[int]] = {}
         self._ifindex: dict[int, int] = {}  # of links, as told last
+        self._how: dict[int, dict[str, Any]] = {}  # what else every engine is told of a link
         self._commits: deque[tuple[int, set[int]]] = deque()  # epoch, and who has not confirmed it
         self._going: set[int] = set()  # engines that have not confirmed the end
         self._givers: list[int] = []  # whose events are older than those of who has their links now
@@ -125,7 +126,8 @@ class Shards:
         if thread not in watchers:
             watchers.add(thread)
             if self._ifindex.get(link):
-                self._engines[thread].link(link, ifindex=self._ifindex[link], families=0)
+                how = self._how[link]
+                self._engines[thread].link(link, ifindex=self._ifindex[link], families=0, **how)
 
     # ---------------------------------------------------------------- links
 
@@ -136,9 +138,12 @@ class Shards:
         """
         owner = self._links[slot]
         self._engines[owner].link(slot, ifindex=ifindex, **spec)
+        delays = ("down_delay_ns", "up_delay_ns")
+        how: dict[str, Any] = {name: spec[name] for name in delays if name in spec}
         for thread in sorted(self._watchers[slot] - {owner}):
-            self._engines[thread].link(slot, ifindex=ifindex, families=0)
+            self._engines[thread].link(slot, ifindex=ifindex, families=0, **how)
         self._ifindex[slot] = ifindex
+        self._how[slot] = how
 
     def accept(self, slot: int, **filters: Any) -> None:
         self._engines[self._links[slot]].accept(slot, **filters)

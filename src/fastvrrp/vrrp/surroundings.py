@@ -91,8 +91,7 @@ class Surroundings:
 
         Raises SurroundingsError; what was there before is then still in effect.
         """
-        wanted = self._promotions(old) | self._promotions(new)
-        settings = sysctl.plan_promotions(wanted, self._settings)
+        settings = self._plan(old, new)
         both = self._contents(old, settings) | self._contents(new, settings)
         try:
             self._write(both)
@@ -118,11 +117,21 @@ class Surroundings:
         self._update(configuration)
 
     def _update(self, configuration: model.Configuration) -> None:
-        wanted = self._promotions(configuration)
-        settings = sysctl.plan_promotions(wanted, self._settings)
+        settings = self._plan(configuration)
         self._restore([setting for setting in self._settings if setting not in settings])
         self._write(self._contents(configuration, settings))
         self._apply(settings)
+
+    def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
+        """The settings that any of these wants."""
+        promoting: set[str] = set()
+        for configuration in configurations:
+            promoting |= self._promotions(configuration)
+        is_quiet = any(c.global_defs.disable_local_igmp for c in configurations)
+        return (
+            *sysctl.plan_promotions(promoting, self._settings),
+            *sysctl.plan_igmp(is_quiet, self._settings),
+        )
 
     def _promotions(self, configuration: model.Configuration) -> set[str]:
         virtual = virtual_addresses(configuration)
@@ -149,6 +158,7 @@ class Surroundings:
         return contents_of(
             configuration,
             self._observed().interfaces,
+            vrf_tables=self._observed().vrf_tables,
             settings=settings,
             nft_tables=[*tables, *([self._firewall.table] if self._firewall.table else [])],
             is_native=self._is_native,

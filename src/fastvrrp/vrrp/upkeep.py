@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from fastvrrp import _core
+from fastvrrp.config.model import NS_PER_S
 from fastvrrp.net.objects import (
     IFA_F_SECONDARY,
     Address,
@@ -29,6 +30,7 @@ from fastvrrp.net.reconcile import (
     Operation,
     Verb,
     is_present,
+    lost_groups,
     owners_to_replay,
     reconcile,
     to_play,
@@ -70,18 +72,24 @@ class Upkeep:
         monitor: Monitor,
         *,
         before_refresh: Callable[[], None] = lambda: None,
+        on_static: Callable[[set[str]], None] = lambda lost: None,
         limit: RateLimit | None = None,
     ) -> None:
-        """`before_refresh` is called when interfaces changed, before anything is committed."""
+        """`before_refresh` is called when interfaces changed, before anything is committed;
+        `on_static` with the track_groups that lack an object, after every look."""
         self._plane = plane
         self._monitor = monitor
         self._before_refresh = before_refresh
+        self._on_static = on_static
         self._limit = limit or RateLimit(log)
         self._loop = asyncio.get_running_loop()
         self._replays = Replays(self._loop, self._replay, self._is_incomplete)
         self.touches = 0  # changes of interfaces and addresses that may concern a record
         self._frozen = 0
         self._dirty: set[str] = set()
+        self._excused: dict[
+            int, float
+        ] = {}  # interfaces that are down, and until when that is fine
         self._moved = False  # an interface came, went or got another name or index
         self._deaf: set[str] = set()  # interfaces whose sockets may hear no multicast any more
         self._doubtful: set[Any] = set()  # keys of objects whose owners may be masters or not
@@ -102,9 +110,12 @@ class Upkeep:
             if forgot_groups(old, new):
                 self._deaf |= names
             self.touch(names)
-        if new is not None and new.up and not (old is not None and old.up):
+        was_up, is_up = (link is not None and link.up for link in (old, new))
+        if is_up and not was_up:
             # What the kernel dropped with the link, or refused without it, can be had now.
             self.schedule(SOON_S)
+        elif was_up and new is not None:
+            self._fell(new)
 
     def on_address(self, ifindex: int, address: Address, present: bool) -> None:
         ours = address.protocol == PROTOCOL
@@ -314,8 +325,28 @@ class Upkeep:
         own = to_play(operations)
         if own:
             await self._play(own)
+            self._monitor.drain()  # what was played is known by now
         plane.purge_retired(lambda item: is_present(item, self._monitor.observed))
+        self._look_at_groups()
         self._tell_strangers()
+
+    def _fell(self, link: Link) -> None:
+        """An interface went down, which counts when it has lasted (interface_up_down_delays)."""
+        delays = self._plane.configuration.interface_delays
+        found = [d.down_ns for d in delays if d.interface in (link.name, *link.altnames)]
+        delay_s = found[0] / NS_PER_S if found else 0.0
+        self._excused[link.ifindex] = self._loop.time() + delay_s
+        self._loop.call_later(delay_s, self._look_at_groups)
+
+    def _look_at_groups(self) -> None:
+        """Whether the static objects that a track_group follows are there."""
+        if self._closed:
+            return
+        now = self._loop.time()
+        self._excused = {index: end for index, end in self._excused.items() if end > now}
+        static = self._plane.desired.get(STATIC)
+        observed = self._monitor.observed
+        self._on_static(set() if static is None else lost_groups(static, observed, self._excused))
 
     def _tell_strangers(self) -> None:
         """Addresses of instances that are not master, put there by somebody else: they stay, and
