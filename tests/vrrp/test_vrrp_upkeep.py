@@ -20,6 +20,7 @@ from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.vrrp import replay, upkeep
 from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.upkeep import SETTLE_S, Upkeep
+from looping import until
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 
@@ -351,6 +352,25 @@ async def test_what_carries_no_mark_of_ours_stays(it: Scene) -> None:
     it.comes(address(1, "10.0.1.100", 24))
     await it.upkeep.run()
     assert it.monitor.played == []
+
+
+def test_what_the_kernel_refuses_is_named(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Once for the failures of a moment, and only of a master."""
+
+    @scene
+    async def test(it: Scene) -> None:
+        routes = tuple(
+            model.VirtualRoute(family=4, destination=f"10.{n}.0.0/16", dev="eth0") for n in range(7)
+        )
+        it.run_as_master(configuration(instance(virtual_routes=routes)))
+        for name in ("VI_1", "VI_1", "nobody"):
+            it.upkeep.refused(name)
+        await until(lambda: "does not take" in caplog.text)
+
+    test(bench)
+    shown = ", ".join(f"route 10.{n}.0.0/16 dev eth0" for n in range(5))
+    told = [r.getMessage() for r in caplog.records if "does not take" in r.getMessage()]
+    assert told == [f"(VI_1) the kernel does not take: {shown} and 2 more"]
 
 
 @scene

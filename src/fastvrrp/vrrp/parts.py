@@ -107,6 +107,7 @@ class Parts:
                 supervisor,
                 on_committed=plane.confirmed,
                 on_unsettled=lambda: upkeep.schedule(UNSETTLED_S),
+                on_refused=upkeep.refused,
                 on_outdated=lambda name: upkeep.touch((name,), instances=True),
                 on_left_out=on_left_out,
             )

@@ -423,7 +423,10 @@ class Plane:
         self.links.renew([key for key in renew if key not in moved])
         observed = self.observed
         static = static_objects(self.configuration, observed.interfaces, observed.vrf_tables)
-        if static != self.desired.get(STATIC):
+        old = self.desired.get(STATIC)
+        if static != old:
+            if old is not None:
+                self._retire(taken(old, static))  # a VRF device went, its routes did not
             self.desired.put(static)
             return True
         return bool(changed or moved)

@@ -87,10 +87,12 @@ class Reporter:
         *,
         on_committed: Callable[[int], object] = lambda epoch: None,
         on_unsettled: Callable[[], None] = lambda: None,
+        on_refused: Callable[[str], None] = lambda name: None,
         on_outdated: Callable[[str], None] = lambda name: None,
         on_left_out: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_unsettled` is called when a program that removes something failed, `on_outdated`
+        """`on_unsettled` is called when a program that removes something failed, `on_refused` with
+        the instance when one that adds did, `on_outdated`
         when the announcements of an instance should be compiled anew, `on_left_out` when a change
         was not logged, so that `settle` has to be called later."""
         self.notifier: Notifier = Nobody()
@@ -100,6 +102,7 @@ class Reporter:
         self._supervisor = supervisor
         self._on_committed = on_committed
         self._on_unsettled = on_unsettled
+        self._on_refused = on_refused
         self._on_outdated = on_outdated
         self._on_left_out = on_left_out
         self._lines = Lines(log)
@@ -283,6 +286,8 @@ class Reporter:
             self._limit.log(cause, logging.ERROR, text, name, event.b, what, reason)
             if not up:
                 self._on_unsettled()
+            elif name is not None:
+                self._on_refused(name)
         self._event(
             event.now_ns,
             "applied",

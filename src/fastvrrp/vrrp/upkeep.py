@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 SOON_S = 0.05  # after a change that may have taken objects along
 SETTLE_S = 0.3  # until programs that are being played show in the notifications
 RETRY_MAX_S = 30.0  # between attempts to install what the kernel refuses
+REFUSED_SHOWN = 5  # names in a message
 BUSY_S = 1.0  # before a refresh is tried again that came at the wrong moment
 
 
@@ -87,9 +88,8 @@ class Upkeep:
         self.touches = 0  # changes of interfaces and addresses that may concern a record
         self._frozen = 0
         self._dirty: set[str] = set()
-        self._excused: dict[
-            int, float
-        ] = {}  # interfaces that are down, and until when that is fine
+        self._refusals: set[str] = set()  # instances of which it will be said what was refused
+        self._excused: dict[int, float] = {}  # interfaces that are down, until that counts
         self._moved = False  # an interface came, went or got another name or index
         self._deaf: set[str] = set()  # interfaces whose sockets may hear no multicast any more
         self._doubtful: set[Any] = set()  # keys of objects whose owners may be masters or not
@@ -229,6 +229,28 @@ class Upkeep:
         return any(
             i.restore and not is_present(i, observed) for i in running.compiled.objects.items
         )
+
+    def refused(self, name: str) -> None:
+        """The kernel refused objects of a master. Which ones is known when it has told of all that
+        it took."""
+        if name not in self._refusals:
+            self._refusals.add(name)
+            self._loop.call_later(SETTLE_S, self._tell_refused, name)
+
+    def _tell_refused(self, name: str) -> None:
+        self._refusals.discard(name)
+        running = self._plane.running.get(name)
+        if self._closed or running is None or not self._is_master(name):
+            return
+        observed = self._monitor.observed
+        items = running.compiled.objects.items
+        lacking = [item.text for item in items if not is_present(item, observed)]
+        if lacking:
+            shown = ", ".join(lacking[:REFUSED_SHOWN])
+            more = len(lacking) - REFUSED_SHOWN
+            tail = f" and {more} more" if more > 0 else ""
+            text = "(%s) the kernel does not take: %s%s"
+            self._limit.log(f"refused {name}", logging.ERROR, text, name, shown, tail)
 
     # ---------------------------------------------------------------- refresh
 
