@@ -1,6 +1,6 @@
 """`python -m bench.rig`: measure daemons and write docs/benchmarks.
 
-Needs root, a C compiler, and keepalived to compare with.
+Needs root, a C compiler, keepalived to compare with, and user-mode Linux for the load balancer.
 """
 
 from __future__ import annotations

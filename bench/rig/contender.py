@@ -32,6 +32,7 @@ class Contender:
     reloaded: str = ""  # what its log says at the end of a reload
     interpreter: tuple[str, ...] = ()  # what runs it, doing nothing
     global_lines: tuple[str, ...] = ()  # what it gets in global_defs besides the rest
+    balancer: tuple[str, ...] = ()  # the command when only virtual servers are to run
     optional: bool = False  # its own lines are not understood by every version of the daemon
 
     def absence(self) -> str | None:
@@ -66,25 +67,29 @@ def in_directory(command: Sequence[str], config: Path, directory: Path) -> list[
     return [word.format(config=config, directory=directory) for word in command]
 
 
+_FASTVRRP = (sys.executable, "-m", "fastvrrp")
+_RUN = (*_FASTVRRP, "run", "-f", "{config}", "--run-dir", "{directory}/run")
 FASTVRRP = Contender(
     "fastvrrp",
-    (sys.executable, "-m", "fastvrrp", "run", "-f", "{config}", "--run-dir", "{directory}/run"),
-    (sys.executable, "-m", "fastvrrp", "check", "{config}"),
+    _RUN,
+    (*_FASTVRRP, "check", "{config}"),
     "Reloaded",
     (sys.executable, "-c", "pass"),
+    balancer=(*_RUN, "--only", "ipvs"),
 )
 _KEEPALIVED = shutil.which("keepalived", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 # -G: without a syslog daemon libc would write to the console, at its speed.
+_OPTIONS = (
+    *("-n", "-l", "-G", "-f", "{config}"),
+    *("-p", "{directory}/parent.pid", "-r", "{directory}/vrrp.pid"),
+    *("-c", "{directory}/checkers.pid"),
+)
 KEEPALIVED = Contender(
     "keepalived",
-    (
-        _KEEPALIVED or "keepalived",
-        *("-n", "-l", "-G", "-P", "-f", "{config}"),
-        *("-p", "{directory}/parent.pid", "-r", "{directory}/vrrp.pid"),
-        *("-c", "{directory}/checkers.pid"),
-    ),
+    (_KEEPALIVED or "keepalived", *_OPTIONS, "-P"),
     (_KEEPALIVED or "keepalived", "-t", "-f", "{config}"),
     "Reload complete",
+    balancer=(_KEEPALIVED or "keepalived", *_OPTIONS, "-C"),
 )
 
 

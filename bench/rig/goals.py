@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.servers import SERVERS, SERVICES
+
 from .figures import Summary, summary
 from .results import Results, Series
 
@@ -146,6 +148,9 @@ _RELOAD = "reload-4096@0.1"
 _PRESSURE = "pressure-255@0.01-60s"
 LARGEST = "largest load with every advert on time and no false takeover, adverts/s"
 _MANY = "steady-32768@1"
+_LARGE = f"{SERVICES} virtual servers, {SERVERS} real servers"
+_TABLE = f"ipvs-table-{SERVICES}x{SERVERS}"
+_READING = f"ipvs-reading-{SERVICES}x{SERVERS}"
 
 GOALS: tuple[Goal, ...] = (
     _cost("4096@0.1", "4096 every 100 ms", 5.5),
@@ -220,6 +225,21 @@ GOALS: tuple[Goal, ...] = (
         )
         for rate in (12, 50)
     ),
+    Goal(
+        "CPU per TCP_CHECK, 10,000 servers every second, us",
+        Of("ipvs-checks-tcp-10000@1", "cpu_us_each"),
+        None,
+    ),
+    Goal("CPU per HTTP_GET, 2000 a second, us", Of("ipvs-checks-http-2000@1", "cpu_us_each"), None),
+    Goal(f"{_LARGE}: exec to last destination, s", Of(_TABLE, "start_s"), None, digits=2),
+    Goal(
+        "the same: one weight changed, beyond a check of the file, s",
+        Of(_TABLE, "reload_after_reading_s"),
+        0.24,
+        digits=3,
+    ),
+    Goal("the same: changes of the kernel's table", Of(_TABLE, "operations"), 1, digits=0),
+    Goal(f"reading {_LARGE}, CPU s", Of(_READING, "cpu_s"), None, digits=3),
     Goal(
         "32768 every second: masters",
         Of(_MANY, "masters"),

@@ -7,6 +7,7 @@ from itertools import product
 from .cases.base import Case
 from .cases.flood import Flood, Trickle
 from .cases.floor import AddressFloor, PacketFloor, TimerFloor
+from .cases.ipvs import Checks, Reading, Table
 from .cases.pressure import Pressure
 from .cases.reload import Growth, Reload
 from .cases.startup import Check, Startup
@@ -72,6 +73,17 @@ def saturation() -> list[Case]:
     ]
 
 
+def balancer() -> list[Case]:
+    """In a guest, which has a slower processor: shares and ratios are what counts."""
+    return [
+        Checks(checker="tcp", servers=10_000),
+        Checks(checker="http", servers=2000),
+        Table(services=1, servers=1, idle_s=20.0, rounds=1),
+        Table(),
+        Reading(),
+    ]
+
+
 def full() -> list[Case]:
     """What docs/benchmarks shows; `--list` says how long it takes."""
     takeovers = (("kill", 255), ("kill", 1024), ("kill", 4096), ("stop", 1024), ("stop", 4096))
@@ -90,6 +102,7 @@ def full() -> list[Case]:
         *(Flood(fault=fault, rate=100_000) for fault in ("checksum", "ttl", "vrid")),
         Trickle(rate=12),
         Trickle(rate=50),
+        *balancer(),
     ]
 
 
@@ -112,6 +125,9 @@ def quick() -> list[Case]:
         Pressure(contenders=daemons, loops=2, seconds=1.0, **few),
         Flood(contenders=daemons, fault="ttl", rate=1000, seconds=1.0, **few),
         Trickle(contenders=daemons, rate=20, seconds=0.6, **few),
+        Checks(contenders=daemons, checker="http", servers=8, window_s=1.0),
+        Table(contenders=daemons, services=2, servers=8, idle_s=1.0),
+        Reading(contenders=daemons, services=2, servers=8),
     ]
 
 
@@ -131,5 +147,8 @@ KINDS: dict[str, type[Case]] = {
         PacketFloor,
         AddressFloor,
         TimerFloor,
+        Checks,
+        Table,
+        Reading,
     )
 }

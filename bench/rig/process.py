@@ -136,6 +136,25 @@ def spawn(
     )
 
 
+def timed(
+    argv: Sequence[str], log: Path, namespace: Namespace | None = None
+) -> tuple[float, float]:
+    """Wall and CPU seconds of a program. Raises RuntimeError when it fails."""
+    begin = time.monotonic()
+    with log.open("wb") as output:
+        if namespace is None:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        else:
+            process = spawn(namespace, argv, output=output)
+        _, status, used = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        text = log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"{' '.join(argv)}: exit code {process.returncode}\n{text}")
+    return seconds, used.ru_utime + used.ru_stime
+
+
 class Helper:
     """A measuring program: says `ready`, works until SIGTERM or its own end, prints JSON."""
 
@@ -191,5 +210,6 @@ __all__ = [
     "process_tree",
     "run_json",
     "spawn",
+    "timed",
     "usage",
 ]

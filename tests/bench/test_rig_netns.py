@@ -104,7 +104,7 @@ def test_stranger_sends_what_is_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_smoke_measures_every_kind(tmp_path: Path) -> None:
     """`--quick`: every case gives figures, and those that do not depend on speed are right."""
     assert main(["--quick", "--out", str(tmp_path)]) == 0
@@ -118,4 +118,6 @@ def test_smoke_measures_every_kind(tmp_path: Path) -> None:
     assert by_kind["reload"]["priority_zero"] == 0
     assert by_kind["floor-packets"]["heard_share"] == 1
     assert by_kind["flood"]["log_lines"] <= 20
+    assert by_kind["ipvs-checks"]["rate_share"] > 0.3
+    assert by_kind["ipvs-table"]["operations"] == 1
     assert "## Takeover" in (tmp_path / "results.md").read_text()

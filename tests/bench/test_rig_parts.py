@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bench.configuration import link_count, places, render
 from bench.micro.parsing import Host
-from bench.rig import plan, plots, report
+from bench.rig import guest, plan, plots, report
 from bench.rig.__main__ import arguments as rig_arguments
 from bench.rig.__main__ import chosen_cases, parse_case
 from bench.rig.cases.steady import Steady
@@ -18,7 +18,9 @@ from bench.rig.cases.takeover import Takeover
 from bench.rig.figures import curve, histogram_quantile, lateness, quantile, summary, thinned
 from bench.rig.results import Results, Series, add_micro, load, load_for
 
+from bench import servers
 from fastvrrp.config.load import load as load_configuration
+from fastvrrp.config.servers import HttpCheck
 
 MACHINE = {"cpu": "test"}
 
@@ -62,6 +64,42 @@ def test_configuration_says_what_the_case_asks(tmp_path: Path) -> None:
         assert (instance.priority, instance.state, instance.version) == (200, "MASTER", 3)
         assert instance.virtual_router_id == place.vrid
         assert [a.address for a in instance.virtual_ipaddress] == [place.vip]
+
+
+def test_virtual_servers_share_out_the_real_ones(tmp_path: Path) -> None:
+    file = tmp_path / "bench.conf"
+    first = servers.first_server(2, 3, 11)
+    text = servers.render(3, 11, delay_loop_s=1, check=servers.HTTP_GET, weights={first: 7})
+    file.write_text(text)
+    loaded = load_configuration(file, host=Host([]))
+    assert loaded.configuration is not None
+    found = loaded.configuration.ipvs.virtual_servers
+    assert [len(one.real_servers) for one in found] == [4, 4, 3]
+    weights = [[server.weight for server in one.real_servers] for one in found]
+    assert weights == [[1] * 4, [1] * 4, [7, 1, 1]]
+    every = [server for one in found for server in one.real_servers]
+    assert len({server.address for server in every}) == 11
+    (check,) = every[0].checks
+    assert isinstance(check, HttpCheck)
+    assert check.schedule.delay_loop_ns == 1_000_000_000
+
+
+def test_what_fails_in_the_guest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that says why it cannot, and one that leaves values."""
+    runner = tmp_path / "runner.py"
+    monkeypatch.setattr(guest, "RUNNER", runner)
+    runner.write_text("print('no kernel'); raise SystemExit(2)")
+    with pytest.raises(RuntimeError, match=r"exit code 2\nno kernel"):
+        guest.measure("ipvs-checks", "fastvrrp", {}, tmp_path)
+    runner.write_text(
+        "import json, pathlib, sys\n"
+        "box = pathlib.Path(sys.argv[-1])\n"
+        "task = json.loads((box / 'task.json').read_text())\n"
+        "(box / 'values.json').write_text(json.dumps({'got': task}))\n"
+    )
+    values = guest.measure("ipvs-checks", "fastvrrp", {"servers": 3}, tmp_path)
+    assert values["got"]["parameters"] == {"servers": 3}
+    assert Path(values["got"]["server"]).exists()
 
 
 def test_quantiles() -> None:

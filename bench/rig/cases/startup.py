@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +20,9 @@ from bench.rig.contender import (
 )
 from bench.rig.network import Network, Wires
 from bench.rig.observe import ADVERT, ARP, Addresses, Frames, is_vip
-from bench.rig.process import spawn
+from bench.rig.process import timed
 
 from .base import Case, LoadCase, Values
-
-
-def timed_run(network: Network, argv: Sequence[str], scratch: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a program on router a. Raises RuntimeError when it fails."""
-    log_file = scratch / "timed.log"
-    begin = time.monotonic()
-    with log_file.open("wb") as log:
-        process = spawn(network.a.namespace, argv, output=log)
-        _, status, used = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        text = log_file.read_text(errors="replace")
-        raise RuntimeError(f"{' '.join(argv)}: exit code {process.returncode}\n{text[-2000:]}")
-    return seconds, used.ru_utime + used.ru_stime
 
 
 def timed_check(
@@ -48,7 +31,8 @@ def timed_check(
     """Wall and CPU seconds of the contender's command that reads a configuration and ends."""
     config = scratch / "check.conf"
     write_config(contender, network.a, network.places, role, interval_s, config)
-    return timed_run(network, in_directory(contender.check, config, scratch), scratch)
+    argv = in_directory(contender.check, config, scratch)
+    return timed(argv, scratch / "timed.log", network.a.namespace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,5 +124,6 @@ class Check(Case):
             wall_s, cpu_s = timed_check(contender, network, MASTER, 0.1, scratch)
             interpreter_s = 0.0
             if contender.interpreter:
-                _, interpreter_s = timed_run(network, contender.interpreter, scratch)
+                log = scratch / "timed.log"
+                _, interpreter_s = timed(contender.interpreter, log, network.a.namespace)
         return {"wall_s": wall_s, "cpu_s": cpu_s, "reading_s": cpu_s - interpreter_s}
