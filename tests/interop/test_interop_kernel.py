@@ -109,6 +109,7 @@ RULES = (
     "from 2001:db8:23::/48 table 104",
     "from 2001:db8:24::/48 table 104 preference 1600",
 )
+DEFS = ("nftables_counters", "nftables_priority -5", "disable_local_igmp")
 STATIC = (
     block(
         "static_ipaddress",
@@ -156,7 +157,7 @@ def text(priority: int) -> str:
     router = instance(
         "no_accept", "promote_secondaries", *virtual, vips=ADDRESSES, priority=priority
     )
-    return config(*STATIC, router, defs=("nftables_counters", "disable_local_igmp"))
+    return config(*STATIC, router, defs=DEFS)
 
 
 def kernel(node: Node) -> Found:
@@ -191,6 +192,22 @@ def kernel(node: Node) -> Found:
     settings = node.run("sysctl", "net.ipv4.conf", "net.ipv4.igmp_link_local_mcast_reports")
     found.update(line.split(" = ", 1) for line in settings.splitlines())
     return found
+
+
+def protected(node: Node) -> tuple[set[tuple[str, int]], set[str]]:
+    """Of no_accept: hooks with their priority, and the addresses in the sets; a link-local one
+    with its interface."""
+    hooks, addresses = set(), set()
+    for entry in json.loads(node.run("nft", "-j", "list", "ruleset"))["nftables"]:
+        if chain := entry.get("chain", {}).get("hook"):
+            hooks.add((chain, entry["chain"]["prio"]))
+        found = entry.get("set", {})
+        if "icmpv6_type" in found.get("type", ""):
+            continue
+        for element in found.get("elem", ()):
+            words = element["concat"] if isinstance(element, dict) else [element]
+            addresses.add(" ".join(sorted(words)))
+    return hooks, addresses
 
 
 def wait_rule(node: Node, preference: int) -> None:
@@ -238,9 +255,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
 
 def test_the_kernel_looks_the_same(start: Callable[..., Daemon]) -> None:
-    """Addresses with label, scope, broadcast, peer, lifetimes and flags, routes with metrics,
-    several ways, realms, tables, tunnels, rules with every selector, static objects, the settings
-    of promote_secondaries and disable_local_igmp: equal as master, as backup and afterwards."""
+    """Addresses with label, scope, broadcast, lifetimes and flags, routes with metrics, several
+    ways, realms, tables, tunnels, rules with every selector, static objects, the settings of
+    promote_secondaries and disable_local_igmp, what no_accept protects: equal as master, as backup
+    and afterwards. Only our firewall protects the addresses as backup, too."""
     with Network(routers=2, clients=0, lans=2) as network:
         k, f = network["r1"], network["r2"]
         untouched = kernel(k)
@@ -250,15 +268,20 @@ def test_the_kernel_looks_the_same(start: Callable[..., Daemon]) -> None:
         wait_rule(k, LAST_VIRTUAL)
         fastvrrp = start(Fastvrrp, f, 100)
         theirs_master, our_backup = kernel(k), kernel(f)
+        their_firewall = protected(k)
 
         assert keepalived.stop() == 0
+        assert protected(k) == (set(), set())
         assert differences(kernel(k), untouched) == {}
         wait_rule(f, LAST_VIRTUAL)
         our_master = kernel(f)
+        assert protected(f) == their_firewall
+        assert their_firewall[0] == {("input", -5), ("output", -5)}
 
         keepalived = start(Keepalived, k, 50)
         theirs_backup = kernel(k)
         assert fastvrrp.stop() == 0
+        assert protected(f) == (set(), set())
         assert differences(untouched, kernel(f)) == {}
 
     assert differences(theirs_backup, our_backup) == STATIC_DIFFERENCES

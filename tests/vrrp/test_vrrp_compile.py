@@ -360,10 +360,11 @@ def test_links_have_the_sockets_of_all_their_instances() -> None:
     observed = kernel("eth0", "eth1")
     wanted = configuration(
         instance("A", kernel_rx_buf_size=4096),
-        instance("B", virtual_router_id=52, mcast_dst_ip="224.0.0.99"),
+        instance("B", virtual_router_id=52, mcast_dst_ip="224.0.0.99", kernel_rx_buf_size=1000),
         instance("C", family=6, version=3, virtual_ipaddress=(vip("fe80::100/64", dev="eth1"),)),
         global_defs=model.GlobalDefs(garp_interval_ns=5, gna_interval_ns=6),
         garp_groups=(model.GarpGroup(interfaces=("eth1", "eth2"), garp_interval_ns=9),),
+        interface_delays=(model.InterfaceDelay(interface="eth0", down_ns=7, up_ns=8),),
     )
     keys = {k for i in wanted.vrrp_instances for k in link_keys(i, None, observed)}
     specs = link_specs(wanted, keys, observed)
@@ -375,7 +376,9 @@ def test_links_have_the_sockets_of_all_their_instances() -> None:
             gna_interval_ns=6,
             mcast4=(ip4("224.0.0.18"), ip4("224.0.0.99")),
             mcast6=(ip6("ff02::12"),),
-            rx_buffer=4096,
+            rx_buffer=5096,
+            down_delay_ns=7,
+            up_delay_ns=8,
             vrids4=bytes((51, 52)),
             vrids6=bytes((51,)),
         ),

@@ -147,6 +147,23 @@ class TestDistribution:
         bench.plane.refresh({"VI_0", "VI_1"})
         assert set(states(bench).values()) == {FAULT}
 
+    def test_every_thread_waits_as_long_before_it_believes_in_a_change(self, bench: Bench) -> None:
+        """interface_up_down_delays, with sockets or without, and for who joins later."""
+        tracked = (model.Tracked(name="eth3", weight=0),)
+        delay = model.InterfaceDelay(interface="eth3", down_ns=5, up_ns=6)
+        wanted = configuration(on(0), on(1), on(2, track_interface=tracked))
+        bench.apply(msgspec.structs.replace(wanted, interface_delays=(delay,)))
+        slot = bench.plane.links.slots["eth3"]
+        wanted = configuration(on(0), on(1, track_interface=tracked), on(2))
+        bench.apply(msgspec.structs.replace(wanted, interface_delays=(delay,)))
+        for engine in bench.engines:
+            spec = engine.links[slot]
+            assert (spec["down_delay_ns"], spec["up_delay_ns"]) == (5, 6)
+        bench.apply(wanted)
+        for engine in bench.engines:
+            spec = engine.links[slot]
+            assert (spec["down_delay_ns"], spec["up_delay_ns"]) == (0, 0)
+
     def test_pacing_groups_stay_together(self, bench: Bench) -> None:
         paced = model.GarpGroup(interfaces=("eth0", "eth1", "eth9"), garp_interval_ns=1000)
         bench.apply(configuration(*map(on, range(4)), garp_groups=(paced,)))
