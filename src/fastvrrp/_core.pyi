@@ -5,6 +5,7 @@ and `Engine` (the same core driven by a thread that never takes the GIL). Both a
 same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses are packed bytes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 NEVER: int
@@ -455,6 +456,41 @@ class Engine:
         """Histogram: item k counts deadlines served between 2**k and 2**(k+1) ns late."""
     rt_errno: int  # errno of the refused real-time scheduling, 0 when granted or not asked for
 
+# Why an attempt of the prober ended as it did, or an answer is not wanted any more.
+WHY_ERROR: int  # an errno; 0: connected
+WHY_STATUS: int
+WHY_DIGEST: int
+WHY_NO_ANSWER: int
+WHY_NO_HEADER: int
+WHY_NO_STATUS: int
+WHY_LONG_HEADER: int
+WHY_LONG_ANSWER: int
+WHY_TIMEOUT: int  # of one wait
+WHY_DRIPPED: int  # of all of them
+
+HTTP_HEADER_BYTES_MAX: int
+HTTP_ANSWER_BYTES_MAX: int
+
+class HttpAnswer:
+    """The answer to a GET, read as the prober reads it; nothing of it is kept."""
+
+    def __init__(self, *, digest: bool) -> None: ...
+    def feed(self, data: bytes) -> int:
+        """The next piece. 0, or why no more of it is wanted: WHY_LONG_HEADER, WHY_LONG_ANSWER."""
+    @property
+    def header_bytes(self) -> int: ...
+    @property
+    def complete_header(self) -> bool: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def content_length(self) -> int | None: ...
+    @property
+    def body_bytes(self) -> int: ...
+    @property
+    def digest(self) -> bytes:
+        """MD5 of the body so far, 16 bytes. Raises ValueError without `digest`."""
+
 class ProbeEvent(NamedTuple):
     """A check became up or down; an attempt failed and `tell_failures` asked for it; or this host
     could not make an attempt, and had made the one before."""
@@ -464,24 +500,35 @@ class ProbeEvent(NamedTuple):
     change: int  # CHECK_UP, CHECK_DOWN: the state became that; else 0
     first: bool  # it had none before
     up: bool  # the state now
-    error: int  # errno of the attempt; 0: connected
+    error: int  # WHY_ERROR: errno of the attempt, 0: connected; WHY_STATUS: the status
     failures: int  # attempts before this one that failed and did not count
     at_ns: int
     latency_ns: int
+    why: int = 0  # WHY_*
+    phase: int = 0  # PHASE_*, in which that was
+    digest: bytes = b""  # WHY_DIGEST: of the page
 
 class ProbeStatus(NamedTuple):
     state: int  # CHECK_UNKNOWN, CHECK_UP, CHECK_DOWN
     suspended: bool
-    verdict: int  # of the last attempt, as error and latency_ns
+    verdict: int  # of the last attempt, as error, latency_ns, why, phase and digest
     error: int
     latency_ns: int
     at_ns: int  # when it ended; 0: there was none
     due_ns: int  # of the next attempt; NEVER while one runs, waits for a socket, or is suspended
     failures: int  # in a row, that did not count yet
     attempts: int
+    why: int = 0
+    phase: int = 0
+    digest: bytes = b""
+
+# Where an attempt of the prober was.
+PHASE_CONNECT: int
+PHASE_SENDING: int
+PHASE_ANSWER: int
 
 class Prober:
-    """TCP_CHECK for many servers: one thread that never takes the GIL.
+    """TCP_CHECK and HTTP_GET for many servers: one thread that never takes the GIL.
 
     `start()` it in the network namespace it shall probe from. At most `sockets` connections are
     open at a time; what is due meanwhile waits for its turn. Methods are for one Python thread.
@@ -515,10 +562,14 @@ class Prober:
         fwmark: int = 0,
         tell_failures: bool = False,
         suspended: bool = False,
+        urls: Sequence[tuple[bytes, bytes | None, Sequence[tuple[int, int]]]] = (),
+        fast_recovery: bool = False,
     ) -> int:
         """Begin a check (semantics: `Check`); returns its handle. `random` is any number of 32
-        bits. Raises ValueError when a value is out of range, RuntimeError when there are 262,144
-        checks already."""
+        bits. With `urls` it is an HTTP_GET: of each the request, the MD5 digest that the page must
+        have (None: any), and the ranges of statuses that are good, both ends included. Raises
+        ValueError when a value is out of range, RuntimeError when there are 262,144 checks
+        already."""
     def remove(self, handle: int) -> None:
         """End it; an attempt under way is dropped. This and the others raise KeyError when the
         handle is of no check."""

@@ -41,7 +41,6 @@ def test_help_names_every_command_and_imports_none_of_them() -> None:
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
     for name in main.COMMANDS:
         assert re.search(rf"^    {name} ", out, re.MULTILINE), name
-    assert "convert" not in out
     assert "imported: []" in out
 
 
@@ -95,10 +94,23 @@ def test_a_word_that_resembles_nothing() -> None:
     assert "there are run, check, status" in done.stderr
 
 
-def test_convert_is_not_there_yet() -> None:
-    done = fastvrrp("convert", "x.conf")
-    assert done.returncode == 2
-    assert "there is no `convert`" in done.stderr
+def test_convert_there_and_back(tmp_path: Path) -> None:
+    conf, native = tmp_path / "k.conf", tmp_path / "f.yaml"
+    conf.write_text(
+        "vrrp_instance V {\n interface eth0\n virtual_router_id 1\n prio 5\n"
+        " virtual_ipaddress {\n 10.0.0.1/24\n }\n}\n"
+    )
+    done = fastvrrp("convert", str(conf), "--to", "yaml")
+    assert done.returncode == 1
+    assert f"{conf}:4:2: warning: not converted: unknown keyword 'prio'" in done.stderr
+    conf.write_text(conf.read_text().replace("prio 5", "priority 5"))
+    done = fastvrrp("convert", str(conf), "--to", "yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    native.write_text(done.stdout)
+    assert "priority: 5" in done.stdout
+    done = fastvrrp("convert", str(native), "--to", "keepalived")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "priority 5" in done.stdout
 
 
 def test_wrong_options_are_usage_errors() -> None:

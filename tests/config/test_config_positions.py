@@ -319,18 +319,7 @@ def test_a_directory_is_a_message(read: Reader) -> None:
 
     loaded = load(read.path.parent, host=read.host)
     assert loaded.configuration is None
-    assert "Is a directory" in loaded.messages[0].text
-
-
-@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
-def test_yaml_is_refused_with_a_reason(read: Reader, suffix: str) -> None:
-    from fastvrrp.config.load import load
-
-    loaded = load(read.path.with_suffix(suffix), host=read.host)
-    assert loaded.configuration is None
-    assert texts(loaded) == [
-        "1:1: error: YAML configuration is not supported yet; write a keepalived.conf"
-    ]
+    assert "the directory has no configuration" in loaded.messages[0].text
 
 
 def test_latin_1_is_read_with_a_warning(read: Reader) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 
+from fastvrrp._core import HTTP_HEADER_BYTES_MAX
 from fastvrrp.config.servers import Regex, Url
-from fastvrrp.ipvs.checks.answer import HEADER_BYTES_MAX, Answer
+from fastvrrp.ipvs.checks.answer import Answer
 from fastvrrp.ipvs.checks.base import DETAIL_CHARACTERS, Verdict
 from fastvrrp.ipvs.checks.pattern import Pattern
 
@@ -38,7 +39,7 @@ def _read(pieces: list[bytes]) -> tuple[str, tuple[Verdict, str] | None]:
         problem = answer.feed(piece)
         if problem:
             return problem, None
-        assert answer.complete_header or len(answer.header) <= HEADER_BYTES_MAX
+        assert answer.complete_header or len(answer.header) <= HTTP_HEADER_BYTES_MAX
     verdict, text = answer.judge(URL)
     assert verdict in (Verdict.UP, Verdict.DOWN)
     assert text

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fastvrrp._core import Prober
 from fastvrrp.config.base import NS_PER_S
-from fastvrrp.config.servers import Connection
+from fastvrrp.config.servers import Check, Connection
 from fastvrrp.ipvs.checks.base import DETAIL_CHARACTERS, Outcome, Probe, Surroundings, Verdict
+from fastvrrp.ipvs.connects import Connects
+from fastvrrp.ipvs.reports import Report
 
 DOWN, UP, LOCAL = Verdict.DOWN, Verdict.UP, Verdict.LOCAL
 MS = 1_000_000
@@ -61,6 +65,31 @@ async def attempt(probe: Probe, limit_s: float = 5.0, *, cancel: bool = True) ->
     assert outcome.detail.isprintable()
     assert len(outcome.detail) <= DETAIL_CHARACTERS
     return outcome
+
+
+async def attempt_by_prober(check: Check, limit_s: float = 5.0) -> Outcome:
+    """One attempt of the prober."""
+    loop = asyncio.get_running_loop()
+    prober = Prober()
+    prober.start()
+    connects = Connects(loop, prober, dice=random.Random(1))
+    ended: asyncio.Future[Report] = loop.create_future()
+    began_ns = time.monotonic_ns()
+    running = connects.begin(check, 0, True, ended.set_result)
+    running.resume()  # at once, unlike a first attempt
+    try:
+        report = await asyncio.wait_for(ended, limit_s)
+        outcome = running.progress().outcome
+    finally:
+        connects.stop()
+        prober.stop()
+        assert await asyncio.to_thread(prober.join, 5)
+    took_ns = time.monotonic_ns() - began_ns
+    assert prober.counters()["attempts"] == 1
+    assert prober.counters()["open"] == 0
+    assert report.outcome == outcome
+    assert 0 <= report.outcome.latency_ns <= took_ns
+    return report.outcome
 
 
 async def abandoned(probe: Probe, after_s: float) -> None:

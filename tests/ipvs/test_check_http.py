@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 from probing import (
@@ -18,6 +19,7 @@ from probing import (
     Session,
     abandoned,
     attempt,
+    attempt_by_prober,
     connection,
     descriptors,
     free_port,
@@ -27,9 +29,9 @@ from probing import (
 
 from fastvrrp.config.base import NS_PER_S
 from fastvrrp.config.servers import Connection, HttpCheck, Regex, Url
-from fastvrrp.ipvs.checks import exchange, pattern
+from fastvrrp.ipvs.checks import pattern
 from fastvrrp.ipvs.checks.base import Outcome, make_probe
-from fastvrrp.ipvs.checks.http import make_request
+from fastvrrp.ipvs.checks.request import EXCHANGE_WAITS, make_request
 from looping import Run
 
 PAGE = b"HTTP/1.0 200 OK\r\n\r\nhello"
@@ -54,11 +56,28 @@ def http(where: Connection, *urls: Url, **more: object) -> HttpCheck:
     return HttpCheck(connection=where, urls=urls or (Url(path="/"),), **more)  # type: ignore[arg-type]
 
 
-async def ask(session: Session, url: Url | None = None, **more: object) -> Outcome:
+Once = Callable[[HttpCheck], Awaitable[Outcome]]
+
+
+async def by_loop(check: HttpCheck) -> Outcome:
+    return await attempt(make_probe(check, surroundings()), 20)
+
+
+async def by_prober(check: HttpCheck) -> Outcome:
+    return await attempt_by_prober(check, 20)
+
+
+@pytest.fixture(params=[by_loop, by_prober])
+def once(request: pytest.FixtureRequest) -> Once:
+    """One attempt, by the event loop and by the prober: they say the same."""
+    found: Once = request.param
+    return found
+
+
+async def ask(once: Once, session: Session, url: Url | None = None, **more: object) -> Outcome:
     """One attempt at a server that does this."""
     async with tcp_server(session) as port:
-        check = http(connection(port, **more), url or Url(path="/"))  # type: ignore[arg-type]
-        return await attempt(make_probe(check, surroundings()), 20)
+        return await once(http(connection(port, **more), url or Url(path="/")))  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- the request
@@ -141,9 +160,9 @@ def test_each_step_asks_for_its_url(run: Run) -> None:
         (answer(b"HTTP/1.0 200 OK\r\nX: " + b"y" * 70_000), DOWN, "header longer than 64 KiB"),
     ],
 )
-def test_answers(run: Run, session: Session, verdict: object, detail: str) -> None:
+def test_answers(run: Run, once: Once, session: Session, verdict: object, detail: str) -> None:
     async def scene() -> None:
-        outcome = await ask(session)
+        outcome = await ask(once, session)
         assert (outcome.verdict, outcome.detail) == (verdict, detail)
 
     run(scene())
@@ -155,35 +174,72 @@ def test_digest_and_regex_of_a_page_in_pieces(run: Run) -> None:
     pieces = [page[at : at + 70_001] for at in range(0, len(page), 70_001)]
 
     async def scene() -> None:
-        outcome = await ask(answer(b"HTTP/1.0 200 OK\r\n\r\n", *pieces), url)
+        outcome = await ask(by_loop, answer(b"HTTP/1.0 200 OK\r\n\r\n", *pieces), url)
         assert (outcome.verdict, outcome.detail) == (UP, "status 200")
 
     run(scene())
 
 
-def test_a_closed_port(run: Run) -> None:
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 600000\r\n", b"Content-Length: 7\r\n"])
+def test_a_digest_of_a_page_in_pieces(run: Run, once: Once, length: bytes) -> None:
+    page = b"x" * 300_000 + b"y" * 300_000
+    pieces = [page[at : at + 70_001] for at in range(0, len(page), 70_001)]
+    right = hashlib.md5(b"xxxxxxx" if b" 7" in length else page).digest()
+
     async def scene() -> None:
-        probe = make_probe(http(connection(free_port())), surroundings())
-        outcome = await attempt(probe)
+        session = answer(b"HTTP/1.0 200 OK\r\n" + length + b"\r\n", *pieces)
+        outcome = await ask(once, session, Url(path="/", digest=right))
+        assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+        outcome = await ask(once, session, Url(path="/", digest=bytes(16)))
+        assert (outcome.verdict, outcome.detail) == (DOWN, f"digest {right.hex()}")
+
+    run(scene())
+
+
+def test_ranges_of_statuses(run: Run, once: Once) -> None:
+    async def scene() -> None:
+        for status, verdict in ((404, UP), (399, DOWN), (499, UP), (500, DOWN), (204, UP)):
+            session = answer(b"HTTP/1.1 %d\r\n\r\n" % status)
+            url = Url(path="/", status_codes=((204, 204), (400, 499)))
+            outcome = await ask(once, session, url)
+            assert (outcome.verdict, outcome.detail) == (verdict, f"status {status}")
+
+    run(scene())
+
+
+def test_a_server_that_does_not_wait_for_the_request(run: Run, once: Once) -> None:
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(PAGE)
+        await reader.readuntil(HEADER_END)
+
+    async def scene() -> None:
+        outcome = await ask(once, session)
+        assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+
+    run(scene())
+
+
+def test_a_closed_port(run: Run, once: Once) -> None:
+    async def scene() -> None:
+        outcome = await once(http(connection(free_port())))
         assert (outcome.verdict, outcome.detail) == (DOWN, "connection refused")
 
     run(scene())
 
 
-def test_ipv6(run: Run) -> None:
+def test_ipv6(run: Run, once: Once) -> None:
     async def scene() -> None:
         sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
         async with tcp_server(answer(PAGE), sock) as port:
-            probe = make_probe(http(connection(port, "::1")), surroundings())
-            assert (await attempt(probe)).verdict is UP
+            assert (await once(http(connection(port, "::1")))).verdict is UP
 
     run(scene())
 
 
-def test_what_this_host_cannot_do_says_nothing_of_the_server(run: Run) -> None:
+def test_what_this_host_cannot_do_says_nothing_of_the_server(run: Run, once: Once) -> None:
     async def scene() -> None:
         for more in ({"bind_address": "198.51.100.1"}, {"bind_if": "nosuch0"}):
-            outcome = await ask(answer(PAGE), **more)
+            outcome = await ask(once, answer(PAGE), **more)
             assert outcome.verdict is LOCAL
 
     run(scene())
@@ -199,14 +255,14 @@ def test_no_library_for_patterns_says_nothing_of_the_server(
 
     async def scene() -> None:
         url = Url(path="/", regex=Regex(pattern="a"))
-        outcome = await ask(answer(PAGE), url)
+        outcome = await ask(by_loop, answer(PAGE), url)
         assert outcome.verdict is LOCAL
         assert "libpcre2-8" in outcome.detail
 
     run(scene())
 
 
-def test_the_source_of_an_attempt(run: Run) -> None:
+def test_the_source_of_an_attempt(run: Run, once: Once) -> None:
     async def scene() -> None:
         peers = []
 
@@ -217,9 +273,8 @@ def test_the_source_of_an_attempt(run: Run) -> None:
         port = free_port()
         async with tcp_server(session) as server_port:
             where = connection(server_port, bind_address="127.0.0.9", bind_port=port, bind_if="lo")
-            probe = make_probe(http(where), surroundings())
             for _ in range(3):
-                assert (await attempt(probe)).verdict is UP
+                assert (await once(http(where))).verdict is UP
         assert peers == [("127.0.0.9", port)] * 3
 
     run(scene())
@@ -242,28 +297,28 @@ def resets(*, after: bytes) -> Session:
 
 
 @pytest.mark.parametrize("after", [b"", PAGE])
-def test_a_reset_is_a_failure_also_behind_the_page(run: Run, after: bytes) -> None:
+def test_a_reset_is_a_failure_also_behind_the_page(run: Run, once: Once, after: bytes) -> None:
     """As keepalived has it: the answer ends with the end of the connection."""
 
     async def scene() -> None:
-        outcome = await ask(resets(after=after))
+        outcome = await ask(once, resets(after=after))
         assert (outcome.verdict, outcome.detail) == (DOWN, "answer: connection reset by peer")
 
     run(scene())
 
 
 @pytest.mark.parametrize("sent", [b"", PAGE[:7], PAGE])
-def test_a_server_that_never_closes(run: Run, sent: bytes) -> None:
+def test_a_server_that_never_closes(run: Run, once: Once, sent: bytes) -> None:
     async def scene() -> None:
         began = time.monotonic()
-        outcome = await ask(answer(sent, then_s=10), timeout_ns=300 * MS)
+        outcome = await ask(once, answer(sent, then_s=10), timeout_ns=300 * MS)
         assert (outcome.verdict, outcome.detail) == (DOWN, "answer timed out")
         assert 0.3 <= time.monotonic() - began < 5
 
     run(scene())
 
 
-def test_a_server_that_does_not_answer_the_connect(run: Run) -> None:
+def test_a_server_that_does_not_answer_the_connect(run: Run, once: Once) -> None:
     async def scene() -> None:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
@@ -273,7 +328,7 @@ def test_a_server_that_does_not_answer_the_connect(run: Run) -> None:
                 filler.setblocking(False)
                 filler.connect_ex(sock.getsockname())
             where = connection(sock.getsockname()[1], timeout_ns=300 * MS)
-            outcome = await attempt(make_probe(http(where), surroundings()))
+            outcome = await once(http(where))
             assert (outcome.verdict, outcome.detail) == (DOWN, "connection timed out")
             for filler in fillers:
                 filler.close()
@@ -281,7 +336,7 @@ def test_a_server_that_does_not_answer_the_connect(run: Run) -> None:
     run(scene())
 
 
-def test_dripping_bytes_have_an_end(run: Run) -> None:
+def test_dripping_bytes_have_an_end(run: Run, once: Once) -> None:
     """Each wait is short enough, the whole is not."""
 
     async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -292,24 +347,25 @@ def test_dripping_bytes_have_an_end(run: Run) -> None:
 
     async def scene() -> None:
         began = time.monotonic()
-        outcome = await ask(session, timeout_ns=200 * MS)
+        outcome = await ask(once, session, timeout_ns=200 * MS)
         took_s = time.monotonic() - began
         assert (outcome.verdict, outcome.detail) == (DOWN, "answer not complete after 2.4 s")
-        assert exchange.EXCHANGE_WAITS * 0.2 <= took_s < 6
+        assert EXCHANGE_WAITS * 0.2 <= took_s < 6
 
     run(scene())
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("by", "url"),
     [
-        Url(path="/"),
-        Url(path="/", digest=bytes(16)),
-        Url(path="/", regex=Regex(pattern="needle")),
-        Url(path="/", regex=Regex(pattern="(?s)x.*needle")),
+        (by_loop, Url(path="/")),
+        (by_prober, Url(path="/")),
+        (by_prober, Url(path="/", digest=bytes(16))),
+        (by_loop, Url(path="/", digest=bytes(16), regex=Regex(pattern="needle"))),
+        (by_loop, Url(path="/", regex=Regex(pattern="(?s)x.*needle"))),
     ],
 )
-def test_gigabytes_have_an_end_and_take_no_memory(run: Run, url: Url) -> None:
+def test_gigabytes_have_an_end_and_take_no_memory(run: Run, by: Once, url: Url) -> None:
     async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
         piece = b"x" * 1_000_000
@@ -319,7 +375,7 @@ def test_gigabytes_have_an_end_and_take_no_memory(run: Run, url: Url) -> None:
 
     async def scene() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        outcome = await ask(session, url, timeout_ns=5 * NS_PER_S)
+        outcome = await ask(by, session, url, timeout_ns=5 * NS_PER_S)
         assert (outcome.verdict, outcome.detail) == (DOWN, "answer longer than 64 MiB")
         # the writer's buffers are in it
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 24 * 1024
@@ -327,7 +383,7 @@ def test_gigabytes_have_an_end_and_take_no_memory(run: Run, url: Url) -> None:
     run(scene())
 
 
-def test_a_server_that_reads_nothing(run: Run) -> None:
+def test_a_server_that_reads_nothing(run: Run, once: Once) -> None:
     """A request that does not fit the socket buffers: sending has an end, too."""
 
     async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -336,13 +392,13 @@ def test_a_server_that_reads_nothing(run: Run) -> None:
 
     async def scene() -> None:
         url = Url(path="/" + "x" * 20_000_000)
-        outcome = await ask(session, url, timeout_ns=500 * MS)
+        outcome = await ask(once, session, url, timeout_ns=500 * MS)
         assert (outcome.verdict, outcome.detail) == (DOWN, "sending timed out")
 
     run(scene())
 
 
-def test_a_long_request_arrives_whole(run: Run) -> None:
+def test_a_long_request_arrives_whole(run: Run, once: Once) -> None:
     async def scene() -> None:
         path = "/" + "x" * 8_000_000
         got = []
@@ -354,7 +410,7 @@ def test_a_long_request_arrives_whole(run: Run) -> None:
             got.append(len(data))
             writer.write(PAGE)
 
-        outcome = await ask(session, Url(path=path), timeout_ns=5 * NS_PER_S)
+        outcome = await ask(once, session, Url(path=path), timeout_ns=5 * NS_PER_S)
         assert outcome.verdict is UP
         assert got[0] > len(path)
 

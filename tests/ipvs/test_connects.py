@@ -8,15 +8,24 @@ import random
 import socket
 from typing import Any
 
+import msgspec
 import pytest
 from pool_making import check
 from virtual_time import Loop, S
 
 from fastvrrp import _core
 from fastvrrp._core import CHECK_DOWN, CHECK_UNKNOWN, CHECK_UP, ProbeEvent, Prober, ProbeStatus
-from fastvrrp.config.servers import Connection, DnsCheck, Schedule, TcpCheck
+from fastvrrp.config.servers import (
+    Connection,
+    DnsCheck,
+    HttpCheck,
+    Regex,
+    Schedule,
+    TcpCheck,
+    Url,
+)
 from fastvrrp.ipvs.checks.base import Outcome, Verdict
-from fastvrrp.ipvs.connects import Connects
+from fastvrrp.ipvs.connects import Connects, takes
 from fastvrrp.ipvs.runner import Checks, Kind, Report, Subscription
 from looping import Run, until
 
@@ -103,7 +112,7 @@ class Scene:
     def refuse(check: object) -> Any:
         raise AssertionError("TCP_CHECKs are the prober's")
 
-    def add(self, **checks: TcpCheck) -> None:
+    def add(self, **checks: TcpCheck | HttpCheck) -> None:
         self.checks.change({name: Subscription(c) for name, c in checks.items()})
 
     def tell(self, *events: ProbeEvent) -> list[tuple[str, Report]]:
@@ -142,6 +151,70 @@ def test_everything_of_a_check_reaches_the_prober() -> None:
         "tell_failures": True,
         "suspended": False,
     }
+
+
+def test_everything_of_a_web_check_reaches_the_prober() -> None:
+    scene = Scene()
+    urls = (
+        Url(path="/a", digest=bytes(16), status_codes=((200, 200), (300, 399))),
+        Url(path="/b", virtualhost="b.example"),
+    )
+    where = Connection(address="192.0.2.1", port=80)
+    scene.add(a=HttpCheck(connection=where, urls=urls, fast_recovery=True))
+    ((_, port, values),) = scene.prober.added.values()
+    assert port == 80
+    assert values["fast_recovery"] is True
+    first, second = values["urls"]
+    assert first[0].startswith(b"GET /a HTTP/1.0\r\n")
+    assert first[1:] == (bytes(16), ((200, 200), (300, 399)))
+    assert b"Host: b.example\r\n" in second[0]
+    assert second[1:] == (None, ((200, 299),))
+
+
+PLAIN = HttpCheck(connection=Connection(address="192.0.2.1", port=80), urls=(Url(path="/"),))
+
+
+@pytest.mark.parametrize(
+    ("one", "taken"),
+    [
+        (PLAIN, True),
+        (msgspec.structs.replace(PLAIN, tls=True), False),
+        (
+            msgspec.structs.replace(
+                PLAIN, urls=(Url(path="/"), Url(path="/", regex=Regex(pattern="a")))
+            ),
+            False,
+        ),
+    ],
+)
+def test_what_the_prober_takes(one: HttpCheck, taken: bool) -> None:
+    assert takes(one) is taken
+
+
+@pytest.mark.parametrize(
+    ("values", "detail"),
+    [
+        ({"why": _core.WHY_STATUS, "error": 503}, "status 503"),
+        ({"why": _core.WHY_DIGEST, "digest": bytes(range(16))}, f"digest {bytes(range(16)).hex()}"),
+        ({"why": _core.WHY_NO_ANSWER}, "no answer"),
+        ({"why": _core.WHY_LONG_ANSWER}, "answer longer than 64 MiB"),
+        ({"why": _core.WHY_TIMEOUT, "phase": _core.PHASE_SENDING}, "sending timed out"),
+        (
+            {"why": _core.WHY_DRIPPED, "phase": _core.PHASE_ANSWER},
+            "answer not complete after 60 s",
+        ),
+        ({"error": errno.ECONNREFUSED}, "connection refused"),
+        (
+            {"error": errno.ECONNRESET, "phase": _core.PHASE_ANSWER},
+            "answer: connection reset by peer",
+        ),
+    ],
+)
+def test_words_for_a_web_check(values: dict[str, Any], detail: str) -> None:
+    scene = Scene()
+    scene.add(a=PLAIN)
+    ((_, report),) = scene.tell(event(1000, change=CHECK_DOWN, verdict=0, up=False, **values))
+    assert report.outcome == Outcome(Verdict.DOWN, detail, 7)
 
 
 def test_equal_checks_are_one_to_the_prober() -> None:
@@ -240,7 +313,7 @@ def test_stop_leaves_the_loop() -> None:
     assert scene.loop.reader is None
 
 
-def test_the_prober_takes_tcp_checks_only() -> None:
+def test_the_prober_takes_no_other_checks() -> None:
     loop, prober = ReadingLoop(), FakeProber()
     connects = Connects(loop, prober, dice=random.Random(1))  # type: ignore[arg-type]
     dns = DnsCheck(connection=Connection(address="192.0.2.1", port=53))

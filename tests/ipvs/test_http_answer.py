@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastvrrp._core import HTTP_ANSWER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HttpAnswer
 from fastvrrp.config.servers import Regex, Url
-from fastvrrp.ipvs.checks import answer as answer_module
-from fastvrrp.ipvs.checks.answer import ANSWER_BYTES_MAX, HEADER_BYTES_MAX, Answer
+from fastvrrp.ipvs.checks.answer import Answer
 from fastvrrp.ipvs.checks.base import Verdict
 from fastvrrp.ipvs.checks.pattern import Pattern
 
@@ -264,7 +264,7 @@ def test_long_headers_have_an_end() -> None:
     one = Answer(digest=False)
     fed = len(OK)
     assert one.feed(OK) == ""
-    while fed + len(field) <= HEADER_BYTES_MAX:
+    while fed + len(field) <= HTTP_HEADER_BYTES_MAX:
         assert one.feed(field) == ""
         fed += len(field)
     assert "header longer than 64 KiB" in one.feed(field)
@@ -273,14 +273,38 @@ def test_long_headers_have_an_end() -> None:
     assert judged(whole) == (UP, "status 200")
 
 
-def test_long_answers_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_module, "ANSWER_BYTES_MAX", 1 << 20)
+@pytest.mark.parametrize(("extra", "problem"), [(0, ""), (1, "header longer than 64 KiB")])
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20])
+def test_a_header_is_too_long_whatever_its_pieces(extra: int, problem: str, size: int) -> None:
+    rest = HTTP_HEADER_BYTES_MAX + extra - len(OK + b"X: \r\n\r\n")
+    whole = OK + b"X: " + b"y" * rest + b"\r\n\r\nabc"
+    one = Answer(digest=True)
+    said = [one.feed(whole[at : at + size]) for at in range(0, len(whole), size)]
+    assert next(filter(None, said), "") == problem
+    assert problem or one.digest == md5(b"abc")
+
+
+@given(st.lists(st.binary(max_size=200), max_size=8))
+def test_digests_are_md5(pieces: list[bytes]) -> None:
+    one = HttpAnswer(digest=True)
+    one.feed(b"\r\n\r\n")
+    for piece in pieces:
+        one.feed(piece)
+        assert len(one.digest) == 16  # what has come so far; more may come
+    assert one.digest == md5(b"".join(pieces))
+
+
+def test_no_digest_that_was_not_asked_for() -> None:
+    with pytest.raises(ValueError, match="no digest"):
+        assert HttpAnswer(digest=False).digest
+
+
+def test_long_answers_have_an_end() -> None:
     one = Answer(digest=False)
     piece = OK + b"\r\n" + bytes(65536)
     fed = 0
     while not (problem := one.feed(piece)):
         fed += len(piece)
         piece = bytes(65536)
-    assert problem == "answer longer than 1 MiB"
-    assert fed <= 1 << 20
-    assert ANSWER_BYTES_MAX > 1 << 20
+    assert problem == "answer longer than 64 MiB"
+    assert HTTP_ANSWER_BYTES_MAX - len(piece) < fed <= HTTP_ANSWER_BYTES_MAX

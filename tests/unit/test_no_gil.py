@@ -21,14 +21,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
-SURFACE = {"pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyitem.pxi", "pyprobe.pxi"}
+SURFACE = {
+    *("pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyitem.pxi"),
+    *("pyhttp.pxi", "pyprobe.pxi"),
+}
 PURE = {
     *("const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "check.pxi"),
-    *("receive.pxi", "step.pxi", "transfer.pxi"),
+    *("receive.pxi", "step.pxi", "transfer.pxi", "md5.pxi", "http.pxi"),
 }
 PURE_LIBC = {"memcpy", "memset", "memcmp"}
 # inline helpers of shim.h that compute and nothing else
-PURE_SHIM = {"fv_get16", "fv_put16", "fv_clz64", "fv_ctz64", "fv_prefetch"}
+PURE_SHIM = {"fv_get16", "fv_put16", "fv_clz64", "fv_ctz64", "fv_prefetch", "fv_rotate"}
 WORDS_OF_C = {"if", "for", "while", "switch", "sizeof", "return", "likely", "unlikely"}
 
 FUNCTION = re.compile(
@@ -138,8 +141,8 @@ def test_the_engine_threads_are_plain_c(generated: str) -> None:
     for wanted in ("core_tick", "core_packet", "core_commit", "vr_transition", "wheel_pop_due"):
         assert f"__pyx_f_8fastvrrp_5_core_{wanted}" in names
     origins = {f.origin for f in functions(generated)}
-    wanted = {"engine.pxi", "move.pxi", "probe.pxi", "netio.pxi", "apply.pxi", "ring.pxi"}
-    assert wanted <= origins
+    wanted = {"engine.pxi", "move.pxi", "netio.pxi", "apply.pxi", "ring.pxi"}
+    assert wanted | {"probe.pxi", "webprobe.pxi"} <= origins
 
 
 def test_shim_knows_nothing_of_python() -> None:

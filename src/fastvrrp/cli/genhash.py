@@ -103,7 +103,7 @@ def _fetch(args: argparse.Namespace, connection: Connection) -> tuple[str, Answe
     from fastvrrp.ipvs.checks.answer import Answer
     from fastvrrp.ipvs.checks.base import Verdict
     from fastvrrp.ipvs.checks.exchange import Exchange
-    from fastvrrp.ipvs.checks.http import make_request
+    from fastvrrp.ipvs.checks.request import make_request
     from fastvrrp.ipvs.checks.tls import TlsError
 
     answer = Answer(digest=True)

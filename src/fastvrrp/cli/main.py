@@ -30,6 +30,7 @@ COMMANDS = {
     "events": Command("fastvrrp.cli.events", "follow what happens, live"),
     "lab": Command("fastvrrp.cli.lab", "two routers on this machine: watch a failover"),
     "capture": Command("fastvrrp.cli.capture", "decode the adverts on an interface, live"),
+    "convert": Command("fastvrrp.cli.convert", "from keepalived.conf to YAML, or back"),
     "genhash": Command("fastvrrp.cli.genhash", "the digest of a page, for HTTP_GET and SSL_GET"),
     "clean": Command("fastvrrp.cli.clean", "remove what a killed daemon left in the kernel"),
 }
@@ -61,8 +62,6 @@ def _chosen(argv: Sequence[str]) -> str | None:
 
 def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    if name == "convert":
-        return "there is no `convert` in this version"
     hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(COMMANDS)}"
     return f"unknown command {name!r}; {hint}"
 

@@ -72,6 +72,7 @@ _PURE_READERS: dict[str, Reader] = {
     **LVS_READERS,
     "vmac": READERS["words?"],
 }
+_OF_FORMAT = frozenset(("bool-quirk",))  # what the words mean depends on the file's format
 _READERS: dict[str, Reader] = {
     **_PURE_READERS,
     "account": account_reader,
@@ -194,7 +195,7 @@ def _plans(path: str) -> dict[str, _Plan]:
         is_marked = keyword.effect != "done" or bool(keyword.replacement)
         reader = None if is_block else _READERS[keyword.type]
         is_repeated = keyword.type.startswith("blocks")
-        is_pure = keyword.type in _PURE_READERS
+        is_pure = keyword.type in _PURE_READERS and keyword.type not in _OF_FORMAT
         plans[word] = _Plan(name, keyword, reader, is_pure, is_marked, is_repeated)
     return plans
 

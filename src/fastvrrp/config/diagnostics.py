@@ -50,6 +50,7 @@ class Diagnostics:
         self.messages: list[Message] = []
         self.errors = 0
         self.warnings = 0
+        self._said: set[tuple[Position, str]] = set()  # about values that stand for many
 
     @property
     def count(self) -> int:
@@ -86,4 +87,11 @@ class Diagnostics:
         if node.is_veiled:
             text = "a mistake behind a secret on the same line, of which nothing is shown"
             hint = "put the secret in quotes, and what follows on a line of its own"
+        if node.is_native:
+            text, hint = node.worded(text), node.worded(hint)
+            said = node.position(word), text
+            if said in self._said:  # of a template, about another block
+                self.errors += severity is Severity.ERROR
+                return
+            self._said.add(said)
         self.add(node.position(word), severity, text, hint, node.via)

@@ -39,6 +39,7 @@ from fastvrrp.config.diagnostics import (
     shown,
 )
 from fastvrrp.config.expand import Definitions
+from fastvrrp.config.files import read_files
 from fastvrrp.config.global_defs import (
     INSTANCE_DEFAULTS,
     SERVER_DEFAULTS,
@@ -57,7 +58,6 @@ from fastvrrp.config.model import (
     Configuration,
     Loaded,
     Message,
-    Position,
     Severity,
     VirtualAddress,
 )
@@ -89,7 +89,6 @@ _STATIC_LINES: dict[str, LineReader] = {
     "delays": read_delays,
     "linkbeat": read_linkbeat,
 }
-YAML_SUFFIXES = frozenset((".yaml", ".yml"))
 
 
 def load(
@@ -99,7 +98,8 @@ def load(
     environ: Mapping[str, str] | None = None,
     host: HostInfo | None = None,
 ) -> Loaded:
-    """Read and check the configuration in `path`.
+    """Read and check the configuration in `path`: a keepalived.conf, a .yaml or .yml file, or a
+    directory with such files.
 
     `config_id` decides about `@` lines (default: the host name up to its first dot), `environ`
     answers ${_ENV NAME} (default: the process's environment), `host` everything about the
@@ -107,25 +107,41 @@ def load(
     error.
     """
     host = host or SystemHost()
-    path = Path(path)
-    if path.suffix in YAML_SUFFIXES:
-        message = Message(
-            position=Position(file=str(path), line=1),
-            severity=Severity.ERROR,
-            text="YAML configuration is not supported yet",
-            hint="write a keepalived.conf",
-        )
-        return Loaded(configuration=None, messages=(message,))
-    if config_id is None:
-        config_id = host.hostname().split(".", 1)[0]
-    definitions = Definitions(config_id, os.environ if environ is None else environ)
+    config_id, definitions = _settings(config_id, environ, host)
     was_enabled = gc.isenabled()
     gc.disable()  # nothing here is cyclic, and a large file is a million objects
     try:
-        return _Loader(host).load(path, config_id, definitions)
+        return _Loader(host).load(Path(path), config_id, definitions)
     finally:
         if was_enabled:
             gc.enable()
+
+
+def statements(
+    path: str | Path,
+    diagnostics: Diagnostics,
+    *,
+    host: HostInfo,
+    config_id: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Node]:
+    """What the files say before anything is made of it: includes and templates are resolved.
+
+    Problems become messages. Raises TooManyErrors.
+    """
+    config_id, definitions = _settings(config_id, environ, host)
+    builder = Builder(diagnostics)
+    source = Source(diagnostics, builder, definitions, config_id)
+    read_files(Path(path), source, builder, diagnostics, config_id)
+    return builder.root
+
+
+def _settings(
+    config_id: str | None, environ: Mapping[str, str] | None, host: HostInfo
+) -> tuple[str, Definitions]:
+    if config_id is None:
+        config_id = host.hostname().split(".", 1)[0]
+    return config_id, Definitions(config_id, os.environ if environ is None else environ)
 
 
 class _Loader:
@@ -155,7 +171,7 @@ class _Loader:
         configuration = None
         exhausted: tuple[Message, ...] = ()
         try:
-            source.read(path)
+            read_files(path, source, builder, self.diagnostics, config_id)
             if any(node.words[0] == "net_namespace" for node in builder.root):
                 self.context.leave_namespace()
             for order, node in enumerate(builder.root):

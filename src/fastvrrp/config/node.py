@@ -11,6 +11,8 @@ from typing import ClassVar
 import msgspec
 
 from fastvrrp.config.model import Position
+from fastvrrp.config.native.wording import native_wording
+from fastvrrp.config.shellwords import joined
 
 COLUMN_BITS = 20
 _COLUMN_MASK = (1 << COLUMN_BITS) - 1
@@ -53,6 +55,7 @@ class Node(msgspec.Struct, eq=False, gc=False):
     via: str = ""
     body: list[Node] | None = None
     is_veiled: ClassVar[bool] = False
+    is_native: ClassVar[bool] = False
 
     def position(self, word: int = 0) -> Position:
         """Where a word was written; a word past the end counts as the last one."""
@@ -71,6 +74,10 @@ class Node(msgspec.Struct, eq=False, gc=False):
         if text.startswith('"'):
             return text[len(self.words[0]) + 2 :].strip()
         return text[len(self.words[0]) :].strip()
+
+    def worded(self, text: str) -> str:
+        """A message about this statement in the words of its file."""
+        return text
 
 
 class TwinNode(Node, eq=False, gc=False):
@@ -109,3 +116,17 @@ class VeiledNode(Node, eq=False, gc=False):
     """A statement that may be the rest of a secret: no message shows a word of it."""
 
     is_veiled: ClassVar[bool] = True
+
+
+class NativeNode(Node, eq=False, gc=False):
+    """A statement out of YAML. What keepalived mends, with a warning, is an error in it."""
+
+    is_native: ClassVar[bool] = True
+
+    def tail(self) -> str:
+        """The arguments in quotes, so that they are split as they are."""
+        return joined(self.words[1:])
+
+    def worded(self, text: str) -> str:
+        """A message in the words of YAML."""
+        return native_wording(text)

@@ -50,7 +50,10 @@ def _quoted(keyword: Keyword, text: str) -> str:
 
 
 def replaced(context: Context, node: Node, keyword: Keyword, what: str, want: str) -> None:
-    """Ignored, the default applies."""
+    """Ignored, the default applies; in YAML, which nobody has written for keepalived, an error."""
+    if node.is_native:
+        context.error(node, f"{keyword.keyword} {what}", want, word=1)
+        return
     used = f", using {keyword.default}" if keyword.default else ", ignored"
     context.warning(node, f"{keyword.keyword} {what}{used}", want, word=1)
 
@@ -85,9 +88,9 @@ def _bool(context: Context, node: Node, keyword: Keyword) -> bool | None:
 
 
 def _bool_quirk(context: Context, node: Node, keyword: Keyword) -> bool | None:
-    """keepalived takes any valid value, even `off`, as on."""
+    """keepalived takes any valid value, even `off`, as on; YAML means what it says."""
     value = _bool(context, node, keyword)
-    if value is False:
+    if value is False and not node.is_native:
         context.warning(
             node,
             f"{keyword.keyword} {node.words[1]} turns it on, as in keepalived",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 _SIMPLE = {
     "a": "\a",
     "b": "\b",
@@ -12,6 +15,7 @@ _SIMPLE = {
     "t": "\t",
     "v": "\v",
 }
+_SAFE = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 _OCTAL = "01234567"
 _HEX = "0123456789abcdefABCDEF"
 
@@ -85,3 +89,13 @@ def split(text: str) -> list[str]:
     if current is not None:
         words.append("".join(current))
     return words
+
+
+def quoted(word: str) -> str:
+    """A word that `split` gives back as it is."""
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def joined(words: Iterable[str]) -> str:
+    """Words that `split` gives back as they are; quotes only where they are needed."""
+    return " ".join([word if _SAFE.fullmatch(word) else quoted(word) for word in words])

@@ -86,17 +86,18 @@ class Source:
         self._repeats = 1  # product of the ~SEQ and ~LST around the current line
         self._made = 0
 
-    def read(self, path: Path) -> None:
-        """Read the main file. Problems become messages."""
+    def read(self, path: Path, at: Position | None = None) -> None:
+        """Read a file, which is asked for at `at`. Problems become messages."""
         name = str(path)
-        text = self._text(path, name, Position(file=name, line=1), Severity.ERROR)
+        text = self.text(path, name, at or Position(file=name, line=1), Severity.ERROR)
         if text is not None:
             self.includes.enter(path)
             self._lines(text, name)
             self.includes.leave()
         self._builder.finish()
 
-    def _text(self, path: Path, name: str, at: Position, severity: Severity) -> str | None:
+    def text(self, path: Path, name: str, at: Position, severity: Severity) -> str | None:
+        """The text of a file; None if it cannot be read, which is said at `at`."""
         add = self._diagnostics.add
         try:
             with path.open("rb") as stream:
@@ -435,7 +436,7 @@ class Source:
                 )
             else:
                 severity = Severity.ERROR if checks.readable else Severity.WARNING
-                text = self._text(path, str(path), node.position(), severity)
+                text = self.text(path, str(path), node.position(), severity)
                 if text is not None:
                     self._spliced(text, path, node.file)
 

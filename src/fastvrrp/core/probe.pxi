@@ -1,4 +1,5 @@
-# TCP_CHECK without Python: one thread, non-blocking connects, a timer wheel, the machine of check.pxi.
+# TCP_CHECK and HTTP_GET without Python: one thread, non-blocking sockets, a timer wheel, the machine of
+# check.pxi. What an HTTP_GET does with its connection is in webprobe.pxi.
 # Never the GIL, no lock, no malloc. Python fills a record and hands it over through the command ring;
 # what has become of a check comes back through the event ring, the last result is read in the record.
 #
@@ -14,6 +15,13 @@ cdef enum:
     PROBE_BEGIN = 16            # attempts begun before sockets are looked at again: they wait for their latency
     PROBE_COMMANDS_PER_TURN = 1024
     PROBE_TICK_NS = 1048576     # one of the wheel: 2**TICK_BITS
+    PROBE_BUFFER = 32768        # of an answer, per read
+
+cdef extern from *:
+    """
+    #define PROBE_EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | (uint32_t)EPOLLET)
+    """
+    const u32 PROBE_EDGES       # one registration for a whole exchange
 
 cdef enum:                      # commands
     PC_ADD = 1
@@ -30,6 +38,30 @@ cdef enum:                      # probe_t.waits
     WAITS_NOT = 0
     WAITS_ROOM = 1              # in the queue for a socket
 
+cdef enum:                      # web_t.phase
+    PHASE_CONNECT = 0
+    PHASE_SENDING = 1
+    PHASE_ANSWER = 2
+
+ctypedef struct url_t:
+    u32 request                 # where it begins
+    u32 request_bytes
+    u32 codes                   # the first of its ranges
+    u32 code_count
+    u8 has_digest
+    u8 digest[16]
+
+ctypedef struct web_t:          # an HTTP_GET, one block of memory: urls, ranges and requests are behind it
+    url_t *urls
+    codes_t *codes
+    u8 *requests
+    u32 sent
+    u8 phase
+    u8 early                    # the peer spoke, or closed, before the request was out
+    u8 pad[2]
+    u8 seen[16]                 # digest of the last answer that had another one
+    answer_t answer
+
 ctypedef struct probe_command_t:
     u32 kind
     u32 slot
@@ -42,9 +74,12 @@ ctypedef struct probe_event_t:
     u8 change                   # CHECK_UP, CHECK_DOWN: the state became that; else 0
     u8 first                    # it had none before
     u8 up                       # state now
-    i32 error                   # errno of the attempt, 0: connected
+    u8 why                      # WHY_*
+    u8 phase                    # PHASE_*, in which that was
+    u8 pad[2]
+    i32 error                   # WHY_ERROR: errno of the attempt, 0: connected; WHY_STATUS: the status
     u32 failures                # attempts before this one that failed and did not count
-    u32 pad
+    u8 digest[16]               # WHY_DIGEST: of the page
     i64 at_ns
     i64 latency_ns
 
@@ -62,10 +97,13 @@ ctypedef struct probe_t:        # the first part is written by Python before PC_
     u8 source[28]
     u8 fixed_port               # bind_port: the kernel does not choose it
     char device[16]             # bind_if, empty: none
+    web_t *web                  # HTTP_GET, else NULL; Python's memory
     u8 waits
-    u8 verdict                  # of the last attempt
+    u8 verdict                  # of the last attempt, as why, phase and error
+    u8 why
+    u8 phase
     i32 fd                      # of the one under way, else -1
-    i32 error                   # of the last attempt
+    i32 error
     i64 began_ns
     i64 at_ns                   # end of the last attempt, 0: there was none
     i64 latency_ns
@@ -93,6 +131,7 @@ ctypedef struct prober_t:
     u64 timeouts
     u64 local
     u64 queued                  # attempts that had to wait for room
+    u8 buffer[PROBE_BUFFER]
 
 
 # ---- the queue for room: links of node_t, which is not in the wheel meanwhile ----
@@ -135,7 +174,7 @@ cdef void probe_close(prober_t *p, probe_t *c) noexcept nogil:
         p.open -= 1
 
 
-cdef void probe_ended(prober_t *p, u32 i, u32 verdict, i32 error, i64 now) noexcept nogil:
+cdef void probe_ended(prober_t *p, u32 i, u32 verdict, u32 why, i32 error, i64 now) noexcept nogil:
     """One attempt is over: what it means, when the next one is, and who must hear of it."""
     cdef probe_t *c = &p.probes[i]
     cdef probe_event_t e
@@ -146,6 +185,8 @@ cdef void probe_ended(prober_t *p, u32 i, u32 verdict, i32 error, i64 now) noexc
     e.failures = c.check.failures
     wheel_arm(&p.wheel, i, check_result(&c.check, verdict, now, &e.change))
     c.verdict = <u8> verdict
+    c.why = <u8> why
+    c.phase = c.web.phase if c.web != NULL else <u8> PHASE_CONNECT
     c.error = error
     c.latency_ns = now - c.began_ns
     c.at_ns = now
@@ -160,7 +201,11 @@ cdef void probe_ended(prober_t *p, u32 i, u32 verdict, i32 error, i64 now) noexc
     e.generation = c.generation
     e.verdict = <u8> verdict
     e.up = c.check.state == CHECK_UP
+    e.why = c.why
+    e.phase = c.phase
     e.error = error
+    if why == WHY_DIGEST:
+        memcpy(e.digest, c.web.seen, sizeof(e.digest))
     e.at_ns = now
     e.latency_ns = c.latency_ns
     if not ring_push(&p.events, &e):
@@ -199,7 +244,7 @@ cdef inline bint answered(i32 error) noexcept nogil:
 
 
 cdef void probe_begin(prober_t *p, u32 i) noexcept nogil:
-    """One connect. It ends here only when it cannot begin or is refused at once."""
+    """One connect. It ends here only when it cannot begin, or is refused or established at once."""
     cdef probe_t *c = &p.probes[i]
     cdef epoll_event ev
     cdef i32 error = 0
@@ -209,6 +254,10 @@ cdef void probe_begin(prober_t *p, u32 i) noexcept nogil:
         room_push(p, i)
         return
     c.began_ns = fv_now_ns()
+    if c.web != NULL:
+        c.web.phase = PHASE_CONNECT
+        c.web.sent = 0
+        c.web.early = 0
     fd = socket(c.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd < 0:
         error = fv_errno()
@@ -216,48 +265,64 @@ cdef void probe_begin(prober_t *p, u32 i) noexcept nogil:
             p.queued += 1
             room_push(p, i)
             return
-        probe_ended(p, i, VERDICT_LOCAL, error, c.began_ns)
+        probe_ended(p, i, VERDICT_LOCAL, WHY_ERROR, error, c.began_ns)
         return
     c.fd = fd
     p.open += 1
     error = probe_prepare(c, fd)
     if error:
-        probe_ended(p, i, VERDICT_LOCAL, error, fv_now_ns())
+        probe_ended(p, i, VERDICT_LOCAL, WHY_ERROR, error, fv_now_ns())
         return
     if connect(fd, <sockaddr *> c.target, address_bytes(c.family)) == 0:
-        probe_ended(p, i, VERDICT_UP, 0, fv_now_ns())
-        return
-    error = fv_errno()
-    if error != EINPROGRESS:
-        probe_ended(p, i, VERDICT_DOWN if answered(error) else VERDICT_LOCAL, error, fv_now_ns())
-        return
+        if c.web == NULL:
+            probe_ended(p, i, VERDICT_UP, WHY_ERROR, 0, fv_now_ns())
+            return
+    else:
+        error = fv_errno()
+        if error != EINPROGRESS:
+            probe_ended(p, i, VERDICT_DOWN if answered(error) else VERDICT_LOCAL, WHY_ERROR, error, fv_now_ns())
+            return
     memset(&ev, 0, sizeof(ev))
-    ev.events = EPOLLOUT
+    ev.events = EPOLLOUT if c.web == NULL else PROBE_EDGES
     ev.data.u64 = i
     if epoll_ctl(p.ep, EPOLL_CTL_ADD, fd, &ev) < 0:
-        probe_ended(p, i, VERDICT_LOCAL, fv_errno(), fv_now_ns())
+        probe_ended(p, i, VERDICT_LOCAL, WHY_ERROR, fv_errno(), fv_now_ns())
         return
     wheel_arm(&p.wheel, i, c.began_ns + c.timeout_ns)
 
 
-cdef void probe_connected(prober_t *p, u32 i, u32 events, i64 now) noexcept nogil:
-    """The socket has an answer."""
-    cdef probe_t *c = &p.probes[i]
+cdef i32 probe_error(const probe_t *c, u32 events) noexcept nogil:
+    """What became of the connect: an errno, or 0."""
     cdef int error = 0
     cdef socklen_t n = sizeof(error)
-    if c.fd < 0:
-        return
     if events & (EPOLLERR | EPOLLHUP) and getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0:
         error = fv_errno()
-    probe_ended(p, i, VERDICT_DOWN if error else VERDICT_UP, error, now)
+    return error
+
+
+cdef void probe_ready(prober_t *p, u32 i, u32 events, i64 now) noexcept nogil:
+    """The socket has an answer."""
+    cdef probe_t *c = &p.probes[i]
+    cdef i32 error
+    if c.fd < 0:
+        return
+    if c.web != NULL:
+        web_ready(p, i, events, now)
+        return
+    error = probe_error(c, events)
+    probe_ended(p, i, VERDICT_DOWN if error else VERDICT_UP, WHY_ERROR, error, now)
 
 
 cdef void probe_due(prober_t *p, u32 i, i64 now) noexcept nogil:
-    if p.probes[i].fd >= 0:
-        p.timeouts += 1
-        probe_ended(p, i, VERDICT_DOWN, ETIMEDOUT, now)
-    else:
+    cdef probe_t *c = &p.probes[i]
+    if c.fd < 0:
         probe_begin(p, i)
+        return
+    p.timeouts += 1
+    if c.web != NULL and c.web.phase != PHASE_CONNECT:
+        web_late(p, i, now)
+    else:
+        probe_ended(p, i, VERDICT_DOWN, WHY_ERROR, ETIMEDOUT, now)
 
 
 cdef void probe_drop(prober_t *p, u32 i) noexcept nogil:
@@ -345,7 +410,7 @@ cdef void probe_loop(prober_t *p) noexcept nogil:
             if evs[k].data.u64 == NONE:
                 ring_answer(&p.commands)
             else:
-                probe_connected(p, <u32> evs[k].data.u64, evs[k].events, now)
+                probe_ready(p, <u32> evs[k].data.u64, evs[k].events, now)
         if n < PROBE_BATCH:                             # nothing else has arrived: now it counts what has not
             more = probe_due_some(p, now)
         probe_room(p)

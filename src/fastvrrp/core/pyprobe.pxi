@@ -1,6 +1,8 @@
 # Python surface of probe.pxi. Typed and documented in _core.pyi. Every method belongs to one Python
 # thread, the producer of the command ring and the consumer of the event ring.
 
+globals().update(PHASE_CONNECT=PHASE_CONNECT, PHASE_SENDING=PHASE_SENDING, PHASE_ANSWER=PHASE_ANSWER)
+
 cdef enum:
     PROBES_MAX = 262144         # address space; only what is used takes memory
 
@@ -15,6 +17,9 @@ class ProbeEvent(NamedTuple):
     failures: int
     at_ns: int
     latency_ns: int
+    why: int = 0
+    phase: int = 0
+    digest: bytes = b""
 
 
 class ProbeStatus(NamedTuple):
@@ -27,6 +32,9 @@ class ProbeStatus(NamedTuple):
     due_ns: int
     failures: int
     attempts: int
+    why: int = 0
+    phase: int = 0
+    digest: bytes = b""
 
 
 cdef int put_address(u8 *where, bytes address, u16 port) except -1:
@@ -69,8 +77,11 @@ cdef class Prober:
             raise_errno("prober")
 
     def __dealloc__(self):
+        cdef u32 slot
         if self.memory == NULL or self.thread is not None:  # still running: never free under a live thread
             return
+        for slot in range(self.fresh):
+            free(self.p.probes[slot].web)
         prober_free(&self.p)
         munmap(self.memory, self.size)
 
@@ -131,6 +142,8 @@ cdef class Prober:
                 if fv_load_u32(&self.p.probes[slot].used) == PROBE_FREE:
                     self.leaving.remove(item)
                     self.free.append(slot)
+                    free(self.p.probes[slot].web)
+                    self.p.probes[slot].web = NULL
         if self.free:
             return self.free.pop()
         if self.fresh == PROBES_MAX:
@@ -141,7 +154,7 @@ cdef class Prober:
 
     def add(self, bytes address, u16 port, *, i64 timeout_ns, i64 delay_loop_ns, i64 delay_before_retry_ns,
             i64 warmup_ns, u32 retry, u32 random, bytes bind_address=None, u16 bind_port=0, bytes bind_if=b"",
-            u32 fwmark=0, bint tell_failures=False, bint suspended=False):
+            u32 fwmark=0, bint tell_failures=False, bint suspended=False, object urls=(), bint fast_recovery=False):
         cdef probe_t c
         cdef u32 slot
         cdef u32 generation
@@ -150,6 +163,7 @@ cdef class Prober:
             if not 0 <= value <= CHECK_DELAY_MAX_NS:
                 raise ValueError(f"{name} {value} is not in 0..{CHECK_DELAY_MAX_NS}")
         in_range("retry", retry, 0, 0x7FFFFFFF)
+        in_range("urls", len(urls), 0, CHECK_STEPS_MAX)
         memset(&c, 0, sizeof(c))
         put_address(c.target, address, port)
         c.family = AF_INET6 if len(address) == 16 else AF_INET
@@ -167,10 +181,17 @@ cdef class Prober:
         c.tell_failures = tell_failures
         c.fd = -1
         c.node.due = FV_NEVER
-        check_init(&c.check, delay_loop_ns, delay_before_retry_ns, warmup_ns, retry, 1, 0)
+        check_init(&c.check, delay_loop_ns, delay_before_retry_ns, warmup_ns, retry, <u32> max(len(urls), 1),
+                   (CHECK_HTTP if urls else 0) | (CHECK_FAST_RECOVERY if fast_recovery else 0))
         if suspended:
             check_suspend(&c.check)
         slot = self.take_slot()
+        if urls:
+            try:
+                c.web = make_web(urls)
+            except BaseException:
+                self.free.append(slot)
+                raise
         generation = self.p.probes[slot].generation + 1
         c.generation = generation if generation else 1
         c.used = PROBE_USED
@@ -195,7 +216,8 @@ cdef class Prober:
         ring_answer(&self.p.events)
         while len(result) < limit and ring_pop(&self.p.events, &e):
             result.append(ProbeEvent(<u64> e.generation << 32 | e.slot, e.verdict, e.change, bool(e.first), bool(e.up),
-                                     e.error, e.failures, e.at_ns, e.latency_ns))
+                                     e.error, e.failures, e.at_ns, e.latency_ns, e.why, e.phase,
+                                     (<const char *> e.digest)[:16] if e.why == WHY_DIGEST else b""))
         if ring_used(&self.p.events):
             ring_bell(&self.p.events)                   # level-triggered for the caller's loop
         return result
@@ -207,14 +229,18 @@ cdef class Prober:
         cdef u32 slot = self.slot_of(handle)
         cdef probe_t c
         cdef probe_t again
+        cdef u8 digest[16]
         cdef int tries
         for tries in range(100):                        # two equal copies in a row are one consistent state
             fv_peek(&c, &self.p.probes[slot], sizeof(probe_t))
             fv_peek(&again, &self.p.probes[slot], sizeof(probe_t))
             if memcmp(&c, &again, sizeof(probe_t)) == 0:
                 break
+        if c.why == WHY_DIGEST:
+            fv_peek(digest, c.web.seen, sizeof(digest))
         return ProbeStatus(c.check.state, bool(c.check.suspended), c.verdict, c.error, c.latency_ns, c.at_ns,
-                           c.node.due if c.node.queued and c.fd < 0 else FV_NEVER, c.check.failures, c.attempts)
+                           c.node.due if c.node.queued and c.fd < 0 else FV_NEVER, c.check.failures, c.attempts,
+                           c.why, c.phase, (<const char *> digest)[:16] if c.why == WHY_DIGEST else b"")
 
     def counters(self):
         cdef prober_t *p = &self.p

@@ -33,7 +33,8 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *ev)
     const int EPOLL_CTL_ADD
     const int EPOLL_CTL_DEL
-    const u32 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+    const int EPOLL_CTL_MOD
+    const u32 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET
     const int EPOLL_CLOEXEC
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -103,7 +104,7 @@ cdef extern from "<sys/socket.h>" nogil:
     const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
     const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE, SO_MARK, SO_REUSEADDR
-    const int MSG_DONTWAIT, MSG_TRUNC
+    const int MSG_DONTWAIT, MSG_TRUNC, MSG_NOSIGNAL
 
 cdef extern from "<linux/filter.h>" nogil:
     struct sock_filter:

@@ -1,35 +1,69 @@
-"""TCP_CHECKs, as the prober thread runs them: commands to it, its events as reports."""
+"""What the prober thread checks: TCP_CHECK, and HTTP_GET without a pattern.
+
+Commands to it, its events as reports.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 from fastvrrp import _core
-from fastvrrp.config.servers import Check, TcpCheck
+from fastvrrp.config.servers import Check, HttpCheck, TcpCheck
 from fastvrrp.ipvs.checks.base import Outcome, Verdict
 from fastvrrp.ipvs.checks.dial import describe
+from fastvrrp.ipvs.checks.request import WORDS, requests, whole_wait
 from fastvrrp.ipvs.objects import pack_address
 from fastvrrp.ipvs.reports import STATES, Kind, Progress, Report, Tell
 
 CHECKS_MAX = 200_000  # the prober's other places are for those it has not let go yet
 
 
-def outcome_of(verdict: int, error: int, latency_ns: int) -> Outcome:
-    """An attempt of the prober in the words of TcpProbe."""
-    detail = describe(OSError(error, "")) if error else "connected"
-    return Outcome(Verdict(verdict), detail, latency_ns)
+PHASES = {_core.PHASE_SENDING: "sending", _core.PHASE_ANSWER: "answer"}
+
+
+def takes(check: Check) -> bool:
+    """Whether the prober can run it."""
+    if isinstance(check, HttpCheck):
+        return not check.tls and all(url.regex is None for url in check.urls)
+    return isinstance(check, TcpCheck)
+
+
+def outcome_of(said: _core.ProbeEvent | _core.ProbeStatus, timeout_ns: int) -> Outcome:
+    """An attempt of the prober in the words of TcpProbe and HttpProbe."""
+    return Outcome(Verdict(said.verdict), _detail(said, timeout_ns), said.latency_ns)
+
+
+def _detail(said: _core.ProbeEvent | _core.ProbeStatus, timeout_ns: int) -> str:
+    phase = PHASES.get(said.phase, "")
+    if said.why == _core.WHY_STATUS:
+        return f"status {said.error}"
+    if said.why == _core.WHY_DIGEST:
+        return f"digest {said.digest.hex()}"
+    if said.why == _core.WHY_TIMEOUT:
+        return f"{phase} timed out"
+    if said.why == _core.WHY_DRIPPED:
+        return f"{phase} not complete after {whole_wait(timeout_ns)}"
+    if said.why != _core.WHY_ERROR:
+        return WORDS[said.why]
+    if not said.error:
+        return "connected"
+    text = describe(OSError(said.error, ""))
+    return f"{phase}: {text}" if phase else text
 
 
 class Connected:
     """One check that runs; see `reports.Running`."""
 
-    __slots__ = ("_connects", "_handle", "_retry", "_state", "_tell")
+    __slots__ = ("_check", "_connects", "_handle", "_state", "_tell")
 
-    def __init__(self, connects: Connects, handle: int, retry: int, tell: Tell) -> None:
+    def __init__(
+        self, connects: Connects, handle: int, check: TcpCheck | HttpCheck, tell: Tell
+    ) -> None:
         self._connects = connects
         self._handle = handle
-        self._retry = retry
+        self._check = check
         self._tell = tell
         self._state = _core.CHECK_UNKNOWN  # that was told
 
@@ -48,13 +82,13 @@ class Connected:
     def progress(self) -> Progress:
         """See `reports.Running`."""
         s = self._connects.prober.status(self._handle)
-        outcome = outcome_of(s.verdict, s.error, s.latency_ns) if s.at_ns else None
+        outcome = self._outcome(s) if s.at_ns else None
         state = STATES[s.state]
         return Progress(state, s.suspended, outcome, s.at_ns, s.due_ns, s.failures, s.attempts)
 
     def event(self, e: _core.ProbeEvent) -> None:
         """What the prober says."""
-        outcome = outcome_of(e.verdict, e.error, e.latency_ns)
+        outcome = self._outcome(e)
         if e.change:
             self._become(e.change, e.failures, outcome)
         else:
@@ -66,8 +100,12 @@ class Connected:
         s = self._connects.prober.status(self._handle)
         if s.state != _core.CHECK_UNKNOWN:
             known = self._state != _core.CHECK_UNKNOWN
-            failures = self._retry if known and s.state == _core.CHECK_DOWN else 0
-            self._become(s.state, failures, outcome_of(s.verdict, s.error, s.latency_ns))
+            retry = self._check.schedule.retry
+            failures = retry if known and s.state == _core.CHECK_DOWN else 0
+            self._become(s.state, failures, self._outcome(s))
+
+    def _outcome(self, said: _core.ProbeEvent | _core.ProbeStatus) -> Outcome:
+        return outcome_of(said, self._check.connection.timeout_ns)
 
     def _become(self, state: int, failures: int, outcome: Outcome) -> None:
         if state == self._state:
@@ -96,11 +134,18 @@ class Connects:
         return len(self._running)
 
     def begin(self, check: Check, warmup_ns: int, suspended: bool, tell: Tell) -> Connected:
-        """See `reports.Driver`. Raises TypeError for other checks than TCP_CHECK."""
-        if not isinstance(check, TcpCheck):
-            raise TypeError(f"the prober runs no {type(check).__name__}")
+        """See `reports.Driver`. Raises TypeError for a check that it does not take."""
+        if not isinstance(check, (TcpCheck, HttpCheck)) or not takes(check):
+            raise TypeError(f"the prober runs no such {type(check).__name__}")
         connection, schedule = check.connection, check.schedule
         source = connection.bind_address
+        more: dict[str, Any] = {}
+        if isinstance(check, HttpCheck):
+            more["urls"] = [
+                (request, url.digest, url.status_codes)
+                for request, url in zip(requests(check), check.urls, strict=True)
+            ]
+            more["fast_recovery"] = check.fast_recovery
         handle = self.prober.add(
             pack_address(connection.address),
             connection.port,
@@ -116,8 +161,9 @@ class Connects:
             fwmark=connection.fwmark,
             tell_failures=True,  # subscribers come and go, and want different things
             suspended=suspended,
+            **more,
         )
-        one = self._running[handle] = Connected(self, handle, schedule.retry, tell)
+        one = self._running[handle] = Connected(self, handle, check, tell)
         return one
 
     def stop(self) -> None:

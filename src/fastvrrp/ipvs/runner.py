@@ -1,8 +1,8 @@
 """Running checks: each distinct one once, whatever number of real servers it is for.
 
 Who wants to know of a check subscribes. Checks of equal identity share one run; a reload that
-changes neither the check nor the wish to know leaves it running. TCP_CHECKs are run by the prober
-(`connects`), all others in the event loop (`scheduler`).
+changes neither the check nor the wish to know leaves it running. TCP_CHECKs and most HTTP_GETs are
+run by the prober (`connects`), all others in the event loop (`scheduler`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from fastvrrp import _core
 from fastvrrp.config.base import NS_PER_S
-from fastvrrp.config.servers import Check, TcpCheck
+from fastvrrp.config.servers import Check
 from fastvrrp.ipvs.checks.base import Outcome
-from fastvrrp.ipvs.connects import CHECKS_MAX, Connects
+from fastvrrp.ipvs.connects import CHECKS_MAX, Connects, takes
 from fastvrrp.ipvs.identity import identity
 from fastvrrp.ipvs.reports import Driver, Kind, Report, Running
 from fastvrrp.ipvs.scheduler import MakeProbe, Scheduler
@@ -95,8 +95,8 @@ class Checks(Generic[S]):
         clock: Callable[[], int] = time.monotonic_ns,
         dice: random.Random | None = None,
     ) -> None:
-        """Without `prober` TCP_CHECKs run in the event loop as well. It must be one that was
-        started, and is not stopped before `stop`."""
+        """Without `prober` everything runs in the event loop. It must be one that was started, and
+        is not stopped before `stop`."""
         self._listener = listener
         dice = dice or random.Random()
         self._scheduler = Scheduler(loop, make_probe, clock=clock, dice=dice)
@@ -199,7 +199,7 @@ class Checks(Generic[S]):
 
     def _driver(self, check: Check) -> Driver:
         connects = self._connects
-        if connects is not None and isinstance(check, TcpCheck) and len(connects) < CHECKS_MAX:
+        if connects is not None and takes(check) and len(connects) < CHECKS_MAX:
             return connects
         return self._scheduler
 

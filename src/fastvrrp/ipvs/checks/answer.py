@@ -1,28 +1,17 @@
-"""The answer to a GET, as it arrives in pieces: header, status, digest, pattern. No I/O.
+"""The answer to a GET, as it arrives in pieces: what it means for a url. No I/O.
 
-HTTP is read as keepalived reads it, so that a digest computed with its genhash stays right: the
-header ends with an empty line (CRLF), Content-Length is looked for by that very spelling, nothing
-is decoded, and what follows Content-Length bytes of body is not in the digest. Unlike there, a
-header may be longer than 4 KB, the status may end its line, and a regex sees the body, whatever
-the segments are that it arrives in.
+It is read by core/http.pxi, as the prober reads it; patterns, which the prober does not know, are
+looked for here. Unlike in keepalived a header may be longer than 4 KB, the status may end its line,
+and a regex sees the body, whatever the segments are that it arrives in.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-
+from fastvrrp import _core
 from fastvrrp.config.servers import Url
 from fastvrrp.ipvs.checks.base import Verdict, detail
 from fastvrrp.ipvs.checks.pattern import Pattern, Search
-
-HEADER_BYTES_MAX = 64 * 1024
-ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a server that never stops sending is not up
-
-_END = b"\r\n\r\n"
-_LENGTH_NAME = b"Content-Length:"
-_LENGTH = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)(?:[\r\n]|\Z)")
-_STATUS = re.compile(rb"[^ \r\n]* ([0-9]{3})[ \r]")
+from fastvrrp.ipvs.checks.request import WORDS
 
 
 class Answer:
@@ -31,55 +20,54 @@ class Answer:
     What is kept of it is bounded: the header, a running digest, the window of a pattern.
     """
 
-    __slots__ = ("_md5", "_received", "_search", "body_bytes", "content_length", "header", "status")
+    __slots__ = ("_reader", "_search", "header")
 
     def __init__(self, *, digest: bool, pattern: Pattern | None = None) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False) if digest else None
+        self._reader = _core.HttpAnswer(digest=digest)
         self._search = Search(pattern) if pattern is not None else None
-        self._received = 0
-        self.header: bytearray | bytes = bytearray()  # bytes once it is complete
-        self.status: int | None = None
-        self.content_length: int | None = None
-        self.body_bytes = 0  # all that arrived
+        self.header = bytearray()
 
     def feed(self, data: bytes) -> str:
         """The next piece. Not empty: why no more of it is wanted."""
-        self._received += len(data)
-        if self._received > ANSWER_BYTES_MAX:
-            return f"answer longer than {ANSWER_BYTES_MAX >> 20} MiB"
-        if isinstance(self.header, bytes):
-            self._body(memoryview(data))
-            return ""
-        looked = max(0, len(self.header) - len(_END) + 1)
-        self.header += data
-        end = self.header.find(_END, looked)
-        if end < 0:
-            if len(self.header) > HEADER_BYTES_MAX:
-                return f"header longer than {HEADER_BYTES_MAX >> 10} KiB"
-            return ""
-        rest = bytes(self.header[end + len(_END) :])
-        self.header = bytes(self.header[: end + len(_END)])
-        self._read_header(self.header)
-        if rest:
-            self._body(memoryview(rest))
+        reader = self._reader
+        before = reader.header_bytes
+        if why := reader.feed(data):
+            return WORDS[why]
+        of_header = reader.header_bytes - before
+        if of_header:
+            self.header += data[:of_header]
+        if self._search is not None and len(data) > of_header:
+            self._search.feed(memoryview(data)[of_header:])
         return ""
 
     @property
     def complete_header(self) -> bool:
-        return isinstance(self.header, bytes)
+        return self._reader.complete_header
+
+    @property
+    def status(self) -> int | None:
+        return self._reader.status
+
+    @property
+    def content_length(self) -> int | None:
+        return self._reader.content_length
+
+    @property
+    def body_bytes(self) -> int:
+        """All that arrived."""
+        return self._reader.body_bytes
 
     @property
     def digest(self) -> bytes:
         """MD5 of the body so far, 16 bytes; only with `digest`."""
-        assert self._md5 is not None
-        return self._md5.digest()
+        return self._reader.digest
 
     def judge(self, url: Url) -> tuple[Verdict, str]:
         """What the whole answer means for this url, and why."""
         if not self.complete_header:
-            return Verdict.DOWN, "no complete header" if self.header else "no answer"
+            return Verdict.DOWN, WORDS[_core.WHY_NO_HEADER if self.header else _core.WHY_NO_ANSWER]
         if self.status is None:
-            return Verdict.DOWN, "no status"
+            return Verdict.DOWN, WORDS[_core.WHY_NO_STATUS]
         if not any(low <= self.status <= high for low, high in url.status_codes):
             return Verdict.DOWN, f"status {self.status}"
         if url.digest is not None and self.digest != url.digest:
@@ -93,22 +81,3 @@ class Answer:
                 found = "found" if self._search.found else "not found"
                 return Verdict.DOWN, f"regex {found}"
         return Verdict.UP, f"status {self.status}"
-
-    def _read_header(self, header: bytes) -> None:
-        text = header.partition(b"\0")[0]
-        if match := _STATUS.match(text):
-            self.status = int(match[1])
-        at = text.find(_LENGTH_NAME)
-        if at >= 0 and (match := _LENGTH.match(text, at + len(_LENGTH_NAME))):
-            length = int(match[1][:20])
-            self.content_length = length if length >= 0 else None
-
-    def _body(self, data: memoryview) -> None:
-        before = self.body_bytes
-        self.body_bytes += len(data)
-        if self._search is not None:
-            self._search.feed(data)
-        if self._md5 is not None:
-            if self.content_length is not None:
-                data = data[: max(0, self.content_length - before)]
-            self._md5.update(data)

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from fastvrrp.config.servers import Connection
 from fastvrrp.ipvs.checks.base import Verdict
 from fastvrrp.ipvs.checks.dial import Dial, describe
+from fastvrrp.ipvs.checks.request import EXCHANGE_WAITS, whole_wait
 from fastvrrp.ipvs.checks.tls import tls_problem
 
-EXCHANGE_WAITS = 12  # a minute with the default connect_timeout
 READ_BYTES = 64 * 1024
 
 Feed = Callable[[bytes], str]
@@ -126,8 +126,8 @@ class Exchange:
         elif now < self._last:
             self._failed(Verdict.DOWN, f"{self._phase} timed out")
         else:
-            whole = f"{EXCHANGE_WAITS * self._timeout:g}"
-            self._failed(Verdict.DOWN, f"{self._phase} not complete after {whole} s")
+            whole = whole_wait(round(self._timeout * 1e9))
+            self._failed(Verdict.DOWN, f"{self._phase} not complete after {whole}")
 
     def _ready(self) -> None:
         """The socket can do something: as much as it can."""

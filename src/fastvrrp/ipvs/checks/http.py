@@ -1,32 +1,20 @@
-"""HTTP_GET and SSL_GET: every url answers as it should."""
+"""HTTP_GET and SSL_GET in the event loop: every url answers as it should.
+
+Without TLS and patterns the prober does it (core/webprobe.pxi), with the same requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from fastvrrp.config.servers import Connection, HttpCheck, Url
+from fastvrrp.config.servers import HttpCheck, Url
 from fastvrrp.ipvs.checks.answer import Answer
 from fastvrrp.ipvs.checks.base import Done, Outcome, Surroundings, Verdict, detail
 from fastvrrp.ipvs.checks.exchange import Exchange, Tls
 from fastvrrp.ipvs.checks.pattern import Pattern, PatternError
+from fastvrrp.ipvs.checks.request import requests
 from fastvrrp.ipvs.checks.tls import TlsError, check_server_name
-
-USER_AGENT = "KeepAliveClient"  # servers leave it out of their logs by this name
-
-
-def make_request(
-    path: str, connection: Connection, *, virtualhost: str | None, http_protocol: str
-) -> bytes:
-    """The request as keepalived sends it; `http_protocol` is 1.0, 1.0C or 1.1."""
-    version = "1.1" if http_protocol == "1.1" else "1.0"
-    close = "" if http_protocol == "1.0" else "Connection: close\r\n"
-    host = virtualhost
-    if host is None:
-        address = f"[{connection.address}]" if ":" in connection.address else connection.address
-        host = f"{address}:{connection.port}"
-    text = f"GET {path} HTTP/{version}\r\nUser-Agent: {USER_AGENT}\r\n{close}Host: {host}\r\n\r\n"
-    return text.encode("utf-8", "surrogateescape")
 
 
 class HttpProbe:
@@ -36,15 +24,7 @@ class HttpProbe:
         self.steps = len(check.urls)
         self._check = check
         self._loop = surroundings.loop
-        self._requests = [
-            make_request(
-                url.path,
-                check.connection,
-                virtualhost=url.virtualhost,
-                http_protocol=check.http_protocol,
-            )
-            for url in check.urls
-        ]
+        self._requests = requests(check)
         self._problem = ""
         self._patterns: list[Pattern | None] = []
         self._tls: list[Tls | None] = []

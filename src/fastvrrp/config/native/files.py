@@ -1,0 +1,192 @@
+"""The YAML files of a configuration: includes, sections, and the order in which they are read.
+
+Sections of the same name in several files add up. Nothing depends on the order of files but which
+of two values of one key counts: the later one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, shown, suggestion
+from fastvrrp.config.files import YAML_SUFFIXES
+from fastvrrp.config.include import brace_alternatives
+from fastvrrp.config.keywords import TOP, table
+from fastvrrp.config.model import Position, Severity
+from fastvrrp.config.native.document import Mapping, Scalar, Sequence, Yaml, compose, place
+from fastvrrp.config.native.expand import FOR, TEMPLATE, Library, Pairs, overlaid
+from fastvrrp.config.native.lower import REAL_SERVERS, Maker, mapping_of
+from fastvrrp.config.native.names import global_keys, section, sections
+from fastvrrp.config.native.shapes import Word, Wrong, text_of
+from fastvrrp.config.node import Node
+from fastvrrp.config.source import Source
+
+GLOBAL, DEFAULTS, TEMPLATES, INCLUDE, NODES = "global", "defaults", "templates", "include", "nodes"
+
+
+def block_sections() -> tuple[str, ...]:
+    """The sections of blocks that can have defaults and templates."""
+    plain = ("lines", "block:lines")
+    found = [
+        name
+        for name, row in sections().items()
+        if name not in (GLOBAL, "tls", "virtual_server_groups") and not row.type.startswith(plain)
+    ]
+    return (*found, REAL_SERVERS)
+
+
+class NativeFiles:
+    """The documents that were read; `finish` makes their statements."""
+
+    def __init__(self, diagnostics: Diagnostics, source: Source, config_id: str) -> None:
+        self._diagnostics = diagnostics
+        self._source = source
+        self._config_id = config_id
+        self._library = Library()
+        self._maker = Maker(diagnostics, self._library)
+        self._sections: dict[str, list[Yaml]] = {}
+        self._global: Pairs = {}
+
+    def read(self, path: Path, at: Position | None = None) -> None:
+        """Read a file and what it includes. Problems become messages."""
+        name = str(path)
+        text = self._source.text(path, name, at or Position(file=name, line=1), Severity.ERROR)
+        if text is None:
+            return
+        self._source.includes.enter(path)
+        root = compose(self._diagnostics, text, name)
+        if isinstance(root, Mapping):
+            self._document(root, path)
+        elif root is not None:
+            self._maker.wrong(root, "this is no configuration", "write instances: and the like")
+        self._source.includes.leave()
+
+    def _document(self, root: Mapping, path: Path) -> None:
+        pairs = root.pairs
+        if NODES in pairs:
+            pairs = self._with_node(pairs)
+        known = (GLOBAL, DEFAULTS, TEMPLATES, INCLUDE, NODES, *sections())
+        for name, (key, value) in pairs.items():
+            try:
+                if name == INCLUDE:
+                    self._include(value, path)
+                elif name == GLOBAL:
+                    self._global = overlaid(self._global, mapping_of(value).pairs)
+                elif name == DEFAULTS:
+                    self._defaults(mapping_of(value).pairs)
+                elif name == TEMPLATES:
+                    self._templates(mapping_of(value).pairs)
+                elif name in sections():
+                    self._sections.setdefault(name, []).append(value)
+                elif name != NODES:
+                    self._unknown(key, known)
+            except Wrong as error:
+                self._maker.said(error, name)
+
+    def _unknown(self, key: Scalar, known: tuple[str, ...]) -> None:
+        row = table()[TOP].get(key.text)
+        hint = suggestion(key.text, known)
+        if row is not None and row.type.startswith(("block", "lines")):
+            hint = f"write {section(row)}"
+        elif key.text in global_keys():
+            hint = f"write {key.text} to global"
+        self._maker.wrong(key, f"unknown section {shown(key.text)}", hint or "remove it")
+
+    def _with_node(self, pairs: Pairs) -> Pairs:
+        """The document with the part of it that is for this node alone."""
+        try:
+            own = mapping_of(pairs[NODES].value).pairs.get(self._config_id)
+            if own is None:
+                return pairs
+            return overlaid(pairs, mapping_of(own.value).pairs)
+        except Wrong as error:
+            self._maker.said(error, NODES)
+            return pairs
+
+    def _of_sections(self, pairs: Pairs, what: str) -> list[tuple[str, Pairs]]:
+        found = []
+        for name, (key, value) in pairs.items():
+            if name in block_sections():
+                found.append((name, mapping_of(value).pairs))
+            else:
+                hint = suggestion(name, block_sections())
+                hint = hint or f"known: {', '.join(sorted(block_sections()))}"
+                self._maker.wrong(key, f"there are no {what} for {shown(name)}", hint)
+        return found
+
+    def _defaults(self, pairs: Pairs) -> None:
+        for name, block in self._of_sections(pairs, DEFAULTS):
+            for odd in (FOR, TEMPLATE):
+                if odd in block:
+                    raise Wrong(block[odd].key, "write it to the blocks", text=f"no {odd} here")
+            below = self._library.defaults.get(name, {})
+            self._library.defaults[name] = overlaid(below, block)
+
+    def _templates(self, pairs: Pairs) -> None:
+        for name, block in self._of_sections(pairs, TEMPLATES):
+            known = self._library.templates.setdefault(name, {})
+            for called, pair in block.items():
+                if called in known:
+                    first = place(known[called].key)
+                    text = f"the template {shown(called)} is defined already"
+                    hint = f"the first one is at {first.file}:{first.line}"
+                    self._maker.wrong(pair.key, text, hint)
+                else:
+                    known[called] = pair
+
+    def _include(self, value: Yaml, path: Path) -> None:
+        """Files and patterns, relative to the file that names them."""
+        for item in value.items if isinstance(value, Sequence) else [value]:
+            pattern = text_of(item, "write FILE or [FILE, conf.d/*.yaml]").text
+            found = []
+            for alternative in brace_alternatives(pattern):
+                matches = self._source.includes.matches(path.parent, alternative)
+                if not matches and not any(c in alternative for c in "*?["):
+                    text = f"no file matches {shown(alternative)}"
+                    self._maker.wrong(item, text, "create it or remove this")
+                found += matches
+            for match in found:
+                self._included(match, item)
+
+    def _included(self, path: Path, item: Yaml) -> None:
+        includes = self._source.includes
+        problem = includes.problem(path)
+        if problem == "circle":
+            chain = " -> ".join(includes.chain(path))
+            self._maker.wrong(item, f"include circle: {chain}", "remove one include")
+        elif problem == "many":
+            self._maker.wrong(item, "too many files are included", "include fewer")
+            raise TooManyErrors
+        elif problem == "skip":
+            text = f"{path} is a directory or executable, not read"
+            self._diagnostics.add(place(item), Severity.WARNING, text, "include text files only")
+        elif path.suffix in YAML_SUFFIXES:
+            self.read(path, place(item))
+        else:
+            self._source.read(path, place(item))
+
+    def finish(self, root: list[Node]) -> None:
+        """Add the statements to those of included files in keepalived's format."""
+        maker = self._maker
+        root[:0] = self._globals()
+        for name in sections():
+            for value in self._sections.get(name, ()):
+                try:
+                    root += maker.section(name, value)
+                except Wrong as error:
+                    maker.said(error, name)
+        for name, key in self._library.unused():
+            text = f"the template {shown(key.text)} of {name} is not used"
+            self._diagnostics.add(place(key), Severity.WARNING, text, "remove it, or name it")
+
+    def _globals(self) -> list[Node]:
+        """global: what stands outside all blocks in keepalived's format, and global_defs."""
+        known = global_keys()
+        outside = {n: p for n, p in self._global.items() if n in known and known[n].block == TOP}
+        inside = {name: pair for name, pair in self._global.items() if name not in outside}
+        body = self._maker.block(TOP, outside)
+        if inside:
+            first = next(iter(inside.values())).key
+            made = self._maker.block("global_defs", inside)
+            body.append(self._maker.statement([Word("global_defs", first)], made))
+        return body
