@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from fastvrrp.config.keywords import Keyword, int_range
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Loaded
+from fastvrrp.config.native.kinds import Command
 from fastvrrp.config.native.lower import argument_shape
 from fastvrrp.config.native.names import REAL_SERVER, VIRTUAL_SERVER, checks, global_keys, keys
 from fastvrrp.config.native.shapes import (
     Choice,
-    Command,
     Duration,
     Flag,
     Number,

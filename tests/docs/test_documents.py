@@ -24,7 +24,12 @@ from fastvrrp.config.host import FileInfo, SystemHost
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Account
 
-CONFIGURATIONS = [block for document in DOCUMENTS for block in blocks(document, "keepalived")]
+CONFIGURATIONS = [
+    block
+    for document in DOCUMENTS
+    for language in ("keepalived", "yaml")
+    for block in blocks(document, language)
+]
 COMMAND_LINES = [entry for document in DOCUMENTS for entry in commands(document)]
 LINKS = [(document, link) for document in DOCUMENTS for link in links(document)]
 
@@ -56,7 +61,7 @@ class ReadersMachine(SystemHost):
 @pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
 def test_configurations_load_without_a_word(block: Block, node: str, tmp_path: Path) -> None:
     """No error and no warning: what a reader copies must be beyond doubt."""
-    file = tmp_path / "keepalived.conf"
+    file = tmp_path / ("fastvrrp.yaml" if block.language == "yaml" else "keepalived.conf")
     file.write_text(block.text)
     loaded = load(file, config_id=node, host=ReadersMachine())
     assert [str(message) for message in loaded.messages] == []
@@ -165,3 +170,13 @@ def test_keyword_list_is_up_to_date() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("node", ["node1", "node2"])
+def test_the_example_loads_without_a_word(node: str) -> None:
+    loaded = load(ROOT / "docs/examples/fastvrrp.yaml", config_id=node, host=ReadersMachine())
+    assert [str(message) for message in loaded.messages] == []
+    assert loaded.configuration is not None
+    assert len(loaded.configuration.vrrp_instances) == 51
+    priorities = {instance.priority for instance in loaded.configuration.vrrp_instances}
+    assert priorities == {150 if node == "node1" else 100}

@@ -26,8 +26,8 @@ version, interval, password and addresses everywhere and different priorities. T
 who will be master, and who after each single failure: of a router, an interface, a script. This
 machine's interfaces, accounts and scripts are not looked at then.
 
-One file can serve several routers (lines that begin with @ID); name the routers with
---config-id, and each is checked.
+One file can serve several routers (lines that begin with @ID, `nodes:` in YAML); name the routers
+with --config-id, and each is checked. A directory stands for its .conf, .yaml and .yml files.
 
 exit status:
   0  valid, perhaps with warnings

@@ -42,7 +42,13 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from fastvrrp.supervisor import logs
 
-    parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="configuration file")
+    parser.add_argument(
+        "-f",
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help="configuration file, in the native format if it ends in .yaml or .yml; or a directory",
+    )
     parser.add_argument(
         "--run-dir",
         type=Path,

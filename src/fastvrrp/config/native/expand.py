@@ -131,6 +131,15 @@ def _column(node: Yaml, want: str) -> SequenceOf[str]:
     return [str(number) for number in range(first, last + step, step)]
 
 
+def has_variable(node: Yaml) -> bool:
+    """Whether anything in it waits for a `for`."""
+    if isinstance(node, Sequence):
+        return any(has_variable(item) for item in node.items)
+    if isinstance(node, Mapping):
+        return any(has_variable(key) or has_variable(value) for key, value in node.pairs.values())
+    return "<" in node.text and _VARIABLE.search(node.text) is not None
+
+
 def substituted(node: Yaml, values: dict[str, str]) -> Yaml:
     """A copy with <n> and <n+10> replaced; other variables stay for another `for`."""
     if isinstance(node, Sequence):

@@ -46,6 +46,7 @@ class NativeFiles:
         self._maker = Maker(diagnostics, self._library)
         self._sections: dict[str, list[Yaml]] = {}
         self._global: Pairs = {}
+        self._others: list[tuple[str, Pairs]] = []  # of other nodes
 
     def read(self, path: Path, at: Position | None = None) -> None:
         """Read a file and what it includes. Problems become messages."""
@@ -95,13 +96,27 @@ class NativeFiles:
     def _with_node(self, pairs: Pairs) -> Pairs:
         """The document with the part of it that is for this node alone."""
         try:
-            own = mapping_of(pairs[NODES].value).pairs.get(self._config_id)
+            nodes = mapping_of(pairs[NODES].value).pairs
+            own = nodes.get(self._config_id)
+            for name, part in nodes.items():
+                if name != self._config_id:
+                    self._other_node(mapping_of(part.value).pairs)
             if own is None:
                 return pairs
             return overlaid(pairs, mapping_of(own.value).pairs)
         except Wrong as error:
             self._maker.said(error, NODES)
             return pairs
+
+    def _other_node(self, pairs: Pairs) -> None:
+        """What another node has for itself: its form is looked at."""
+        known = (GLOBAL, DEFAULTS, TEMPLATES, INCLUDE, NODES, *sections())
+        for name, (key, value) in pairs.items():
+            if name not in known:
+                self._unknown(key, known)
+            elif name in block_sections() and isinstance(value, Mapping):
+                blocks = [pair.value for pair in value.pairs.values()]
+                self._others += [(name, b.pairs) for b in blocks if isinstance(b, Mapping)]
 
     def _of_sections(self, pairs: Pairs, what: str) -> list[tuple[str, Pairs]]:
         found = []
@@ -175,9 +190,20 @@ class NativeFiles:
                     root += maker.section(name, value)
                 except Wrong as error:
                     maker.said(error, name)
+        self._look_at_parts()
         for name, key in self._library.unused():
             text = f"the template {shown(key.text)} of {name} is not used"
             self._diagnostics.add(place(key), Severity.WARNING, text, "remove it, or name it")
+
+    def _look_at_parts(self) -> None:
+        """Defaults, templates and what is for other nodes: a mistake is one even if nobody
+        meets it yet."""
+        parts = list(self._library.defaults.items())
+        for name, templates in self._library.templates.items():
+            blocks = [pair.value for pair in templates.values()]
+            parts += [(name, block.pairs) for block in blocks if isinstance(block, Mapping)]
+        for name, pairs in (*parts, *self._others):
+            self._maker.look_at(name, pairs)
 
     def _globals(self) -> list[Node]:
         """global: what stands outside all blocks in keepalived's format, and global_defs."""

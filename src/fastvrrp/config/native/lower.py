@@ -12,7 +12,8 @@ from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
 from fastvrrp.config.keywords import Keyword, table
 from fastvrrp.config.model import Severity
 from fastvrrp.config.native.document import Mapping, Pair, Scalar, Sequence, Yaml, place
-from fastvrrp.config.native.expand import Library, Pairs, repeated
+from fastvrrp.config.native.expand import FOR, TEMPLATE, Library, Pairs, has_variable, repeated
+from fastvrrp.config.native.kinds import shape_of
 from fastvrrp.config.native.names import (
     REAL_SERVER,
     VIRTUAL_SERVER,
@@ -25,7 +26,7 @@ from fastvrrp.config.native.names import (
     spelt,
 )
 from fastvrrp.config.native.options import entry_of, has_options, options_of
-from fastvrrp.config.native.shapes import Shape, Word, Wrong, shape_of, text_of, truth_of
+from fastvrrp.config.native.shapes import Shape, Word, Wrong, text_of, truth_of
 from fastvrrp.config.native.units import split_endpoint
 from fastvrrp.config.node import NativeNode, Node, mark
 
@@ -173,6 +174,28 @@ class Maker:
             for key, block in mapping_of(value).pairs.values():
                 yield from self._named(name, row, key, block)
 
+    def look_at(self, section: str, pairs: Pairs) -> None:
+        """Say what is wrong with a part of a block, whether anybody uses it or not."""
+        path = REAL_SERVER if section == REAL_SERVERS else sections()[section].path
+        special: tuple[str, ...] = (FOR, TEMPLATE)
+        if path in (VIRTUAL_SERVER, REAL_SERVER):
+            special += (*HEADS, CHECKS, REAL_SERVERS, SERVER_DEFAULTS)
+            self._look_at_servers(pairs)
+        own = {k: p for k, p in pairs.items() if k not in special and not has_variable(p.value)}
+        self.block(path, own)
+
+    def _look_at_servers(self, pairs: Pairs) -> None:
+        for name in (CHECKS, SERVER_DEFAULTS):
+            if name not in pairs or has_variable(pairs[name].value):
+                continue
+            try:
+                if name == CHECKS:
+                    list(self._checks(pairs[name].value))
+                else:
+                    self.look_at(REAL_SERVERS, mapping_of(pairs[name].value).pairs)
+            except Wrong as error:
+                self.said(error, name)
+
     def _plain(self, name: str, row: Keyword, value: Yaml) -> list[Node]:
         return self.block(row.path, mapping_of(value).pairs)
 
@@ -213,6 +236,7 @@ class Maker:
         special = (*HEADS, CHECKS, REAL_SERVERS, SERVER_DEFAULTS)
         body = self.block(VIRTUAL_SERVER, {k: p for k, p in pairs.items() if k not in special})
         further = {}
+        self._look_at_servers(pairs)
         if SERVER_DEFAULTS in pairs:
             further = mapping_of(pairs[SERVER_DEFAULTS].value).pairs
         if CHECKS in pairs:

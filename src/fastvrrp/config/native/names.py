@@ -30,6 +30,7 @@ _RENAMED = {
     "misc_path": "command",
     "misc_timeout": "timeout",
     "nexthop": "nexthops",
+    "real_server": "real_servers",
     "sorry_server_lvs_method": "sorry_server_method",
     "track_file": "track_files",
     "track_interface": "track_interfaces",

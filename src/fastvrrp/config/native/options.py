@@ -17,6 +17,7 @@ from fastvrrp.config.native.document import Mapping, Scalar, Sequence, Yaml
 from fastvrrp.config.native.names import key_of, keys
 from fastvrrp.config.native.shapes import (
     TEXT,
+    TOKENS,
     VARIABLE,
     Optional,
     Schema,
@@ -101,6 +102,8 @@ class Entry(Shape):
             return self._split(found)
         if not isinstance(node, Mapping):
             raise Wrong(node, f"write {self.known[0]} or a mapping")
+        if not node.pairs:
+            raise Wrong(node, f"known: {', '.join(self.known)}", "has nothing in it")
         words: list[Word] = []
         last: list[Word] = []
         for key, (name, value) in node.pairs.items():
@@ -239,7 +242,7 @@ class Entry(Shape):
         }
         if self.required:
             mapping["required"] = [self.required]
-        return {"anyOf": [TEXT, mapping]}
+        return {"anyOf": [TOKENS, mapping]}
 
     def _option_schema(self, row: Keyword) -> Schema:
         if is_bare(row):

@@ -1,11 +1,12 @@
 """The JSON Schema of the native format, made of the keyword table and the shapes of its values.
 
 It says what has the right form. Ranges of durations, addresses, names that must exist and what
-goes together are found by `fastvrrp check` alone; nothing that the schema refuses passes there.
+goes together are found by `fastvrrp check` alone; what the schema refuses does not pass there.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastvrrp.config.keywords import Keyword
@@ -210,3 +211,8 @@ def schema() -> Schema:
 
 def _path_of(name: str) -> str:
     return _definition(REAL_SERVER if name == REAL_SERVERS else sections()[name].path)
+
+
+def schema_text() -> str:
+    """The schema as it is published."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
