@@ -188,8 +188,8 @@ def test_what_a_static_object_and_a_delay_do_to_instances(router: Router) -> Non
         delays,
         group,
         static,
-        instance(advert_int=0.5),
-        instance(more, name="OTHER", vrid=52, vips=("192.0.2.101/24",), advert_int=0.5),
+        instance(advert_int=0.25),
+        instance(more, name="OTHER", vrid=52, vips=("192.0.2.101/24",), advert_int=0.25),
     )
     router.start(text)
     router.network.wait_holder("192.0.2.101", "r1")
