@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("operator_tools")
+pytest.register_assert_rewrite("operator_tools", "dump_readers")
 from operator_tools import Router  # noqa: E402
 
 from machine import Machine  # noqa: E402

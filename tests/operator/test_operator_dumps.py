@@ -6,10 +6,12 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dump_readers as readers
 import pytest
 
 from fastvrrp.lab.daemons import Daemon, Fastvrrp, Keepalived
@@ -124,6 +126,64 @@ def test_stats(both: tuple[Dumps, Dumps]) -> None:
     """The same lines but for the numbers."""
     ours, theirs = (dumps.get(signal.SIGUSR2, "keepalived.stats") for dumps in both)
     assert re.sub(r"\d+", "N", ours) == re.sub(r"\d+", "N", theirs)
+
+
+def test_programs_find_the_same(both: tuple[Dumps, Dumps]) -> None:
+    """What exporters and VyOS read out of both daemons' files."""
+    json_texts = [dumps.get(JSON, "keepalived.json") for dumps in both]
+    ours, theirs = (readers.exporter_json(text) for text in json_texts)
+    assert ours == theirs
+    assert ours["C"]["state"] == 2
+    texts = [dumps.get(signal.SIGUSR1, "keepalived.data") for dumps in both]
+    mine, yours = (readers.exporter_data(text) for text in texts)
+    assert mine == yours == ours
+    scripts = [readers.exporter_scripts(text) for text in texts]
+    assert scripts[0] == scripts[1] == {"chk": (1, 0)}
+    stats = [
+        readers.exporter_stats(dumps.get(signal.SIGUSR2, "keepalived.stats")) for dumps in both
+    ]
+    shapes = [
+        {name: {part: list(values) for part, values in one.items()} for name, one in found.items()}
+        for found in stats
+    ]
+    assert shapes[0] == shapes[1]
+    assert stats[0]["C"][""]["Became master"] == 1
+    rows, their_rows = (readers.vyos(text) for text in json_texts)
+    assert [row[:5] for row in rows] == [row[:5] for row in their_rows]
+    assert all(abs(time.time() - row[5]) < 60 for row in rows)
+    # Theirs ends at a line of flags for this reader, so that only ours can be shown.
+    for name, found in readers.other_exporter_data(texts[0]).items():
+        assert found["Interface"] == ours[name]["ifp_ifname"]
+        assert found["Virtual Router ID"] == ours[name]["vrid"]
+        assert found["State"] == readers.STATES[ours[name]["state"]]
+        assert abs(time.time() - found["Last transition"]) < 60
+
+
+def labels(text: str) -> dict[str, list[str]]:
+    """Labels of the lines `   LABEL = ...`, and titles of lists, by instance."""
+    found: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("   "):
+            current = []
+            if line.startswith(" VRRP Instance = "):
+                current = found[line.partition(" = ")[2]] = []
+        elif not line.startswith("    "):
+            current.append(re.split(r" = | ?:| ?\(| \d", line.strip())[0])
+    return found
+
+
+def test_data_has_the_same_labels(both: tuple[Dumps, Dumps]) -> None:
+    """In the same order, but for what the real one tells of its inside, and for what is last."""
+    ours, theirs = (labels(dumps.get(signal.SIGUSR1, "keepalived.data")) for dumps in both)
+    internal = {"Flags", "Number of config faults", "Number of track scripts init", "Read timeout"}
+    internal |= {"Number of interface and track script faults", "fd_in", "Multicast address"}
+    # The one heard last, which they name also when there was none.
+    internal |= {"Master router", "Master priority"}
+    for name, expected in theirs.items():
+        wanted = [label for label in expected if label not in internal]
+        assert [label for label in ours[name] if label in wanted] == wanted, name
+        assert set(ours[name]) - set(expected) <= {"Reason", "Multicast address", "Fault"}
 
 
 def test_data_has_no_password(both: tuple[Dumps, Dumps]) -> None:

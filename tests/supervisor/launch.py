@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fastvrrp.supervisor import main as supervisor
 from fastvrrp.supervisor import process, start
-from fastvrrp.supervisor.spawn import ROLES, Settings
+from fastvrrp.supervisor.destinations import Destinations
+from fastvrrp.supervisor.spawn import ROLES, Settings, Wanted
 
 supervisor.ORPHAN_SWEEP_S = 0.1
 process.Orphans.__init__.__kwdefaults__["grace_s"] = 0.3
@@ -20,10 +21,9 @@ run_dir = Path(sys.argv[2])
 raise SystemExit(
     start.run(
         start.Options(
-            file=Path(sys.argv[1]),
+            wanted=Wanted(Path(sys.argv[1]), only=sys.argv[4] if len(sys.argv) > 4 else None),
             run_dir=run_dir,
-            log_level="debug",
-            only=sys.argv[4] if len(sys.argv) > 4 else None,
+            log=Destinations(level="debug"),
             children=[
                 Settings(
                     run_dir=run_dir,

@@ -13,13 +13,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastvrrp.supervisor import logs
+from fastvrrp.config import model
+from fastvrrp.supervisor import dumpfile, logs
 from fastvrrp.supervisor.process import Orphans, describe_code
 from fastvrrp.supervisor.rundir import RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
+from fastvrrp.track.inotify import IN_CLOSE_WRITE, IN_MOVED_TO, Inotify
 from fastvrrp.vrrp.lines import Lines
 
 # ---------------------------------------------------------------------- sd_notify
@@ -249,15 +252,57 @@ def test_a_lock_left_to_a_child_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_files_are_replaced_not_followed(tmp_path: Path) -> None:
-    run_dir = acquire(tmp_path / "run")
     precious = tmp_path / "precious"
     precious.write_text("precious")
-    (run_dir.path / "dump").symlink_to(precious)
-    run_dir.write("dump", b"new")
+    dump = tmp_path / "dump"
+    dump.symlink_to(precious)
+    before = os.umask(0o027)
+    try:
+        dumpfile.replace(dump, b"new")
+    finally:
+        os.umask(before)
     assert precious.read_text() == "precious"
-    assert (run_dir.path / "dump").read_bytes() == b"new"
-    assert stat.S_IMODE((run_dir.path / "dump").stat().st_mode) & 0o137 == 0
-    run_dir.close()
+    assert dump.read_bytes() == b"new"
+    assert stat.S_IMODE(dump.stat().st_mode) == 0o640
+    assert sorted(tmp_path.iterdir()) == [dump, precious]
+
+
+def test_where_others_could_exchange_it_nothing_is_written(tmp_path: Path) -> None:
+    """/tmp has its sticky bit; a directory without it is anybody's."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(PermissionError, match="written by everybody"):
+        dumpfile.replace(tmp_path / "dump", b"new")
+    assert not list(tmp_path.iterdir())
+    tmp_path.chmod(0o1777)
+    dumpfile.replace(tmp_path / "dump", b"new")
+    assert (tmp_path / "dump").read_bytes() == b"new"
+
+
+def test_who_waits_for_a_dump_hears_of_it(tmp_path: Path) -> None:
+    """Programs watch for a file of this name that was moved in, or closed after writing."""
+    watch = Inotify()
+    watch.watch_directory(str(tmp_path))
+    dumpfile.replace(tmp_path / "dump", b"new")
+    seen = [change.mask for change in watch.read() if change.name == "dump"]
+    watch.close()
+    assert seen == [IN_MOVED_TO, IN_CLOSE_WRITE]
+
+
+@pytest.mark.parametrize(
+    ("dumps", "path"),
+    [
+        ({}, "/run/d/keepalived_check.data"),
+        ({"data": "/srv/state.txt"}, "/srv/state_check.txt"),
+        ({"data": "/srv/"}, "/srv/keepalived_check.data"),
+        ({"data": "state"}, "/run/d/state_check"),
+        ({"use_instance": True}, "/run/d/keepalived_check.blue_edge.data"),
+    ],
+)
+def test_places_of_dumps(dumps: dict[str, Any], path: str) -> None:
+    """state_dump_file and data_use_instance."""
+    keeping = model.Housekeeping(dumps=model.DumpFiles(**dumps))
+    defs = model.GlobalDefs(housekeeping=keeping, net_namespace="blue", instance="edge")
+    assert dumpfile.place("data", "ipvs", defs, Path("/run/d")) == Path(path)
 
 
 # ---------------------------------------------------------------------- orphans

@@ -121,8 +121,8 @@ def test_a_stop_when_a_process_has_just_begun(tmp_path: Path, moment: str) -> No
         "        os.kill(os.getpid(), number)\n"
         "    return begun\n"
         f"early.{moment} = interrupted\n"
-        "paths = map(pathlib.Path, sys.argv[1:])\n"
-        "sys.exit(start.run(start.Options(*paths)))\n"
+        "file, run_dir = map(pathlib.Path, sys.argv[1:])\n"
+        "sys.exit(start.run(start.Options(start.Wanted(file), run_dir)))\n"
     )
     run_dir = tmp_path / "run"
     done = subprocess.run([sys.executable, "-c", program, file, run_dir], timeout=30)
@@ -170,7 +170,7 @@ def test_the_process_is_in_the_configured_namespace(tmp_path: Path, namespace: s
 
 
 def read(path: Path) -> object:
-    return asyncio.run(Source(path, None).read())
+    return asyncio.run(Source(spawn.Wanted(path)).read())
 
 
 def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
     )
     loaded = load(file)
     before = descriptors()
-    outcome = asyncio.run(Source(file, None).read())
+    outcome = asyncio.run(Source(spawn.Wanted(file)).read())
     assert not descriptors() - before
     assert outcome.messages == loaded.messages
     assert outcome.held is not None
@@ -230,8 +230,9 @@ def test_a_reading_that_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(spawn, "READER_ARGV", (sys.executable, "-c", program))
 
     async def main() -> None:
-        reading = spawn.start_reading(tmp_path / "any.conf", None)
-        task = asyncio.create_task(Source(tmp_path / "any.conf", None).read(reading))
+        wanted = spawn.Wanted(tmp_path / "any.conf")
+        reading = spawn.start_reading(wanted)
+        task = asyncio.create_task(Source(wanted).read(reading))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

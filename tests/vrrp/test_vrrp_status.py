@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,13 @@ def test_changes_of_trackers_are_noticed_once(view: TrackersView) -> None:
 
 
 class TestDumps:
+    @pytest.fixture(autouse=True)
+    def _umask(self) -> Iterator[None]:
+        """As the daemon's."""
+        before = os.umask(0o027)
+        yield
+        os.umask(before)
+
     def dump(self, kind: str, bench: Bench, view: TrackersView, tmp_path: Path) -> str:
         path = tmp_path / f"keepalived.{kind}"
         dumps.write(kind, path, bench.plane, view)

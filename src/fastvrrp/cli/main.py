@@ -31,6 +31,7 @@ COMMANDS = {
     "lab": Command("fastvrrp.cli.lab", "two routers on this machine: watch a failover"),
     "capture": Command("fastvrrp.cli.capture", "decode the adverts on an interface, live"),
     "convert": Command("fastvrrp.cli.convert", "from keepalived.conf to YAML, or back"),
+    "keepalived": Command("fastvrrp.cli.keepalived", "run with keepalived's own command line"),
     "genhash": Command("fastvrrp.cli.genhash", "the digest of a page, for HTTP_GET and SSL_GET"),
     "clean": Command("fastvrrp.cli.clean", "remove what a killed daemon left in the kernel"),
 }
@@ -78,7 +79,8 @@ def build_parser(chosen: str | None) -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"fastvrrp {__version__}")
+    version = f"fastvrrp {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", title="commands", parser_class=argparse.ArgumentParser
     )
@@ -99,6 +101,9 @@ def build_parser(chosen: str | None) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code (2: the command line is wrong)."""
     words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["keepalived"] and words[1:] not in (["--help"], ["-h"]):
+        compat = importlib.import_module("fastvrrp.compat.main")  # options of another kind
+        return int(compat.main(words[1:]))
     chosen = _chosen(words)
     parser = build_parser(chosen)
     if chosen is not None and chosen not in COMMANDS:

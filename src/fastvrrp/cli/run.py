@@ -87,15 +87,14 @@ def default_file() -> Path:
 
 def run(args: argparse.Namespace) -> int:
     from fastvrrp.supervisor import start
+    from fastvrrp.supervisor.destinations import Destinations
+    from fastvrrp.supervisor.spawn import Wanted
 
     file: Path = args.file or default_file()
     return start.run(
         start.Options(
-            file=file.absolute(),
+            wanted=Wanted(file=file.absolute(), config_id=args.config_id, only=args.only),
             run_dir=args.run_dir,
-            log_level=args.log_level,
-            log_format=args.log_format,
-            config_id=args.config_id,
-            only=args.only,
+            log=Destinations(level=args.log_level, form=args.log_format),
         )
     )

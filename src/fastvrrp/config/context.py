@@ -11,6 +11,9 @@ from fastvrrp.config.hostaddresses import Addresses
 from fastvrrp.config.keywords import Keyword
 from fastvrrp.config.node import Node
 
+NEEDS = " needs a value"
+"""How the message about a mandatory argument that is missing ends."""
+
 
 class Context:
     """One load."""
@@ -54,7 +57,7 @@ class Context:
         wanted = f"{keyword.keyword} {keyword.syntax}".strip()
         self.error(
             node,
-            f"{keyword.keyword} needs a value",
+            f"{keyword.keyword}{NEEDS}",
             f"write {wanted}",
             word=len(node.words) - 1,
         )

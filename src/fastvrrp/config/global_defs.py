@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastvrrp.config.blocks import Entries, Entry, get, listed, listed_words
 from fastvrrp.config.context import Context
+from fastvrrp.config.housekeeping import housekeeping
 from fastvrrp.config.model import Command, Fifo, GarpGroup, GlobalDefs, Mail
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import Scripts
@@ -152,6 +153,7 @@ def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) ->
         nftables_priority=get(entries, "nftables_priority", -1),
         nftables_counters="nftables_counters" in entries,
         disable_local_igmp="disable_local_igmp" in entries,
+        housekeeping=housekeeping(context, top, entries),
         net_namespace=get(top, "net_namespace"),
         instance=get(top, "instance"),
     )

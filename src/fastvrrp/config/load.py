@@ -49,6 +49,7 @@ from fastvrrp.config.global_defs import (
 )
 from fastvrrp.config.groups import RawGroup, assign_members, build_group
 from fastvrrp.config.host import HostInfo, SystemHost
+from fastvrrp.config.include import Checks
 from fastvrrp.config.instance import Instances, RawInstance
 from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
 from fastvrrp.config.keywords import TOP, Keyword, table
@@ -97,21 +98,26 @@ def load(
     config_id: str | None = None,
     environ: Mapping[str, str] | None = None,
     host: HostInfo | None = None,
+    net_namespace: str | None = None,
+    strict_includes: bool = False,
 ) -> Loaded:
     """Read and check the configuration in `path`: a keepalived.conf, a .yaml or .yml file, or a
     directory with such files.
 
     `config_id` decides about `@` lines (default: the host name up to its first dot), `environ`
     answers ${_ENV NAME} (default: the process's environment), `host` everything about the
-    machine (default: this one). Every problem is a Message; `configuration` is None after any
-    error.
+    machine (default: this one). `net_namespace` is used in place of what the file says.
+    `strict_includes`: as if the file began with `include_check`. Every problem is a Message;
+    `configuration` is None after any error.
     """
     host = host or SystemHost()
     config_id, definitions = _settings(config_id, environ, host)
     was_enabled = gc.isenabled()
     gc.disable()  # nothing here is cyclic, and a large file is a million objects
     try:
-        return _Loader(host).load(Path(path), config_id, definitions)
+        loader = _Loader(host, net_namespace)
+        checks = Checks(True, True, True, True) if strict_includes else Checks()
+        return loader.load(Path(path), config_id, definitions, checks)
     finally:
         if was_enabled:
             gc.enable()
@@ -147,7 +153,8 @@ def _settings(
 class _Loader:
     """One load: what the blocks said, until the model is made of it."""
 
-    def __init__(self, host: HostInfo) -> None:
+    def __init__(self, host: HostInfo, net_namespace: str | None) -> None:
+        self.net_namespace = net_namespace
         self.diagnostics = Diagnostics()
         self.context = Context(self.diagnostics, host)
         self.scripts = Scripts(self.context)
@@ -165,14 +172,15 @@ class _Loader:
         self.statics: dict[str, list[Any]] = {}
         self.track_groups = TrackGroups(self.context)
 
-    def load(self, path: Path, config_id: str, definitions: Definitions) -> Loaded:
+    def load(self, path: Path, config_id: str, definitions: Definitions, checks: Checks) -> Loaded:
         builder = Builder(self.diagnostics)
-        source = Source(self.diagnostics, builder, definitions, config_id)
+        source = Source(self.diagnostics, builder, definitions, config_id, checks=checks)
         configuration = None
         exhausted: tuple[Message, ...] = ()
         try:
             read_files(path, source, builder, self.diagnostics, config_id)
-            if any(node.words[0] == "net_namespace" for node in builder.root):
+            named = any(node.words[0] == "net_namespace" for node in builder.root)
+            if named or self.net_namespace is not None:
                 self.context.leave_namespace()
             for order, node in enumerate(builder.root):
                 self._statement(node, order)
@@ -287,6 +295,8 @@ class _Loader:
     def _configuration(self, source: Source) -> Configuration:
         context, trackers, scripts = self.context, self.trackers, self.scripts
         global_defs = build(context, self.top, self.globals, scripts)
+        if self.net_namespace is not None:
+            global_defs = msgspec.structs.replace(global_defs, net_namespace=self.net_namespace)
         add = {
             "vrrp_script": trackers.add_script,
             "track_file": trackers.add_file,

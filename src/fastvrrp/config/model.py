@@ -357,6 +357,38 @@ class Fifo(Struct):
     script: Command | None = None
 
 
+class ProcessNames(Struct):
+    """What ps shall call the processes; None: as it is."""
+
+    supervisor: str | None = None
+    vrrp: str | None = None
+    ipvs: str | None = None
+
+
+class DumpFiles(Struct):
+    """Where dumps go, as configured (a path, relative to the usual directory, or a directory when
+    it ends with a slash), and in which form."""
+
+    data: str | None = None
+    stats: str | None = None
+    json: str | None = None
+    use_instance: bool = False  # network namespace and instance are part of the names
+    json_version: int = 1
+
+
+class Housekeeping(Struct):
+    """Processes and files about the daemon, which say nothing about routers or servers."""
+
+    process_names: ProcessNames = ProcessNames()
+    umask: int | None = None
+    use_pid_dir: bool = False
+    dumps: DumpFiles = DumpFiles()
+    reload_file: str | None = None  # empty: at the usual place
+    reload_time_file: str | None = None
+    reload_repeat: bool = False
+    config_save_dir: str | None = None
+
+
 class GlobalDefs(Struct):
     """global_defs that are not per-instance defaults."""
 
@@ -391,6 +423,7 @@ class GlobalDefs(Struct):
     nftables_priority: int = -1  # of the chains in their hooks
     nftables_counters: bool = False
     disable_local_igmp: bool = False
+    housekeeping: Housekeeping = Housekeeping()
     net_namespace: str | None = None
     instance: str | None = None
 

@@ -20,6 +20,7 @@ from fastvrrp.config.model import Account, Command, Fifo
 from fastvrrp.config.node import Node
 from fastvrrp.config.shellwords import UnclosedQuote, split
 
+WITHOUT_SECURITY = "scripts are run without enable_script_security"
 DEFAULT_USER = "keepalived_script"
 
 
@@ -196,7 +197,7 @@ class Scripts:
             self._warned = True
             context.warning(
                 node,
-                "scripts are run without enable_script_security",
+                WITHOUT_SECURITY,
                 "set it in global_defs, so that nobody can replace what runs as root",
             )
         argv = self._program(draft)

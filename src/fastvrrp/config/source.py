@@ -72,14 +72,21 @@ class Source:
     """Feeds a Builder from a file and everything it includes."""
 
     def __init__(
-        self, diagnostics: Diagnostics, builder: Builder, definitions: Definitions, config_id: str
+        self,
+        diagnostics: Diagnostics,
+        builder: Builder,
+        definitions: Definitions,
+        config_id: str,
+        *,
+        checks: Checks | None = None,
     ) -> None:
+        """`checks`: of includes, in force from the beginning."""
         self.includes = Includes()
         self._diagnostics = diagnostics
         self._builder = builder
         self._definitions = definitions
         self._config_id = config_id
-        self._checks = Checks()
+        self._checks = checks or Checks()
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
         self._templates: list[str] = []  # being expanded now

@@ -9,7 +9,6 @@ import uvloop
 
 from fastvrrp.ipvs.daemon import Daemon
 from fastvrrp.supervisor.link import Arguments, adopt
-from fastvrrp.supervisor.process import set_name
 from fastvrrp.supervisor.spawn import IPVS
 
 
@@ -20,7 +19,6 @@ async def _run(arguments: Arguments) -> int:
 def main() -> int:
     """Run until the supervisor says stop; returns the exit code."""
     arguments = adopt(role=IPVS)
-    set_name("fastvrrp-ipvs")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(arguments))
 

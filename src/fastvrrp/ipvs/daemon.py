@@ -44,6 +44,7 @@ class Daemon:
         self._parts: Parts | None = None
         self._changing = asyncio.Lock()  # held while a configuration is put into effect
         self._stopping = False
+        self._keep_services = arguments.keep_services
         self._subscribed = False
         self._states: dict[str, str] = {}  # of instances we follow
         self._exit_code = 0
@@ -164,7 +165,7 @@ class Daemon:
         async with self._changing:  # a change under way is completed
             parts, self._parts = self._parts, None
             if parts is not None:
-                keep = self._link.orphaned
+                keep = self._link.orphaned or self._keep_services
                 if keep:
                     log.warning("the services stay: the next daemon takes them over")
                 await parts.stop(keep_table=keep)

@@ -5,14 +5,13 @@ keepalived promises no form for its text; ours is the status of the control sock
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-_MODE = 0o640
+from fastvrrp.supervisor import dumpfile
 
 
 def write(kind: str, path: Path, status: dict[str, Any]) -> None:
@@ -26,16 +25,7 @@ def write(kind: str, path: Path, status: dict[str, Any]) -> None:
         data = "\n".join(_text(status)).encode()
     else:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(temporary, flags, _MODE), "wb") as file:  # noqa: PTH123 (a descriptor)
-            file.write(data + b"\n")
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    dumpfile.replace(path, data + b"\n")
 
 
 def _text(status: dict[str, Any]) -> Iterator[str]:

@@ -33,8 +33,7 @@ _STATUS: Mapping[str, Mapping[str, Any]] = {
     VRRP.name: {"instances": [], "groups": [], "trackers": [], "engine": None, "lateness": None},
     IPVS.name: {"virtual_servers": [], "ipvs": None},
 }
-_DUMPS = {"data": "keepalived_check.data", "json": "keepalived_check.json"}
-"""The IPVS process's dumps, by kind."""
+_IPVS_DUMPS = frozenset(("data", "json"))
 
 
 class Outcome(NamedTuple):
@@ -67,6 +66,7 @@ class Children:
         everything has to end. `spare` gives a process that was started before it was needed, if
         there is one of the role."""
         self._executor = executor
+        self._respawn = all(one.respawn for one in settings)
         self._on_change = on_change
         self._on_fatal = on_fatal
         self._allowed: dict[str, Sequence[Allowed]] = {}
@@ -111,6 +111,11 @@ class Children:
     @property
     def pids(self) -> set[int]:
         return {keeper.pid for keeper in self._keepers.values() if keeper.pid is not None}
+
+    @property
+    def pids_by_role(self) -> dict[str, int | None]:
+        """None for one that does not run."""
+        return {name: keeper.pid for name, keeper in self._keepers.items()}
 
     @property
     def needed(self) -> bool:
@@ -181,7 +186,7 @@ class Children:
 
     def _fatal(self, role: Role, code: int, reason: str) -> bool:
         runs_vrrp = self._vrrp.state is not State.DISABLED
-        if role.name == IPVS.name and runs_vrrp and code != EXIT_INTERNAL:
+        if role.name == IPVS.name and runs_vrrp and code != EXIT_INTERNAL and self._respawn:
             if self._ipvs.restarts == 0:
                 log.warning("the VRRP process goes on without the %s", role.title)
             return False
@@ -213,11 +218,11 @@ class Children:
         for keeper in self._keepers.values():
             keeper.subscribe(on)
 
-    def dump(self, kind: str, path: Path) -> None:
-        """Have dumps written: the VRRP process's to `path`, the other's beside it."""
-        self._vrrp.dump(kind, str(path))
-        if kind in _DUMPS:
-            self._ipvs.dump(kind, str(path.with_name(_DUMPS[kind])))
+    def dump(self, kind: str, place: Callable[[str], Path]) -> None:
+        """Have dumps written, each process's where `place` says for its role."""
+        self._vrrp.dump(kind, str(place(VRRP.name)))
+        if kind in _IPVS_DUMPS:
+            self._ipvs.dump(kind, str(place(IPVS.name)))
 
     def records(self) -> dict[str, Any]:
         """The objects of the processes in `daemon` of docs/control-socket.md."""

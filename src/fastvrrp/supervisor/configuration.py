@@ -21,7 +21,7 @@ from fastvrrp.supervisor.channel import read_all
 from fastvrrp.supervisor.held import Held
 from fastvrrp.supervisor.process import describe_code
 from fastvrrp.supervisor.reader import Outcome
-from fastvrrp.supervisor.spawn import IPVS, Reading, start_reading
+from fastvrrp.supervisor.spawn import IPVS, Reading, Wanted, start_reading
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,9 @@ class ReadError(Exception):
 class Source:
     """A file and what was read from it. What the file says is never an exception."""
 
-    def __init__(self, path: Path, config_id: str | None, only: str | None = None) -> None:
-        self.path = path
-        self._config_id = config_id
-        self._only = only
+    def __init__(self, wanted: Wanted) -> None:
+        self.path = wanted.file
+        self._wanted = wanted
         self.held = Held.of(model.Configuration())
         self.epoch = 0
         self.loaded: str | None = None
@@ -107,7 +106,7 @@ class Source:
 
     async def _read(self, reading: Reading | None = None) -> Outcome:
         if reading is None:
-            reading = start_reading(self.path, self._config_id, self._only)
+            reading = start_reading(self._wanted)
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         loop.add_reader(reading.pidfd, ended.set_result, None)

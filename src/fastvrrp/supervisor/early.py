@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 from fastvrrp.supervisor import fork
-from fastvrrp.supervisor.spawn import Reading, Role, Settings, Spawned, spawn, start_reading
+from fastvrrp.supervisor.spawn import Reading, Role, Settings, Spawned, Wanted, spawn, start_reading
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
-DUMPS: dict[int, tuple[str, str]] = {
-    signal.SIGUSR1: ("data", "keepalived.data"),
-    signal.SIGUSR2: ("stats", "keepalived.stats"),
-    signal.SIGRTMIN + 2: ("json", "keepalived.json"),
+DUMPS: dict[int, str] = {
+    signal.SIGUSR1: "data",
+    signal.SIGUSR2: "stats",
+    signal.SIGRTMIN + 2: "json",
     # keepalived also clears the counters then: two readers would disturb each other
-    signal.SIGRTMAX - 1: ("stats", "keepalived.stats"),
+    signal.SIGRTMAX - 1: "stats",
 }
-"""Signals that ask for a dump: its kind, and the file it goes to."""
+"""Signals that ask for a dump, and its kind."""
 
 
 class EarlySignals:
@@ -28,11 +27,14 @@ class EarlySignals:
     where we are process 1 of a container.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ignore_sigint: bool = False) -> None:
         self.waiting: list[int] = []  # each once: a reload or dumps, for whoever comes next
+        self.stops = tuple(n for n in STOPS if not (ignore_sigint and n == signal.SIGINT))
         self._stopped = False
         self._deferred = False
-        for number in STOPS:
+        if ignore_sigint:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in self.stops:
             signal.signal(number, self._stop)
         for other in (signal.SIGHUP, *DUMPS):
             signal.signal(other, self._arrived)
@@ -64,10 +66,10 @@ class Early:
         self._child: Spawned | None = None
         self.role: Role | None = None  # of the child
 
-    def read(self, file: Path, config_id: str | None, only: str | None) -> None:
+    def read(self, wanted: Wanted) -> None:
         """What cannot be started now is tried again where it is needed, and reported there."""
         with contextlib.suppress(OSError):
-            self._reading = start_reading(file, config_id, only, fork.launch)
+            self._reading = start_reading(wanted, fork.launch)
 
     def spawn(self, settings: Settings) -> None:
         """As `read`."""

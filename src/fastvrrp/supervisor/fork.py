@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -70,6 +71,7 @@ def _begin(
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         _forget_handlers()
+        _leave_log()
         _keep_only(fds, mute=mute)
         if cwd is not None:
             os.chdir(cwd)
@@ -92,6 +94,14 @@ def _forget_handlers() -> None:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as an interpreter begins
+
+
+def _leave_log() -> None:
+    """Close what the log goes to: whoever did it later would close a descriptor of that number."""
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _keep_only(fds: Sequence[int], *, mute: bool) -> None:

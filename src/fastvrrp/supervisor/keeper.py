@@ -270,6 +270,9 @@ class Keeper:
             await self._hooks.clean(ran, tuple(child.states.values()))
         elif not self._stopping and self._retiring is None:
             log.warning("the %s %d stopped without being told to", self._title, child.pid)
+        if not self._settings.respawn and not self._stopping and self._retiring is None:
+            self._hooks.on_fatal(1, f"the {self._title} ended, and is not to be started again")
+            return None
         if code == EXIT_PERMISSION and not self._stopping:
             reason = f"the {self._title} lacks a permission, see above"
             if self._hooks.on_fatal(code, reason):

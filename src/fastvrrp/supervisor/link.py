@@ -28,8 +28,9 @@ import msgspec
 from fastvrrp.config import model
 from fastvrrp.control.protocol import INTERNAL, ControlError
 from fastvrrp.packets import ProtocolError, close_all
-from fastvrrp.supervisor import logs, messages, pulse
+from fastvrrp.supervisor import destinations, messages, process, pulse
 from fastvrrp.supervisor.channel import Channel, read_memfd
+from fastvrrp.supervisor.housekeeping import settle
 from fastvrrp.supervisor.spawn import VRRP, Role
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ class Arguments(NamedTuple):
     scripts: socket.socket  # requests to the script runner (track.runner, supervisor.runner)
     pulse: pulse.Ends  # in which the child shows that it lives
     run_dir: Path
+    name: str = ""  # what ps calls the process, unless the configuration says otherwise
+    umask: int | None = None  # whatever the configuration says
+    keep_services: bool = False  # an orderly stop leaves the IPVS table as it is
 
 
 class Handlers(Protocol):
@@ -108,8 +112,10 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     parser.add_argument("--alarm", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--log-level", default="info")
-    parser.add_argument("--log-format", default="text")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--umask", type=int)
+    parser.add_argument("--keep-services", action="store_true")
+    destinations.add_arguments(parser)
     args = parser.parse_args(argv)
     set_parent_death_signal()
     # The parent may have died before the line above: then no signal will ever come.
@@ -119,7 +125,8 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     dumps = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2, signal.SIGRTMAX - 1)
     for number in (signal.SIGHUP, *dumps):
         signal.signal(number, signal.SIG_IGN)
-    logs.setup(level=args.log_level, form=args.log_format, process=role.name)
+    destinations.setup(destinations.of(args), role.name)
+    process.set_name(args.name)
     channel = socket.socket(fileno=args.channel)
     scripts = socket.socket(fileno=args.scripts)
     for sock in (channel, scripts):
@@ -127,7 +134,15 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
         sock.setblocking(False)
     for fd in (args.pulse, args.alarm):
         os.set_inheritable(fd, False)
-    return Arguments(channel, scripts, pulse.Ends(args.pulse, args.alarm), args.run_dir)
+    return Arguments(
+        channel,
+        scripts,
+        pulse.Ends(args.pulse, args.alarm),
+        args.run_dir,
+        name=args.name,
+        umask=args.umask,
+        keep_services=args.keep_services,
+    )
 
 
 class Link:
@@ -147,6 +162,8 @@ class Link:
         """`on_states` gets the states of what this child follows of the other (`held.Part`)."""
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
+        self._arguments = arguments
+        self._defs = model.GlobalDefs()  # in effect
         self._role = role
         self._on_states = on_states
         self._parent = os.getppid()
@@ -300,7 +317,9 @@ class Link:
                 if not fds:
                     raise ProtocolError("configuration descriptor is missing")
                 configuration = decode_configuration(fds[0])
+                self._settle(configuration.global_defs)
                 changes = await self._handlers.configure(configuration, message.epoch)
+                self._defs = configuration.global_defs
                 answer = messages.Configured(message.epoch, changes=tuple(changes))
             except (ConfigurationRefused, ProtocolError) as exc:
                 answer = messages.Configured(message.epoch, ok=False, error=str(exc))
@@ -312,7 +331,13 @@ class Link:
                 answer = messages.Configured(message.epoch, ok=False, error=error)
             finally:
                 close_all(fds)
+            if not answer.ok:
+                self._settle(self._defs)
             self._channel.send(answer)
+
+    def _settle(self, defs: model.GlobalDefs) -> None:
+        given = self._arguments
+        settle(self._role.name, defs, name=given.name, umask=given.umask)
 
     async def _dump(self, message: messages.Dump) -> None:
         try:

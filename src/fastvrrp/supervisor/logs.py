@@ -1,6 +1,7 @@
 """Logging of every process of the daemon: stderr, as text or JSON, with journald priorities.
 
-`setup` once per process; `RateLimit` for causes that may come in floods.
+`setup` once per process, or `destinations.setup` where more than stderr may be asked for;
+`RateLimit` for causes that may come in floods.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
 # syslog(3) priorities, as sd-daemon(3) prefixes.
-_PRIORITY = {
+PRIORITY = {
     logging.DEBUG: 7,
     logging.INFO: 6,
     logging.WARNING: 4,
@@ -55,7 +56,7 @@ class TextFormatter(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         lines = _lines(record)
         if self._journal:
-            prefix = f"<{_PRIORITY.get(record.levelno, 6)}>"
+            prefix = f"<{PRIORITY.get(record.levelno, 6)}>"
             # journald takes each line as an entry of its own: each needs the priority.
             return "\n".join(f"{prefix}{self._process}: {line}" for line in text.splitlines())
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -93,22 +94,41 @@ def _lines(record: logging.LogRecord) -> list[str] | None:
     return getattr(record, "lines", None)
 
 
+def plain_lines(record: logging.LogRecord) -> list[str]:
+    """The lines of a record without anything around them, those of an exception included."""
+    lines = _lines(record) or record.getMessage().splitlines()
+    if record.exc_info:
+        lines = [*lines, *logging.Formatter().formatException(record.exc_info).splitlines()]
+    return lines
+
+
 def setup(
-    *, level: str = "info", form: str = "text", process: str = "vrrp", stream: TextIO | None = None
+    *,
+    level: str = "info",
+    form: str = "text",
+    process: str = "vrrp",
+    stream: TextIO | None = None,
+    console: bool = True,
+    also: Sequence[logging.Handler] = (),
 ) -> None:
-    """Send everything at or above `level` to stderr as `form`. Replaces an earlier setup."""
+    """Send everything at or above `level` to stderr as `form`, unless `console` is off, and to
+    `also`. Replaces an earlier setup."""
     if level not in LEVELS or form not in FORMATS:
         raise ValueError(f"unknown log level or format: {level}, {form}")
-    target = stream or sys.stderr
-    handler = logging.StreamHandler(target)
-    if form == "json":
-        handler.setFormatter(JsonFormatter(process))
-    else:
-        handler.setFormatter(TextFormatter(process, journal=under_journal(target)))
+    handlers = list(also)
+    if console:
+        target = stream or sys.stderr
+        handler = logging.StreamHandler(target)
+        if form == "json":
+            handler.setFormatter(JsonFormatter(process))
+        else:
+            handler.setFormatter(TextFormatter(process, journal=under_journal(target)))
+        handlers.append(handler)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-    root.addHandler(handler)
+    for new in handlers or (logging.NullHandler(),):  # else Python sends warnings to stderr
+        root.addHandler(new)
     root.setLevel(getattr(logging, level.upper()))
     # asyncio's debug lines are about the loop, not about VRRP.
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,11 +24,12 @@ from fastvrrp.config import model
 from fastvrrp.control.protocol import SCHEMA
 from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
-from fastvrrp.supervisor import janitor, process
+from fastvrrp.supervisor import dumpfile, janitor, process
 from fastvrrp.supervisor.children import Children
 from fastvrrp.supervisor.configuration import ReadError, Source, wall_clock
 from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
 from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.housekeeping import settle
 from fastvrrp.supervisor.keeper import EXIT_PERMISSION
 from fastvrrp.supervisor.rundir import RunDir
 from fastvrrp.supervisor.runner import Executor
@@ -58,7 +60,7 @@ def supervise(
     """The supervisor's part of `start.run`; returns the exit code."""
 
     async def supervise() -> int:
-        signals = Signals(early_signals.waiting)
+        signals = Signals(early_signals)
         return await Supervisor(options, children, run_dir, notifier, early, signals).run()
 
     with asyncio.Runner() as runner:
@@ -83,7 +85,8 @@ class Supervisor:
         self._early = early
         self._signals = signals
         self._loop = asyncio.get_running_loop()
-        self._source = Source(options.file, options.config_id, options.only)
+        self._source = Source(options.wanted)
+        self._manner = options.manner
         self._started_text = wall_clock()
         self._started = self._loop.time()
         self._exit_code = 0
@@ -109,7 +112,7 @@ class Supervisor:
         # No thread before this: it would stay behind in the old namespace.
         if not self._prepare(held):
             return 1
-        self._source.accept(held)
+        self._accept(held)
         self._executor = Executor()
         defs = held.global_defs
         try:
@@ -136,8 +139,14 @@ class Supervisor:
         if outcome.held is None:
             errors = counted(outcome.errors, "error")
             log.error("%s: %s: not started", self._source.path, errors)
-            self._exit_code = 1
+            manner, is_there = self._manner, self._source.path.exists()
+            self._exit_code = manner.exit_configuration if is_there else manner.exit_missing
         return outcome.held
+
+    def _accept(self, held: Held) -> None:
+        self._source.accept(held)
+        manner = self._manner
+        settle("supervisor", held.global_defs, name=manner.names["supervisor"], umask=manner.umask)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Its result; None, and it is cancelled, when a stop comes first."""
@@ -251,18 +260,22 @@ class Supervisor:
         if number == signal.SIGHUP:
             self._spawn(self.reload())
             return
-        kind, name = DUMPS[number]
-        self._children.dump(kind, self._run_dir.path / name)
+        kind = DUMPS[number]
+        self._children.dump(kind, lambda role: self._dump_path(kind, role))
         if kind == "data":
-            self._dump()
+            self._dump(self._dump_path(kind, "supervisor"))
 
-    def _dump(self) -> None:
+    def _dump_path(self, kind: str, role: str) -> Path:
+        directory = self._manner.dump_dir or self._run_dir.path
+        return dumpfile.place(kind, role, self._source.held.global_defs, directory)
+
+    def _dump(self, path: Path) -> None:
         """The supervisor's own part of the state dump."""
         record = msgspec.json.format(msgspec.json.encode(self._daemon_record()), indent=2)
         try:
-            self._run_dir.write("keepalived_parent.data", record + b"\n")
+            dumpfile.replace(path, record + b"\n")
         except OSError as exc:
-            log.error("cannot write keepalived_parent.data: %s", exc)
+            log.error("cannot write %s: %s", path, exc)
 
     def _feed(self, period_s: float) -> None:
         """Tell systemd's watchdog that all is well."""
@@ -295,8 +308,11 @@ class Supervisor:
         return task
 
     def _changed(self) -> None:
+        if self._manner.pid_files is not None:
+            self._manner.pid_files.update(self._children.pids_by_role)
         if not self._ready and self._children.settled:
             self._ready = True
+            self._manner.on_ready()
             self._notifier.ready(self._children.status_line())
             log.info("Ready: %s", self._children.status_line())
             process.settle_memory()
@@ -358,7 +374,7 @@ class Supervisor:
             return self._source.report(ok=False, messages=messages, error=obstacle)
         came = await self._children.configure(held, self._source.epoch + 1)
         if came.taken:
-            self._source.accept(held)
+            self._accept(held)
         error = "; ".join(came.refusals)
         if error and came.taken:
             error += "; the other process has changed to the new configuration"

@@ -27,6 +27,8 @@ def set_name(name: str) -> None:
 
     Without it they say "python". Not being able to is no reason to complain.
     """
+    if not name:
+        return
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name)
 

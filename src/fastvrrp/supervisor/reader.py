@@ -36,9 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--config-id")
     parser.add_argument("--only")
+    parser.add_argument("--net-namespace")
+    parser.add_argument("--strict-includes", action="store_true")
     parser.add_argument("--out", type=int, required=True)
     args = parser.parse_args(argv)
-    loaded = load(args.file, config_id=args.config_id)
+    loaded = load(
+        args.file,
+        config_id=args.config_id,
+        net_namespace=args.net_namespace,
+        strict_includes=args.strict_includes,
+    )
     held = None if loaded.configuration is None else Held.of(loaded.configuration, only=args.only)
     data = msgspec.msgpack.encode(Outcome(messages=loaded.messages, held=held))
     with open(args.out, "wb") as out:  # noqa: PTH123 (a descriptor)

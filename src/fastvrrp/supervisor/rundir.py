@@ -21,6 +21,10 @@ class RunDirError(Exception):
     """The run directory cannot be used; the text says why and what to do."""
 
 
+class AlreadyRunning(RunDirError):
+    """Another daemon holds it."""
+
+
 class RunDir:
     """An open, locked run directory. Use `acquire`; `close` when done.
 
@@ -41,19 +45,6 @@ class RunDir:
     @property
     def journal(self) -> Path:
         return self.path / JOURNAL_NAME
-
-    def write(self, name: str, data: bytes) -> None:
-        """Replace the file `name` atomically, mode 0640, never following a link. Raises OSError."""
-        temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            with open(os.open(temporary, flags, 0o640), "wb") as file:  # noqa: PTH123 (a descriptor)
-                file.write(data)
-            temporary.replace(self.path / name)
-        except OSError:
-            temporary.unlink(missing_ok=True)  # a full disk need not keep what is of no use
-            raise
 
     def close(self) -> None:
         """Let the next daemon in. The lock file stays: removing it would race with its opening."""
@@ -111,7 +102,7 @@ def _lock(lock: int, path: Path, patience_s: float) -> None:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         if not holder.isdigit() or Path(f"/proc/{holder}").exists():
             who = f"process {holder}" if holder.isdigit() else "another process"
-            raise RunDirError(
+            raise AlreadyRunning(
                 f"fastvrrp is already running in {path} ({who}); "
                 "a second daemon needs another --run-dir"
             )

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import Protocol
 
-from fastvrrp.supervisor.early import DUMPS, STOPS
+from fastvrrp.supervisor.early import DUMPS, EarlySignals
 
 
 class Receiver(Protocol):
@@ -19,13 +19,13 @@ class Receiver(Protocol):
 class Signals:
     """Collects signals from the start on; `connect` names who gets them, late ones first."""
 
-    def __init__(self, waiting: list[int]) -> None:
-        """`waiting`: what arrived before (`early.EarlySignals`), which goes on adding to it."""
+    def __init__(self, early: EarlySignals) -> None:
+        """`early` noted what arrived before, and goes on adding to it."""
         self._stop = asyncio.Event()
-        self._waiting = waiting
+        self._waiting = early.waiting
         self._receiver: Receiver | None = None
         loop = asyncio.get_running_loop()
-        for number in STOPS:
+        for number in early.stops:
             loop.add_signal_handler(number, self._stop.set)
         for other in (signal.SIGHUP, *DUMPS):
             loop.add_signal_handler(other, self._arrived, other)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fastvrrp.supervisor import pulse
+from fastvrrp.supervisor.destinations import Destinations
 
 PYTHON = (sys.executable, "-P", "-m")
 """-P keeps the working directory out of the module path: we are root."""
@@ -46,8 +47,11 @@ class Settings(NamedTuple):
     run_dir: Path
     role: Role = VRRP
     keep_fds: Sequence[int] = ()  # further descriptors the child inherits
-    log_level: str = "info"
-    log_format: str = "text"
+    log: Destinations = Destinations()
+    name: str = ""  # what ps calls it
+    umask: int | None = None  # of the command line
+    respawn: bool = True  # when it crashed
+    keep_services: bool = False  # an orderly stop leaves the IPVS table as it is
     ask_s: float = 30.0  # between two pings for its event loop; its engine needs none
     rest_ask_s: float = 600.0  # the same of a loop that has nothing to do by time
     hang_limit_s: float = 10.0  # an engine or event loop that stood still for longer is ended
@@ -143,13 +147,39 @@ def spawn(settings: Settings, launch: Launch = execute) -> Spawned:
             *(f"--{name}={fd}" for name, fd in zip(FDS, fds, strict=True)),
             f"--parent={os.getpid()}",
             f"--run-dir={settings.run_dir}",
-            f"--log-level={settings.log_level}",
-            f"--log-format={settings.log_format}",
+            f"--name={settings.name}",
+            *settings.log.arguments(),
         ]
+        if settings.keep_services:
+            argv.append("--keep-services")
+        if settings.umask is not None:
+            argv.append(f"--umask={settings.umask}")
         process = launch(argv, pass_fds=(*fds, *settings.keep_fds), cwd="/", mute=False)
         pidfd = _watched(process)
         ours.pop_all()
     return Spawned(process, pidfd, channel, scripts, page, alarm)
+
+
+class Wanted(NamedTuple):
+    """A configuration to be read: the file, and what the command line says about it."""
+
+    file: Path
+    config_id: str | None = None
+    only: str | None = None  # name of the one role that is run
+    net_namespace: str | None = None  # in place of what the file says
+    strict_includes: bool = False
+
+    def arguments(self) -> list[str]:
+        """Options of the reader."""
+        given = {
+            "config-id": self.config_id,
+            "only": self.only,
+            "net-namespace": self.net_namespace,
+        }
+        words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        if self.strict_includes:
+            words.append("--strict-includes")
+        return [*words, "--", os.fspath(self.file)]
 
 
 class Reading(NamedTuple):
@@ -167,18 +197,14 @@ class Reading(NamedTuple):
         os.close(self.out)
 
 
-def start_reading(
-    file: Path, config_id: str | None, only: str | None = None, launch: Launch = execute
-) -> Reading:
-    """Have a process of its own read a file, for all roles or only one. Raises OSError.
+def start_reading(wanted: Wanted, launch: Launch = execute) -> Reading:
+    """Have a process of its own read a configuration. Raises OSError.
 
     What the parser needs is gone with that process, and no fault of it can harm this one.
     """
     out = os.memfd_create("fastvrrp-configuration", os.MFD_CLOEXEC)
     try:
-        given = {"config-id": config_id, "only": only}
-        which = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        argv = [*READER_ARGV, f"--out={out}", *which, "--", os.fspath(file)]
+        argv = [*READER_ARGV, f"--out={out}", *wanted.arguments()]
         process = launch(argv, pass_fds=(out,), cwd=None, mute=True)
         return Reading(process, _watched(process), out)
     except OSError:

@@ -16,44 +16,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fastvrrp.supervisor import logs, process
+from fastvrrp.supervisor import destinations, process
+from fastvrrp.supervisor.destinations import Destinations
 from fastvrrp.supervisor.early import Early, EarlySignals
-from fastvrrp.supervisor.rundir import RunDir, RunDirError, acquire
+from fastvrrp.supervisor.housekeeping import UMASK
+from fastvrrp.supervisor.manner import Manner
+from fastvrrp.supervisor.rundir import AlreadyRunning, RunDir, RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
-from fastvrrp.supervisor.spawn import ROLES, Settings
+from fastvrrp.supervisor.spawn import ROLES, Settings, Wanted
 
 log = logging.getLogger(__name__)
 
 
 class Options(NamedTuple):
-    """What `fastvrrp run` was asked for."""
+    """What the command line asked for."""
 
-    file: Path
+    wanted: Wanted
     run_dir: Path
-    log_level: str = "info"
-    log_format: str = "text"
-    config_id: str | None = None
-    only: str | None = None  # name of the one role that is run
+    log: Destinations = Destinations()
+    manner: Manner = Manner()
     children: Sequence[Settings] = ()  # tests run other programs, with other times
 
 
 def run(options: Options) -> int:
     """Run until stopped; returns the exit code.
 
-    0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start;
-    2 when a process that everything depends on refuses the configuration; 4 when it lacks a
-    permission.
+    0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start (or
+    what `Manner` says); 2 when a process that everything depends on refuses the configuration;
+    4 when it lacks a permission.
     """
-    signals = EarlySignals()
-    logs.setup(level=options.log_level, form=options.log_format, process="supervisor")
-    process.set_name("fastvrrp")
-    os.umask(0o027)  # nothing that any of our processes writes is for everybody
+    manner = options.manner
+    signals = EarlySignals(ignore_sigint=manner.ignore_sigint)
+    early = () if manner.early is None else (manner.early,)
+    destinations.setup(options.log, "supervisor", also=early)
+    process.set_name(manner.names["supervisor"])
+    os.umask(UMASK if manner.umask is None else manner.umask)
     with contextlib.closing(Notifier(os.environ)) as notifier:
         try:
             run_dir = acquire(options.run_dir)
         except RunDirError as exc:
             log.error("%s", exc)
-            return 1
+            return manner.exit_running if isinstance(exc, AlreadyRunning) else 1
         with contextlib.closing(run_dir):
             return _run(options, run_dir, notifier, signals)
 
@@ -65,10 +68,11 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
         settings._replace(keep_fds=(run_dir.lock,))
         for settings in options.children or _children(options, run_dir)
     ]
-    first = next(one for one in children if options.only in (None, one.role.name))
+    only = options.wanted.only
+    first = next(one for one in children if only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         with signals.stop_deferred():
-            early.read(options.file, options.config_id, options.only)
+            early.read(options.wanted)
         import fastvrrp.supervisor.link  # noqa: F401 (once, and for both)
 
         with signals.stop_deferred():
@@ -79,7 +83,12 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
 
 
 def _children(options: Options, run_dir: RunDir) -> Sequence[Settings]:
+    manner = options.manner
     common = Settings(
-        run_dir=run_dir.path, log_level=options.log_level, log_format=options.log_format
+        run_dir=run_dir.path,
+        log=options.log,
+        umask=manner.umask,
+        respawn=manner.respawn,
+        keep_services=manner.keep_services,
     )
-    return [common._replace(role=role) for role in ROLES]
+    return [common._replace(role=role, name=manner.names[role.name]) for role in ROLES]

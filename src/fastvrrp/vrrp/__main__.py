@@ -8,7 +8,6 @@ import sys
 import uvloop
 
 from fastvrrp.supervisor.link import Arguments, adopt
-from fastvrrp.supervisor.process import set_name
 from fastvrrp.vrrp.daemon import Daemon
 
 
@@ -19,7 +18,6 @@ async def _run(arguments: Arguments) -> int:
 def main() -> int:
     """Run until the supervisor says stop; returns the exit code."""
     arguments = adopt()
-    set_name("fastvrrp-vrrp")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(arguments))
 

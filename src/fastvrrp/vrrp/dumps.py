@@ -1,14 +1,14 @@
-"""keepalived's dump files: the JSON and statistics its users' scripts read, and the state as text.
+"""keepalived's dump files: the JSON and statistics its users' scripts read, and the state as text
+(`datatext`).
 
-Field names and shapes are keepalived's 2.x (JSON version 1). Passwords are never written: they
+Field names and shapes are keepalived's 2.x. Passwords are never written: they
 appear as eight asterisks, as in keepalived since 2.4.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import msgspec
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.net.programs import Kind
+from fastvrrp.supervisor import dumpfile
+from fastvrrp.vrrp import datatext
+from fastvrrp.vrrp.datatext import MASK, command_text
 from fastvrrp.vrrp.draft import Running
 from fastvrrp.vrrp.plane import Plane
-from fastvrrp.vrrp.status import core_status, is_held, status
-from fastvrrp.vrrp.trackers_view import TrackersView
+from fastvrrp.vrrp.status import core_status, group_record, is_held
+from fastvrrp.vrrp.trackers_view import TrackersView, users
 
-MASK = "*" * 8
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
 STATE_NUMBERS = {"MASTER": _core.MASTER, "BACKUP": _core.BACKUP}
 _SCRIPTS = (
@@ -65,17 +67,7 @@ def write(kind: str, path: Path, plane: Plane, view: TrackersView) -> None:
     if not plane.running:
         return
     text = builders[kind](plane, view)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o640)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(text)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # a full disk need not keep what is of no use
-        raise
+    dumpfile.replace(path, text.encode(errors="replace"))
 
 
 def statistics(counters: dict[str, int]) -> dict[str, int]:
@@ -114,9 +106,47 @@ def stats_text(plane: Plane) -> str:
 
 
 def json_text(plane: Plane, view: TrackersView) -> str:
-    """keepalived.json, version 1: an array of instances."""
+    """keepalived.json. Version 1: an array of instances. Version 2: an object that has it as
+    `vrrp`, and tracked processes as `track_process`."""
     records = [instance_record(plane, running) for running in plane.running.values()]
-    return msgspec.json.encode(records).decode() + "\n"
+    content: Any = records
+    if plane.configuration.global_defs.housekeeping.dumps.json_version == 2:
+        content = {"vrrp": records}
+        processes = process_records(plane.configuration.track_processes, view)
+        if processes:
+            content["track_process"] = processes
+    return msgspec.json.encode(content).decode() + "\n"
+
+
+def process_records(
+    processes: Sequence[model.TrackProcess], view: TrackersView
+) -> list[dict[str, Any]]:
+    """The elements of `track_process`; delays in seconds."""
+    known = {one["name"]: one for one in view.statuses if one["kind"] == "process"}
+    records = []
+    for process in processes:
+        status = known.get(process.name, {})
+        up, delayed = status.get("state") == "up", bool(status.get("delayed"))
+        record: dict[str, Any] = {"process": process.process}
+        if process.parameters:
+            record["parameters"] = " ".join(process.parameters)
+        record |= {"param_match": process.param_match, "min_processes": process.quorum}
+        if process.quorum_max is not None:
+            record["max_processes"] = process.quorum_max
+        records.append(
+            record
+            | {
+                "current_processes": status.get("matches", 0),
+                "have_quorum": up,
+                "weight": -process.weight if process.reverse else process.weight,
+                "terminate_delay": process.terminate_delay_ns / model.NS_PER_S,
+                "fork_delay": process.fork_delay_ns / model.NS_PER_S,
+                "fork_delay_timer_running": delayed and not up,
+                "terminate_delay_timer_running": delayed and up,
+                "full_command": process.full_command,
+            }
+        )
+    return records
 
 
 def instance_record(plane: Plane, running: Running) -> dict[str, Any]:
@@ -170,7 +200,7 @@ def instance_record(plane: Plane, running: Running) -> dict[str, Any]:
     for name, field in _SCRIPTS:
         command = getattr(instance.notify, field)
         if command is not None:
-            data[name] = _command(command)
+            data[name] = command_text(command)
     data |= _lists(plane, running)
     data["auth_type"] = instance.auth_type
     if instance.auth_type:
@@ -191,7 +221,7 @@ def _lists(plane: Plane, running: Running) -> dict[str, list[str]]:
         "vrules": texts[Kind.RULE],
         "track_ifp": [tracked.name for tracked in instance.track_interface],
         "track_script": [
-            _command(scripts[tracked.name].command)
+            command_text(scripts[tracked.name].command)
             for tracked in instance.track_script
             if tracked.name in scripts
         ],
@@ -203,10 +233,6 @@ def _lists(plane: Plane, running: Running) -> dict[str, list[str]]:
 def _seconds(nanoseconds: int) -> int | float:
     whole, rest = divmod(nanoseconds, model.NS_PER_S)
     return nanoseconds / model.NS_PER_S if rest else whole
-
-
-def _command(command: model.Command) -> str:
-    return " ".join(f"'{word}'" for word in command.argv)
 
 
 def _address(address: model.VirtualAddress, running: Running, plane: Plane) -> str:
@@ -223,43 +249,38 @@ def _address(address: model.VirtualAddress, running: Running, plane: Plane) -> s
 
 
 def data_text(plane: Plane, view: TrackersView) -> str:
-    """keepalived.data: the status of everything and the configuration of the instances, indented
-    text without a promised form."""
+    """keepalived.data; behind keepalived's sections the engine's counters."""
+    configuration = plane.configuration
     lines = ["------< VRRP Topology >------"]
-    current = status(plane, view)
-    for record, running in zip(current["instances"], plane.running.values(), strict=True):
-        lines.append(f" VRRP Instance = {record.pop('name')}")
-        lines += _tree(record, 3)
-        lines.append("   configuration:")
-        lines += _tree(instance_record(plane, running)["data"], 5)
-    for title, part in (("Groups", "groups"), ("Trackers", "trackers")):
-        lines.append(f"------< VRRP {title} >------")
-        for record in current[part]:
-            lines.append(f" {record.pop('name')}")
-            lines += _tree(record, 3)
+    for running in plane.running.values():
+        lines += datatext.instance_lines(plane, running, _lists(plane, running))
+    states = {
+        group.name: group_record(plane, group)["state"] for group in configuration.sync_groups
+    }
+    used: dict[str, dict[str, list[str]]] = {}
+    for (kind, name), instances in users(configuration).items():
+        used.setdefault(kind, {})[name] = instances
+    statuses = view.statuses
+    for title, section in (
+        ("Sync groups", datatext.group_lines(configuration.sync_groups, states)),
+        (
+            "Scripts",
+            datatext.script_lines(configuration.track_scripts, statuses, used.get("script", {})),
+        ),
+        (
+            "Track files",
+            datatext.file_lines(configuration.track_files, statuses, used.get("file", {})),
+        ),
+        (
+            "Track processes",
+            datatext.process_lines(
+                configuration.track_processes, statuses, used.get("process", {})
+            ),
+        ),
+    ):
+        found = list(section)
+        if found:
+            lines += [f"------< VRRP {title} >------", *found]
     lines.append("------< Engine >------")
-    lines += _tree(current["engine"], 1)
+    lines += [f" {name} = {value}" for name, value in plane.client.engine.counters().items()]
     return "\n".join(lines) + "\n"
-
-
-def _tree(record: dict[str, Any], indent: int) -> list[str]:
-    lines = []
-    margin = " " * indent
-    for name, value in record.items():
-        if isinstance(value, dict):
-            lines.append(f"{margin}{name}:")
-            lines += _tree(value, indent + 2)
-        elif isinstance(value, list):
-            lines.append(f"{margin}{name}: {'' if value else '(none)'}".rstrip())
-            for entry in value:
-                text = entry if isinstance(entry, str) else _line(entry)
-                lines.append(f"{margin}  {text}")
-        else:
-            lines.append(f"{margin}{name} = {value}")
-    return lines
-
-
-def _line(entry: Any) -> str:
-    if isinstance(entry, dict):
-        return " ".join(f"{name}={shlex.quote(str(value))}" for name, value in entry.items())
-    return str(entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastvrrp.config import model
@@ -57,13 +57,16 @@ class TrackersView:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], tuple[Seen, int]] = {}
+        self.statuses: Sequence[Mapping[str, Any]] = ()
+        """What `Trackers.status` said the last time."""
 
     def update(self, statuses: Iterable[Mapping[str, Any]]) -> list[Seen]:
         """Take note; returns the trackers that went up or down since the last time."""
         now_ns = time.monotonic_ns()
+        self.statuses = tuple(statuses)
         fresh: dict[tuple[str, str], tuple[Seen, int]] = {}
         changed = []
-        for status in statuses:
+        for status in self.statuses:
             one = seen(status)
             key = (one.kind, one.name)
             old = self._seen.get(key)
