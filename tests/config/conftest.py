@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beside_keepalived import ip
+from beside_keepalived import namespace_with_links
 from config_reading import Reader
 
 
@@ -19,14 +19,6 @@ def read(tmp_path: Path) -> Reader:
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """keepalived -t looks no further where an interface is missing, so it gets lan0 and lan1."""
-    name = f"cfg-{os.getpid()}"
-    ip("netns", "add", name)
-    try:
-        ip("-n", name, "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
-        for link in ("lo", "lan0", "lan1"):
-            ip("-n", name, "link", "set", link, "up")
-        ip("-n", name, "addr", "add", "10.9.0.1/16", "dev", "lan0")
+    """A network namespace for `keepalived -t`."""
+    with namespace_with_links(f"cfg-{os.getpid()}") as name:
         yield name
-    finally:
-        ip("netns", "del", name)

@@ -180,3 +180,13 @@ def test_the_example_loads_without_a_word(node: str) -> None:
     assert len(loaded.configuration.vrrp_instances) == 51
     priorities = {instance.priority for instance in loaded.configuration.vrrp_instances}
     assert priorities == {150 if node == "node1" else 100}
+
+
+def test_keyword_page_is_up_to_date() -> None:
+    """docs/keywords.md has every keyword, with a status and a test."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/keyword-reference"), "--check"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

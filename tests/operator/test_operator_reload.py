@@ -36,7 +36,7 @@ def one(number: int, *extra: str, **more: Any) -> str:
         "name": f"I{number}",
         "interface": f"eth{lan(number)}",
         "vrid": number,
-        "vips": (vip(number),),
+        "vips": (f"{vip(number)} dev eth{lan(number)}",),  # a network of its own there
         "advert_int": INTERVAL_S,
     }
     return instance("garp_master_delay 0", *extra, **settings | more)
