@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from fastvrrp.config import model
 from fastvrrp.config.servers import Ipvs, VirtualServer
 from fastvrrp.ipvs.lines import action_lines, check_name, quorum_terms, server_name
@@ -50,6 +52,12 @@ class _Told(NamedTuple):
     mail: str  # why, for a mail; empty: none
 
 
+def _settings(config: model.Configuration) -> model.Configuration:
+    """Without the virtual servers: thousands of them would be kept for a few options."""
+    ipvs = msgspec.structs.replace(config.ipvs, virtual_servers=())
+    return msgspec.structs.replace(config, ipvs=ipvs)
+
+
 class ServerNotifier:
     """See the module. Belongs to the thread of the event loop that runs in `start`."""
 
@@ -63,7 +71,7 @@ class ServerNotifier:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`fifos`: None for the configuration's own, notify_fifo and lvs_notify_fifo."""
-        self._config = config
+        self._config = _settings(config)
         self._runner = runner
         self._events = events
         self._clock = clock
@@ -97,7 +105,7 @@ class ServerNotifier:
         self, config: model.Configuration, *, fifos: Sequence[model.Fifo] | None = None
     ) -> None:
         """Use another configuration from now on. Scripts that wait still run."""
-        self._config = config
+        self._config = _settings(config)
         defs = config.global_defs
         self._mailer.configure(defs.mail, defs.router_id)
         kept: list[FifoWriter] = []

@@ -152,10 +152,11 @@ class Parts:
             tune(configuration.ipvs)
         await self._files.redefine(tracked_files(configuration))
         await self._notifier.reload(configuration)
-        if pings(configuration):
+        pinging = pings(configuration)
+        if pinging:
             self._ping_range.set(True)
         changes = await self.plane.reload(configuration, renewed)
-        self._ping_range.set(pings(configuration))  # restored when the last one has ended
+        self._ping_range.set(pinging)  # restored when the last one has ended
         self._tell_all()
         return changes
 
@@ -263,6 +264,8 @@ def pings(configuration: model.Configuration) -> bool:
 
 def tracked_files(configuration: model.Configuration) -> list[model.TrackFile]:
     """Those that a FILE_CHECK names."""
+    if not configuration.track_files:
+        return []
     checks = checks_of(configuration)
     names = {check.track_file for check in checks if isinstance(check, servers.FileCheck)}
     return [one for one in configuration.track_files if one.name in names]

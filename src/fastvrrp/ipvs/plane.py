@@ -23,6 +23,7 @@ from fastvrrp.ipvs.pool import Action, QuorumChanged, ServerChanged, Source, Why
 from fastvrrp.ipvs.runner import Checks, Kind, Report, Subscription
 from fastvrrp.ipvs.running import Running, Subscriber, keys_of, suspending_address
 from fastvrrp.ipvs.services import sync_daemon
+from fastvrrp.ipvs.sharing import share
 from fastvrrp.ipvs.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Plane:
         changes = differences(plan.old, plan.new)
         self.configuration = configuration
         self._states |= states
+        share(plan.new[key] for key in plan.added)
         for key in plan.added:
             running = self.running[key] = self._made(key, plan.new[key])
             running.resume(left, observed)
@@ -115,6 +117,7 @@ class Plane:
         plan = self._plan(configuration)
         changes = differences(plan.old, plan.new)
         self.configuration = configuration
+        share(plan.new[key] for key in (*plan.added, *plan.changed))
         gone: list[Subscriber] = []
         fresh: dict[Subscriber, Subscription] = {}
         for key in plan.removed:
@@ -157,16 +160,23 @@ class Plane:
         return found
 
     def _plan(self, configuration: model.Configuration) -> Plan:
+        """Those that stayed the same are the old objects: comparing them took long enough."""
+        old = {key: running.virtual_server for key, running in self.running.items()}
         new = keys_of(configuration.ipvs.virtual_servers)
+        changed = []
+        for key, virtual_server in new.items():
+            before = old.get(key)
+            if before is None:
+                continue
+            if before == virtual_server:
+                new[key] = before
+            else:
+                changed.append(key)
         return Plan(
-            added=[key for key in new if key not in self.running],
-            changed=[
-                key
-                for key, virtual_server in new.items()
-                if key in self.running and self.running[key].virtual_server != virtual_server
-            ],
-            removed=[key for key in self.running if key not in new],
-            old={key: running.virtual_server for key, running in self.running.items()},
+            added=[key for key in new if key not in old],
+            changed=changed,
+            removed=[key for key in old if key not in new],
+            old=old,
             new=new,
         )
 

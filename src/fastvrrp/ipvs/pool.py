@@ -13,7 +13,8 @@ what the kernel's table must hold is asked with `desired`, at any time. Nothing 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fastvrrp.config.servers import Check, RealServer, SorryServer, VirtualServer
@@ -99,6 +100,9 @@ class Source(NamedTuple):
 
 
 NOTHING = Source()
+# What most servers have, once for all of them.
+NONE_FAILED: frozenset[int] = frozenset()
+NO_SOURCES: Mapping[int, Source] = MappingProxyType({})
 
 
 class _Member:
@@ -108,9 +112,9 @@ class _Member:
 
     def __init__(self, server: RealServer, failed: Iterable[int]) -> None:
         self.server = server
-        self.failed = set(failed)  # positions in server.checks
+        self.failed = frozenset(failed) or NONE_FAILED  # positions in server.checks
         self.known = not self.failed  # not down because of alpha alone
-        self.sources: dict[int, Source] = {}  # by position
+        self.sources: Mapping[int, Source] = NO_SOURCES  # by position; never changed in place
         self.weight = 0
         self.weigh()
 
@@ -145,6 +149,11 @@ class Pool:
         """The sorry server while it serves."""
         return None if self.quorum_up else self.virtual_server.sorry_server
 
+    @property
+    def servers(self) -> dict[ServerKey, RealServer]:
+        """By the keys under which it has them, in the order of the file."""
+        return {key: member.server for key, member in self._members.items()}
+
     def up(self, server: ServerKey) -> bool:
         """Raises KeyError for an unknown server."""
         return self._members[server].up
@@ -155,7 +164,7 @@ class Pool:
 
     def failed(self, server: ServerKey) -> frozenset[int]:
         """Positions of its failed checks. Raises KeyError."""
-        return frozenset(self._members[server].failed)
+        return self._members[server].failed
 
     def desired(self) -> list[Wanted]:
         """The destinations the table should hold now, each address and port once."""
@@ -206,9 +215,9 @@ class Pool:
         if up != (check not in member.failed):
             was_up = member.up
             if up:
-                member.failed.remove(check)
+                member.failed = member.failed - {check} or NONE_FAILED
             else:
-                member.failed.add(check)
+                member.failed |= {check}
             changed = member.up != was_up
             actions.append(CheckChanged(member.server, which, up, detail, changed))
             if changed:
@@ -231,7 +240,7 @@ class Pool:
         if self._stopped or member.sources.get(check, NOTHING) == source:
             return []
         before = member.weight
-        member.sources[check] = source
+        member.sources = {**member.sources, check: source}
         member.weigh()
         if member.weight == before:
             return []
@@ -338,7 +347,7 @@ class Pool:
             failed.update(p for p in fresh if rs.checks[p].schedule.alpha or not held_down)
         member = _Member(rs, failed)
         member.known = old.known or member.up
-        member.sources = sources
+        member.sources = sources or NO_SOURCES
         member.weigh()
         if member.weight != old.weight:
             actions.append(WeightChanged(rs, old.up, old.weight, member.weight))

@@ -8,7 +8,6 @@ run by the prober (`connects`), all others in the event loop (`scheduler`).
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -55,10 +54,11 @@ Listener = Callable[[S, Report], None]
 class _Entry(Generic[S]):
     """One check that runs, or is about to."""
 
-    __slots__ = ("check", "decided", "said", "subscribers", "suspended", "work")
+    __slots__ = ("_listener", "check", "decided", "said", "subscribers", "suspended", "work")
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, listener: Listener[S]) -> None:
         self.check = check
+        self._listener = listener
         self.work: Running | None = None  # None within `change` only
         self.suspended = False
         self.subscribers: dict[S, Subscription] = {}
@@ -68,6 +68,16 @@ class _Entry(Generic[S]):
     @property
     def unwanted(self) -> bool:
         return all(s.suspended for s in self.subscribers.values())
+
+    def told(self, report: Report) -> None:
+        """News of the check: for whoever wants it."""
+        if report.kind is Kind.STATE:
+            self.decided = report
+        if report.up and report.kind in (Kind.STATE, Kind.WEIGHT):
+            self.said = (report.outcome.weight, report.outcome.weight_is)
+        for subscriber, subscription in list(self.subscribers.items()):
+            if report.kind is not Kind.FAILURE or subscription.check.schedule.log_all_failures:
+                self._listener(subscriber, report)
 
     def known(self) -> Report | None:
         """For somebody who comes later: the state, None before there is one."""
@@ -126,7 +136,7 @@ class Checks(Generic[S]):
             key = identity(subscription.check)
             entry = self._entries.get(key)
             if entry is None:
-                entry = self._entries[key] = _Entry(key)
+                entry = self._entries[key] = _Entry(key, self._listener)
                 new.append(entry)
             entry.subscribers[subscriber] = subscription
             self._of[subscriber] = entry
@@ -193,9 +203,8 @@ class Checks(Generic[S]):
             if not begin:
                 warmup_ns = min(warmup_ns, crowd_ns)
             entry.suspended = entry.unwanted
-            tell = functools.partial(self._told, entry)
             driver = self._driver(entry.check)
-            entry.work = driver.begin(entry.check, warmup_ns, entry.suspended, tell)
+            entry.work = driver.begin(entry.check, warmup_ns, entry.suspended, entry.told)
 
     def _driver(self, check: Check) -> Driver:
         connects = self._connects
@@ -213,12 +222,3 @@ class Checks(Generic[S]):
             entry.work.suspend()
         else:
             entry.work.resume()
-
-    def _told(self, entry: _Entry[S], report: Report) -> None:
-        if report.kind is Kind.STATE:
-            entry.decided = report
-        if report.up and report.kind in (Kind.STATE, Kind.WEIGHT):
-            entry.said = (report.outcome.weight, report.outcome.weight_is)
-        for subscriber, subscription in list(entry.subscribers.items()):
-            if report.kind is not Kind.FAILURE or subscription.check.schedule.log_all_failures:
-                self._listener(subscriber, report)

@@ -52,7 +52,7 @@ class Running:
     def __init__(self, key: str, virtual_server: VirtualServer, now_ns: int) -> None:
         self.key = key
         self.pool = Pool(virtual_server)
-        self.servers = {key_of(server): server for server in virtual_server.real_servers}
+        self.servers = self.pool.servers
         self.suspended = False
         self.since_ns = now_ns  # of its quorum
         self.entries: Entries = {}
@@ -65,7 +65,7 @@ class Running:
     def reload(self, virtual_server: VirtualServer) -> list[Action]:
         """Another configuration of it."""
         actions = self.pool.reload(virtual_server)
-        self.servers = {key_of(server): server for server in virtual_server.real_servers}
+        self.servers = self.pool.servers
         kept = self.servers.keys() & self._changed_ns.keys()
         self._changed_ns = {key: self._changed_ns[key] for key in kept}
         return actions
