@@ -17,7 +17,36 @@ from fastvrrp.config.load import load
 from fastvrrp.config.native.text import yaml_text
 
 FILES = sorted((Path(__file__).parents[1] / "operator/files").glob("*.conf"))
-TEXTS = {**VALID, **{f"servers, {name}": text for name, text in VALID_SERVERS.items()}}
+NETWORK = """
+interface_up_down_delays {
+ eth0 1 2
+ eth1 5
+}
+track_group TG {
+ group {
+  V
+ }
+}
+static_ipaddress {
+ 10.7.0.1/24 dev eth1 track_group TG
+}
+global_defs {
+ script_user nobody :daemon
+ vrrp_rx_bufs_policy MTU
+}
+""" + instance(
+    "use_vmac vrrp.1 group default",
+    "vmac_xmit_base",
+    "old_unicast_checksum never",
+    "unicast_peer {\n 10.0.0.9 min_ttl 250\n}",
+    "virtual_routes {\n 10.5.0.0/16 encap mpls 100 via 10.0.0.7 dev eth0\n"
+    " 10.6.0.0/16 nexthop via 10.0.0.7 dev eth0 encap mpls 100 nexthop via 10.0.0.8 dev eth1\n}",
+)
+TEXTS = {
+    "network": NETWORK,
+    **VALID,
+    **{f"servers, {name}": text for name, text in VALID_SERVERS.items()},
+}
 
 
 class Trip:
@@ -84,7 +113,7 @@ def test_every_text_that_keepalived_takes(trip: Trip, name: str) -> None:
     trip.there_and_back(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(document=documents())
 def test_generated_documents(module_trip: Trip, document: dict[str, object]) -> None:
     trip = module_trip

@@ -110,7 +110,7 @@ def test_it_is_a_schema() -> None:
     jsonschema.Draft7Validator.check_schema(schema())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(field=st.sampled_from(FIELDS), value=st.sampled_from(JUNK))
 def test_schema_and_check_agree_about_a_value(
     tmp_path_factory: pytest.TempPathFactory, field: tuple[str, str], value: Any
@@ -120,7 +120,7 @@ def test_schema_and_check_agree_about_a_value(
     assert disagreement(tmp_path_factory.getbasetemp(), document) == "", document
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(document=documents())
 def test_the_schema_takes_what_check_takes(
     tmp_path_factory: pytest.TempPathFactory, document: Data

@@ -44,6 +44,7 @@ _RENAMED = {
     "virtual_rules": "rules",
 }
 _RENAMED_THERE = {
+    ("track_group", "group"): "instances",
     ("vrrp_sync_group", "group"): "instances",
     ("virtual_server/real_server/FILE_CHECK", "track_file"): "track_file",
 }

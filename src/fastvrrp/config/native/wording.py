@@ -15,6 +15,10 @@ HINTS = {
     ),
     "add virtual_ipaddress { ADDRESS }": "add addresses: [ADDRESS]",
     "add group { INSTANCE ... }": "add instances: [INSTANCE, ...]",
+    "add group { INSTANCE }": "add instances: [INSTANCE]",
+    "add track_group NAME { group { INSTANCE } }": (
+        "add track_groups: {NAME: {instances: [INSTANCE]}}"
+    ),
     "add url { path / }": "add url: {path: /}",
     "add real_server ADDRESS PORT { ... }": "add real_servers: [ADDRESS:PORT]",
     "add path /": "add path: /",
