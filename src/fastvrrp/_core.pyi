@@ -532,10 +532,18 @@ class Prober:
 
     `start()` it in the network namespace it shall probe from. At most `sockets` connections are
     open at a time; what is due meanwhile waits for its turn. Methods are for one Python thread.
+    `pulse` and `alarm`: descriptors of supervisor.pulse with which it shows that it lives.
     Raises OSError when the kernel gives no memory or descriptors.
     """
 
-    def __init__(self, *, sockets: int = 16384) -> None: ...
+    def __init__(
+        self,
+        *,
+        sockets: int = 16384,
+        pulse: int = -1,
+        alarm: int = -1,
+        alarm_ns: int = 10_000_000_000,
+    ) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def join(self, timeout_s: float | None = None) -> bool: ...

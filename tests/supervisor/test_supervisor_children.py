@@ -102,6 +102,14 @@ def test_a_hung_one_is_killed_alone(tmp_path: Path) -> None:
         assert len(daemon.lives()) == 1
 
 
+def test_one_whose_prober_stands_still_is_killed_alone(tmp_path: Path) -> None:
+    with both(tmp_path, servers=("stuck-engine", "run")) as daemon:
+        daemon.ready()
+        wait_for(lambda: len(daemon.lives("ipvs")) == 2, "second child")
+        assert daemon.logged("its prober has stood still for")
+        assert len(daemon.lives()) == 1
+
+
 @pytest.mark.parametrize("plan", ["permission", "refuse", "crash"])
 def test_routers_do_not_end_with_an_ipvs_process_that_cannot_run(tmp_path: Path, plan: str) -> None:
     """A kernel without IPVS must cost no address."""
@@ -298,11 +306,12 @@ def test_a_part_has_its_own_commands() -> None:
         return {name: {c.argv[0] for c in part.commands} for name, part in parts.items()}
 
     own = {"/check", "/up", "/quorum", "/lvs"}
-    assert commands() == {"vrrp": {"/common"}, "ipvs": own}
-    assert commands("ipvs") == {"vrrp": set(), "ipvs": own | {"/common"}}
-    assert commands("vrrp") == {"vrrp": {"/common"}, "ipvs": set()}
+    assert commands() == {"vrrp": set(), "ipvs": own}, "the common one is the supervisor's"
+    assert commands("ipvs") == {"vrrp": set(), "ipvs": own}
+    assert commands("vrrp") == {"vrrp": set(), "ipvs": set()}
+    for one in Held.of(configuration).parts.values():
+        assert one.decode().global_defs.notify_fifo == model.Fifo(path="/common")
     part = Held.of(configuration).parts["ipvs"].decode()
     assert part.vrrp_instances == ()
-    assert part.global_defs.notify_fifo == model.Fifo(path="/common")
     assert part.ipvs == configuration.ipvs
     assert Held.of(configuration).parts["vrrp"].decode().ipvs == servers.Ipvs()

@@ -125,6 +125,11 @@ ctypedef struct prober_t:
     u8 running
     u8 told
     u8 pad[6]
+    pulse_t *pulse
+    pulse_t own_pulse           # when nobody watches
+    int alarm_fd                # timerfd that wakes the supervisor; -1 none
+    i64 alarm_ns                # from a deadline at which nothing happens until it rings, at least
+    i64 alarm_for_ns            # it is late enough for deadlines up to this one; 0: not set
     u64 turns
     u64 attempts
     u64 answers                 # attempts that ended UP
@@ -355,9 +360,23 @@ cdef void probe_command(prober_t *p, const probe_command_t *m, i64 now) noexcept
 
 # ---- the thread ----
 
+cdef void probe_alarm(prober_t *p, i64 due) noexcept nogil:
+    """Put the supervisor's alarm off, as an engine does (alarm.pxi): hardly any turn has to."""
+    if p.alarm_fd < 0 or (due == FV_NEVER and p.alarm_for_ns == 0):
+        return
+    if due == FV_NEVER:
+        p.alarm_for_ns = 0
+        fv_set_alarm(p.alarm_fd, 0)
+    elif due > p.alarm_for_ns:
+        p.alarm_for_ns = due + p.alarm_ns // 2
+        fv_set_alarm(p.alarm_fd, p.alarm_for_ns + p.alarm_ns)
+
+
 cdef i64 probe_wait(prober_t *p) noexcept nogil:
     """How long nothing can be due: to the end of the tick of the first deadline."""
     cdef i64 due = wheel_next_due(&p.wheel)
+    fv_store_u64(&p.pulse.due_ns, <u64> due)
+    probe_alarm(p, due)
     if due == FV_NEVER:
         return -1
     return imax((due | (PROBE_TICK_NS - 1)) + 1 - fv_now_ns(), 0)
@@ -406,6 +425,8 @@ cdef void probe_loop(prober_t *p) noexcept nogil:
             n = fv_epoll_wait(p.ep, evs, PROBE_BATCH, 0)
         now = fv_now_ns()
         p.turns += 1
+        fv_store_u64(&p.pulse.due_ns, <u64> now)
+        fv_store_u64(&p.pulse.turns, p.turns)
         for k in range(n):
             if evs[k].data.u64 == NONE:
                 ring_answer(&p.commands)
@@ -422,6 +443,8 @@ cdef void probe_loop(prober_t *p) noexcept nogil:
         if p.told:
             p.told = 0
             ring_bell(&p.events)
+    fv_store_u64(&p.pulse.due_ns, <u64> FV_NEVER)
+    probe_alarm(p, FV_NEVER)
 
 
 cdef int prober_init(prober_t *p, void *memory, u32 capacity, u32 limit, i64 now) noexcept nogil:
@@ -429,6 +452,8 @@ cdef int prober_init(prober_t *p, void *memory, u32 capacity, u32 limit, i64 now
     cdef epoll_event ev
     memset(p, 0, sizeof(prober_t))
     p.probes = <probe_t *> memory
+    p.pulse = &p.own_pulse
+    p.alarm_fd = -1
     p.capacity = capacity
     p.limit = limit
     p.room_head = NONE

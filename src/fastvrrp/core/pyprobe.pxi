@@ -58,12 +58,14 @@ cdef class Prober:
     cdef prober_t p
     cdef void *memory
     cdef size_t size
+    cdef u8 *page               # of supervisor/pulse.py, NULL: none
     cdef object thread
     cdef list free
     cdef set leaving
     cdef u32 fresh              # slots from here on were never used
 
-    def __cinit__(self, *, u32 sockets=16384):
+    def __cinit__(self, *, u32 sockets=16384, int pulse=-1, int alarm=-1, i64 alarm_ns=10000000000):
+        cdef void *page
         self.thread = None
         self.free = []
         self.leaving = set()
@@ -75,6 +77,14 @@ cdef class Prober:
             raise MemoryError()
         if prober_init(&self.p, self.memory, PROBES_MAX, sockets, fv_now_ns()) < 0:
             raise_errno("prober")
+        if pulse >= 0:
+            page = mmap(NULL, PULSE_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED, pulse, 0)
+            if <uintptr_t> page == <uintptr_t> -1:
+                raise_errno("pulse")
+            self.page = <u8 *> page
+            self.p.pulse = <pulse_t *> page
+            self.p.alarm_fd = alarm
+            self.p.alarm_ns = alarm_ns
 
     def __dealloc__(self):
         cdef u32 slot
@@ -84,6 +94,8 @@ cdef class Prober:
             free(self.p.probes[slot].web)
         prober_free(&self.p)
         munmap(self.memory, self.size)
+        if self.page != NULL:
+            munmap(self.page, PULSE_STRIDE)
 
     def _run(self):
         with nogil:
@@ -117,6 +129,10 @@ cdef class Prober:
         m.kind = kind
         m.slot = slot
         m.random = random
+        # it owes a turn from now on, also when it has nothing else to do; said before the bell, as what it
+        # says itself after that counts
+        if fv_peek_u64(&self.p.pulse.due_ns) == <u64> FV_NEVER:
+            fv_store_u64(&self.p.pulse.due_ns, <u64> fv_now_ns())
         while not ring_push(&self.p.commands, &m):
             if self.thread is None:
                 raise RuntimeError("the command ring is full and the prober does not run")

@@ -41,6 +41,7 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._runner = RunnerClient(arguments.scripts)
         self._journal = arguments.run_dir / JOURNAL_NAME
+        self._pulse = arguments.pulse
         self._parts: Parts | None = None
         self._changing = asyncio.Lock()  # held while a configuration is put into effect
         self._stopping = False
@@ -92,7 +93,9 @@ class Daemon:
 
     async def _start(self, configuration: model.Configuration) -> Sequence[str]:
         try:
-            parts = await Parts.make(configuration, self._journal, self._runner, self._link)
+            parts = await Parts.make(
+                configuration, self._journal, self._runner, self._link, pulse=self._pulse
+            )
         except PermissionError:
             raise
         except NamespaceError as exc:

@@ -29,6 +29,7 @@ from fastvrrp.ipvs.table import Table
 from fastvrrp.ipvs.tuning import tune
 from fastvrrp.ipvs.upkeep import Upkeep
 from fastvrrp.supervisor.link import ConfigurationRefused
+from fastvrrp.supervisor.pulse import Ends
 from fastvrrp.track.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,12 @@ class Parts:
         runner: Runner,
         supervisor: Supervisor,
         *,
+        pulse: Ends,
         table: Table | None = None,
     ) -> Parts:
         """Everything for this first configuration; nothing of it is in effect yet.
+
+        `pulse`: with which the prober shows that it lives.
 
         Raises OSError when the kernel has no IPVS or a permission is missing, NamespaceError,
         ConfigurationRefused.
@@ -109,7 +113,9 @@ class Parts:
         with ExitStack() as undo:
             undo.callback(table.close)
             await table.services()  # whether there is IPVS at all
-            prober = _core.Prober(sockets=prober_sockets())
+            prober = _core.Prober(
+                sockets=prober_sockets(), pulse=pulse.page, alarm=pulse.alarm
+            )
             prober.start()
             undo.callback(prober.stop)
             parts = cls(configuration, table, Journal(journal), runner, supervisor, prober)

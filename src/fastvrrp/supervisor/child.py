@@ -67,7 +67,7 @@ class Child:
         self._page = spawned.page
         self._alarm = spawned.alarm
         self._loop.add_reader(self._alarm, self._rung)
-        self._watch = pulse.Watch(settings.hang_limit_s)
+        self._watch = pulse.Watch(settings.hang_limit_s, settings.role.worker)
         self._look_handle: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._pidfd = spawned.pidfd

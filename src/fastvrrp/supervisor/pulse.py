@@ -6,7 +6,8 @@ it wakes (core/engine.pxi, `pulse_t`), the child's loop the number of the last P
 Beside it is the alarm, a timer of the kernel's that wakes the supervisor: the engine threads set it
 for later every few seconds, when they are awake anyway, for as long as all of them turn and the
 loop reads what they tell (core/alarm.pxi). So a healthy child costs nobody a wake-up: no process
-says that it lives, and none looks.
+says that it lives, and none looks. What an engine is to the VRRP process the prober is to the IPVS
+process (core/probe.pxi).
 """
 
 from __future__ import annotations
@@ -140,8 +141,10 @@ class Page:
 class Watch:
     """Judges a child by what its page says at each look. Times in seconds of CLOCK_MONOTONIC."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, worker: str = "engine") -> None:
+        """`worker`: the thread or threads that write into the page, in texts."""
         self._limit_s = limit_s
+        self._worker = worker
         self._turns: tuple[int, ...] = ()  # of each engine thread, at the last look
         self._asked = 0  # number of the last Ping
         self._asked_s: float | None = None  # since when it waits for its answer
@@ -183,8 +186,8 @@ class Watch:
                 still = before[number : number + 1] == (beat.turns,)
                 reason, again_s = self._judge(beat.due_ns / _NS_PER_S, now_s, still=still)
                 if reason:
-                    which = "engine" if len(beats) == 1 else f"engine thread {number + 1}"
-                    return f"its {which} {reason}", None
+                    which = "" if len(beats) == 1 else f" thread {number + 1}"
+                    return f"its {self._worker}{which} {reason}", None
                 again.append(again_s)
         if self.waits(signs) and self._asked_s is not None:
             reason, again_s = self._judge(self._asked_s, now_s, still=True)

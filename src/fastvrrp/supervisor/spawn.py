@@ -33,11 +33,14 @@ class Role(NamedTuple):
     title: str  # in texts
     birth: str  # in the log line that tells of a start, for what reads keepalived's
     argv: Sequence[str]
+    worker: str  # in texts: its thread that writes into the page of `pulse`
     retires: bool = False  # it is stopped when a reload leaves it nothing to do
 
 
-VRRP = Role("vrrp", "VRRP process", "VRRP", (*PYTHON, "fastvrrp.vrrp"))
-IPVS = Role("ipvs", "IPVS process", "Healthcheck", (*PYTHON, "fastvrrp.ipvs"), retires=True)
+VRRP = Role("vrrp", "VRRP process", "VRRP", (*PYTHON, "fastvrrp.vrrp"), "engine")
+IPVS = Role(
+    "ipvs", "IPVS process", "Healthcheck", (*PYTHON, "fastvrrp.ipvs"), "prober", retires=True
+)
 ROLES = (VRRP, IPVS)
 
 
