@@ -126,6 +126,11 @@ class FifoWriter:
             return mine is theirs
         return (mine.argv, mine.account) == (theirs.argv, theirs.account)
 
+    def inherit(self, other: FifoWriter) -> None:
+        """Take the removal of the FIFO over from another one that has the same open."""
+        if self._fd >= 0 and other._inode == _inode(os.fstat(self._fd)):
+            self._inode, other._inode = other._inode, None
+
     async def open(self) -> None:
         """Create the FIFO if needed, open it, start its reader. What goes wrong is logged.
 

@@ -79,10 +79,12 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
             notify.notify_deleted,
             notify.notify_master_rx_lower_pri,
         ]
-    commands += _fifo_scripts(defs.notify_fifo, defs.vrrp_notify_fifo)
+    commands += _fifo_scripts(defs.vrrp_notify_fifo)
     tracked = [i.track_virtual_server for i in configuration.vrrp_instances]
     tracked += [g.track_virtual_server for g in configuration.sync_groups]
-    part = msgspec.structs.replace(configuration, ipvs=servers.Ipvs())
+    part = msgspec.structs.replace(
+        configuration, global_defs=_without_reader(defs), ipvs=servers.Ipvs()
+    )
     return Part(
         needed=_has_vrrp(configuration),
         count=len(configuration.vrrp_instances),
@@ -113,26 +115,20 @@ def _without_servers(configuration: model.Configuration) -> model.Configuration:
 
 
 def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
-    """What the IPVS process gets: global settings, tracked files and the virtual servers.
-
-    The program that reads the common notify_fifo is the VRRP process's, if there is one.
-    """
+    """What the IPVS process gets: global settings, tracked files and the virtual servers."""
     ipvs = configuration.ipvs
     _forget_places(ipvs)
     sync = ipvs.sync_daemon
     defs = configuration.global_defs
-    if defs.notify_fifo is not None and not alone and _has_vrrp(configuration):
-        common = msgspec.structs.replace(defs.notify_fifo, script=None)
-        defs = msgspec.structs.replace(defs, notify_fifo=common)
     commands: list[model.Command | None] = []
     for server in ipvs.virtual_servers:
         commands += [server.quorum_up, server.quorum_down]
         for real in server.real_servers:
             commands += [real.notify_up, real.notify_down]
             commands += [c.command for c in real.checks if isinstance(c, servers.MiscCheck)]
-    commands += _fifo_scripts(defs.notify_fifo, defs.lvs_notify_fifo)
+    commands += _fifo_scripts(defs.lvs_notify_fifo)
     part = model.Configuration(
-        global_defs=defs,
+        global_defs=_without_reader(defs),
         track_files=configuration.track_files,
         ipvs=ipvs,
         source_files=configuration.source_files,
@@ -174,6 +170,14 @@ def _has_vrrp(configuration: model.Configuration) -> bool:
         or configuration.static_routes
         or configuration.static_rules
     )
+
+
+def _without_reader(defs: model.GlobalDefs) -> model.GlobalDefs:
+    """The reader of the common notify_fifo is the supervisor's (`common_fifo`)."""
+    if defs.notify_fifo is None:
+        return defs
+    common = msgspec.structs.replace(defs.notify_fifo, script=None)
+    return msgspec.structs.replace(defs, notify_fifo=common)
 
 
 def _fifo_scripts(*fifos: model.Fifo | None) -> list[model.Command | None]:

@@ -26,6 +26,7 @@ from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import dumpfile, janitor, process
 from fastvrrp.supervisor.children import Children
+from fastvrrp.supervisor.common_fifo import CommonFifo
 from fastvrrp.supervisor.configuration import ReadError, Source, wall_clock
 from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
 from fastvrrp.supervisor.held import Held
@@ -99,6 +100,7 @@ class Supervisor:
         self._feeding: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
         self._executor: Executor
+        self._common_fifo: CommonFifo
         self._children: Children
         self._server: ControlServer
 
@@ -114,6 +116,7 @@ class Supervisor:
             return 1
         self._accept(held)
         self._executor = Executor()
+        self._common_fifo = CommonFifo(self._executor)
         defs = held.global_defs
         try:
             await janitor.clean_leftovers(self._run_dir.journal)
@@ -209,6 +212,7 @@ class Supervisor:
             return
         if not self._children.needed:
             log.warning("%s configures nothing that could be run yet", self._source.path)
+        await self._common_fifo.settle(held)
         self._children.start()
         self._changed()
         self._signals.connect(self)
@@ -226,6 +230,7 @@ class Supervisor:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._children.stop(self._source.held.global_defs.child_wait_time_s)
+        await self._common_fifo.close()
         await self._server.stop()
 
     async def _script(self, what: str, command: model.Command | None, timeout_s: int) -> None:
@@ -372,9 +377,11 @@ class Supervisor:
         obstacle = self._source.obstacle(held)
         if obstacle:
             return self._source.report(ok=False, messages=messages, error=obstacle)
+        await self._common_fifo.prepare(held)
         came = await self._children.configure(held, self._source.epoch + 1)
         if came.taken:
             self._accept(held)
+        await self._common_fifo.settle(self._source.held)
         error = "; ".join(came.refusals)
         if error and came.taken:
             error += "; the other process has changed to the new configuration"
