@@ -15,6 +15,9 @@ SERVERS = (
     + virtual(real(at="10.0.0.2"), head="fwmark 7", common=HEAD[:2])
     + "virtual_server_group web {\n10.0.0.8 80\n}\n"
     + virtual(real(), head="group web")
+    + "virtual_server_group dns {\n10.0.0.9 53\n}\n"
+    + virtual(real(), head="group dns")
+    + virtual(real(), head="group dns", common=(*HEAD[:2], "protocol UDP"))
 )
 LINE = SERVERS.count("\n") + 8  # of the first line in the block
 
@@ -40,6 +43,8 @@ def tracked(read: Reader, *lines: str, said: tuple[str, ...] = ()) -> VrrpInstan
         ("fwmark 7 weight 253 reverse", "FWM 7", 253, True),
         ("fwmark 007 noreverse", "FWM 7", 0, False),
         ("group web reverse weight 4", "[web]:0", 4, True),
+        ("group web tcp", "[web]:0", 0, False),
+        ("group dns udp weight 9", "[dns]:1", 9, False),
     ],
 )
 def test_references(read: Reader, line: str, name: str, weight: int, reverse: bool) -> None:
@@ -92,9 +97,18 @@ def test_weight_that_is_too_much(read: Reader) -> None:
 
 
 def test_mark_of_both_families(read: Reader) -> None:
+    """Both have one name, and are followed together."""
     six = virtual(real(at="2001:db8::2"), head="fwmark 7", common=HEAD[:2])
-    (said,) = problems(read, six + tracking("fwmark 7"))
-    assert "there are several virtual_servers 'fwmark 7' of both families" in said
+    loaded = read(six + tracking("fwmark 7"))
+    assert texts(loaded) == []
+    assert loaded.configuration is not None
+    (found,) = loaded.configuration.vrrp_instances
+    assert [one.name for one in found.track_virtual_server] == ["FWM 7"]
+
+
+def test_each_protocol_of_a_group(read: Reader) -> None:
+    found = tracked(read, "group dns tcp", "group dns udp")
+    assert [one.name for one in found.track_virtual_server] == ["[dns]:0", "[dns]:1"]
 
 
 def test_virtual_server_below(read: Reader) -> None:

@@ -14,7 +14,7 @@ from fastvrrp.supervisor.runner import Executor
 from fastvrrp.track import manager as manager_module
 from fastvrrp.track.manager import Trackers
 from fastvrrp.track.runner import Outcome, Result
-from fastvrrp.track.weights import FAULT_AWAIT, FAULT_FILE, FAULT_SCRIPT
+from fastvrrp.track.weights import FAULT_AWAIT, FAULT_FILE, FAULT_SCRIPT, FAULT_SERVER
 from looping import FakeRunner, Run, S, command, until
 
 MS = 1_000_000
@@ -330,5 +330,50 @@ def test_many_scripts_are_spread_out(
         assert (len(fake.runs) < count) == spread
         await until(lambda: len(fake.runs) == count)
         await one.trackers.stop()
+
+    run(scene())
+
+
+def test_virtual_servers(run: Run) -> None:
+    """Who is told of them by another process: weights, faults, reverse, and a reload."""
+    config = model.Configuration(
+        vrrp_instances=(
+            instance("A", track_virtual_server=(tracked("x", -30), tracked("y", 20))),
+            instance("B", track_virtual_server=(tracked("x"),)),
+            instance("C", track_virtual_server=(tracked("x", reverse=True),)),
+            instance("D", track_virtual_server=(tracked("x", 20, reverse=True),)),
+        ),
+    )
+
+    async def scene() -> None:
+        servers: dict[str, bool] = {}
+        log: list[tuple[str, int, int]] = []
+        trackers = Trackers(config, Fake(), lambda *change: log.append(change), servers=servers)
+
+        def initial() -> list[tuple[int, int]]:
+            return [tuple(trackers.initial(name)) for name in "ABCD"]
+
+        assert initial() == [(0, 0), (0, FAULT_AWAIT), (0, FAULT_AWAIT), (0, 0)]
+        assert trackers.servers == {"x", "y"}
+        await trackers.start()
+        for name in ("x", "y", "another"):
+            servers[name] = True
+            trackers.server_changed(name)
+        await until(lambda: len(log) == 4)
+        assert log == [("A", 20, 0), ("B", 0, 0), ("C", 0, FAULT_SERVER), ("D", -20, 0)]
+        log.clear()
+        servers["x"] = False
+        trackers.server_changed("x")
+        await until(lambda: len(log) == 4)
+        assert log == [("A", -10, 0), ("B", 0, FAULT_SERVER), ("C", 0, 0), ("D", 0, 0)]
+        states = {one["name"]: one["state"] for one in trackers.status()}
+        assert states == {"x": "down", "y": "up"}
+        without = msgspec.structs.replace(
+            config, vrrp_instances=(instance("A", track_virtual_server=(tracked("y", 5),)),)
+        )
+        await trackers.reload(without)
+        assert trackers.servers == {"y"}
+        assert trackers.initial("A") == (5, 0)
+        await trackers.stop()
 
     run(scene())

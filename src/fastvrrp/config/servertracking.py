@@ -1,7 +1,7 @@
 """track_virtual_server: virtual servers whose quorum decides about instances and sync groups.
 
 A line begins with the words that stand behind virtual_server; where TCP and UDP share address and
-port, or a group, the protocol says which one is meant.
+port, or a group, the protocol says which one is meant. A mark of both families is followed as one.
 """
 
 from __future__ import annotations
@@ -59,38 +59,37 @@ class TrackedServers:
         found: dict[str, tuple[Tracked, Node]] = {}
         for entry in entries:
             reference, node = entry.value, entry.node
-            server = self._find(reference, node, owner)
-            if server is None:
+            name = self._find(reference, node, owner)
+            if name is None:
                 continue
-            if server.name in found:
+            if name in found:
                 text = f"{shown(' '.join(reference.words))} is tracked twice"
                 self._context.warning(node, text, "remove one of the lines")
                 continue
             tracked = Tracked(
-                name=server.name,
+                name=name,
                 weight=reference.weight,
                 reverse=reference.reverse,
                 position=node.position(),
             )
-            found[server.name] = tracked, node
+            found[name] = tracked, node
         return list(found.values())
 
-    def _find(self, reference: ServerReference, node: Node, owner: str) -> VirtualServer | None:
+    def _find(self, reference: ServerReference, node: Node, owner: str) -> str | None:
+        """The name under which the IPVS process tells of what is meant."""
         name = " ".join(reference.words)
         candidates = [
             server
             for server in self._known.get(_spelt(reference.words), ())
             if reference.protocol in (None, server.protocol)
         ]
-        if len(candidates) == 1:
-            return candidates[0]
+        found = {server.name for server in candidates}
+        if len(found) == 1:
+            return candidates[0].name
         if candidates:
             protocols = sorted({server.protocol.lower() for server in candidates})
-            hint = f"write {name} {' or '.join(protocols)}"
             text = f"{owner}: there are several virtual_servers {shown(name)}"
-            if len(protocols) == 1:
-                text, hint = f"{text} of both families", "balance one of them with another mark"
-            self._context.error(node, text, hint)
+            self._context.error(node, text, f"write {name} {' or '.join(protocols)}")
             return None
         self._context.error(
             node,

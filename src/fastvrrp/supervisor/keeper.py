@@ -154,7 +154,7 @@ class Keeper:
         """Tell the child of those that it follows, now and when it is born again."""
         new = {state.name: state for state in states if state.name in self._configuration.follows}
         changed = {name: s for name, s in new.items() if self._followed.get(name) != s}
-        self._followed |= changed
+        self._followed = new  # who is followed again later is told of anew
         if changed and self._child is not None:
             self._child.send(messages.States(tuple(changed.values())))
 

@@ -191,6 +191,11 @@ class Trackers:
         """What `statics` says of a track_group is something else now."""
         self._changed(Kind.STATIC, name)
 
+    @property
+    def servers(self) -> set[str]:
+        """The virtual servers that are tracked."""
+        return {name for kind, name in self._dependents if kind is Kind.SERVER}
+
     def server_changed(self, name: str) -> None:
         """What `servers` says of a virtual server is something else now."""
         self._changed(Kind.SERVER, name)

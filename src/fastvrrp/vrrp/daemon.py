@@ -189,6 +189,8 @@ class Daemon:
                 await parts.notifier.reload(old)
                 await parts.surroundings.restore(old)
                 raise
+            for name in self._servers.keys() - parts.trackers.servers:
+                del self._servers[name]  # it would be out of date when it is tracked again
             self._tell_names(parts, draft)
             await parts.client.committed(parts.client.epoch)
             parts.surroundings.settle(configuration)
@@ -227,10 +229,9 @@ class Daemon:
         """What the IPVS process says of virtual servers that are tracked. While it is down the
         last word counts: the kernel goes on serving."""
         for state in states:
-            if state.state in ("UP", "DOWN"):
-                self._servers[state.name] = state.state == "UP"
-            elif state.state == "DELETED":
-                self._servers.pop(state.name, None)
+            if state.state not in ("UP", "DOWN"):
+                continue
+            self._servers[state.name] = state.state == "UP"
             if self._parts is not None:
                 self._parts.trackers.server_changed(state.name)
 
