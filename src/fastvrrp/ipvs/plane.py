@@ -17,7 +17,7 @@ import msgspec
 
 from fastvrrp.config import model, servers
 from fastvrrp.ipvs.differences import differences
-from fastvrrp.ipvs.lines import report_line
+from fastvrrp.ipvs.lines import report_line, suspension_line
 from fastvrrp.ipvs.objects import Daemon, Entry, Role, ServiceKey
 from fastvrrp.ipvs.pool import Action, QuorumChanged, ServerChanged, Source, Why
 from fastvrrp.ipvs.runner import Checks, Kind, Report, Subscription
@@ -233,9 +233,14 @@ class Plane:
             suspended = self._is_suspended(running)
             if suspended != running.suspended:
                 running.suspended = suspended
-                text = "suspended" if suspended else "resumed"
-                log.info("Checks of VS %s are %s", running.virtual_server.name, text)
+                self._log_suspension(running)
                 self.checks.suspend(list(running.subscribers()), suspended)
+
+    def _log_suspension(self, running: Running) -> None:
+        for server in running.servers.values():
+            if server.checks:
+                line = suspension_line(running.virtual_server, server, running.suspended)
+                log.info("%s", line)
 
     def _is_suspended(self, running: Running) -> bool:
         address = suspending_address(running.virtual_server)

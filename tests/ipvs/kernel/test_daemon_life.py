@@ -224,6 +224,16 @@ def test_checks_wait_for_the_address(daemon: Daemon, servers: Servers) -> None:
     assert daemon.table() == [service, first, second]
     ip(f"-n {daemon.namespace} link set eth1 up")
     daemon.has(service, first)
+    line = "healthchecker for service [127.0.0.3]:tcp:80 for VS [10.1.0.100]:tcp:80"
+    assert f"Activating {line}" in daemon.log()
+    ip(f"-n {daemon.namespace} link set eth1 down")
+    wait_for(lambda: f"Suspending {line}" in daemon.log(), "the backup does not check")
+    servers.up(WEB[1])
+    (record,) = daemon.status()["virtual_servers"]
+    assert record["suspended"] is True
+    assert [one["up"] for one in record["servers"]] == [True, False], "as they were known"
+    ip(f"-n {daemon.namespace} link set eth1 up")
+    daemon.has(service, first, second)
 
 
 def test_services_outlive_the_addresses_at_a_stop(daemon: Daemon) -> None:
