@@ -268,7 +268,6 @@ def test_pages(read: Reader) -> None:
             "regex_no_match",
             "regex_min_offset 3",
             "regex_max_offset 9",
-            "regex_stack 100 200",
         ),
         check("url", "path /b", "virtualhost b.example", f"digest {DIGEST}"),
     )
@@ -282,7 +281,6 @@ def test_pages(read: Reader) -> None:
                 no_match=True,
                 min_offset=3,
                 max_offset=9,
-                stack=(100, 200),
             ),
         ),
         Url(path="/b", virtualhost="b.example", digest=bytes.fromhex(DIGEST)),
@@ -416,14 +414,10 @@ def test_page_that_cannot_be(read: Reader, lines: tuple[str, ...], message: str)
             "11:18: warning: nothing matches from byte 5 to byte 3; write 5 or more",
         ),
         (
-            ("regex a", "regex_stack 100 50"),
-            "10:13: warning: regex_stack needs two numbers of bytes, ignored; "
-            "write START MAX, the second not less than the first",
-        ),
-        (
-            ("regex a", "regex_stack 100"),
-            "10:13: warning: regex_stack needs two numbers of bytes, ignored; "
-            "write START MAX, the second not less than the first",
+            ("regex a", "regex_stack 100 200"),
+            "10:1: warning: regex_stack has no effect: "
+            "a pattern has the memory that it needs, within limits; "
+            "the rest of the configuration works without it",
         ),
     ],
 )

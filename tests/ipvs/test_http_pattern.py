@@ -16,7 +16,14 @@ from fastvrrp.config.base import Severity
 from fastvrrp.config.load import load
 from fastvrrp.config.lvsreaders import REGEX_OPTIONS
 from fastvrrp.config.servers import HttpCheck, Regex
-from fastvrrp.ipvs.checks.pattern import OPTIONS, WINDOW_BYTES, Pattern, PatternError, Search
+from fastvrrp.ipvs.checks.pattern import (
+    OPTIONS,
+    PAGE_NS,
+    WINDOW_BYTES,
+    Pattern,
+    PatternError,
+    Search,
+)
 
 
 def search(regex: Regex, *pieces: bytes, window_bytes: int = WINDOW_BYTES) -> tuple[bool, str]:
@@ -241,24 +248,63 @@ def test_a_match_longer_than_the_window_is_said() -> None:
     assert search(Regex(pattern="ax+b"), b"a" + b"x" * 200_000 + b"b") == (True, "")
 
 
-def test_catastrophic_patterns_have_an_end() -> None:
-    result, error = search(Regex(pattern=r"^(a+)+$"), b"a" * 40 + b"b")
+LARGE = WINDOW_BYTES - 1000  # in one window, with what follows it
+HOSTILE = (
+    (r"^(a+)+$", b"a" * 40 + b"b"),
+    (r"(a+)+$", b"a" * LARGE + b"b"),
+    (r"(a|aa)+$", b"a" * LARGE + b"b"),
+    (r"a*a*[xy]", b"a" * LARGE),  # nothing but a cubic number of simple steps
+    (r"a*a*b", b"a" * LARGE + b"cb"),
+    (r"(?s).*.*.*[xy]", b"a" * LARGE),
+    (r"(.+)\1\1[xy]", b"ab" * (LARGE // 2)),
+    (r"(*COMMIT)(a+)+$", b"a" * LARGE + b"b"),
+)
+
+
+@pytest.mark.parametrize(("pattern", "page"), HOSTILE, ids=[pattern for pattern, _ in HOSTILE])
+def test_catastrophic_patterns_have_an_end(pattern: str, page: bytes) -> None:
+    """Without it most of them need years."""
+    result, error = search(Regex(pattern=pattern), page)
     assert not result
-    assert "match limit exceeded" in error
+    assert error in ("match limit exceeded", "no answer within 0.2 s of processor time")
 
 
-@pytest.mark.parametrize("stack", [None, (1024, 4096), (32 * 1024, 1024 * 1024)])
-def test_a_deep_match_works_with_any_stack(stack: tuple[int, int] | None) -> None:
-    """Where the compiled matcher runs out of its stack, the interpreter goes on."""
+def test_the_time_is_that_of_a_whole_page() -> None:
+    """Which comes in pieces, each of which would do."""
+    times = itertools.count(0, PAGE_NS // 10)
+    one = Search(Pattern(Regex(pattern="never")), 64, clock=lambda: next(times))
+    for _ in range(20):
+        one.feed(b"x" * 64)
+    one.finish()
+    assert one.error == "no answer within 0.2 s of processor time"
+
+
+def test_a_match_that_needs_many_steps_is_found() -> None:
+    """At its place, behind and before those that need few."""
+    page = b"b" * 10_000 + b"a" + b"x" * 150_000 + b"c" + b"b" * 10_000
+    assert search(Regex(pattern="a(x|y)+?c"), page) == (True, "")
+    assert search(Regex(pattern="a.*xcb", min_offset=10_000, max_offset=10_000), page) == (
+        True,
+        "",
+    )
+    assert search(Regex(pattern="a.*xcb", min_offset=10_001), page) == (False, "")
+
+
+@pytest.mark.parametrize("pattern", [r"\Ga", r"b(*COMMIT)a", r"b{9}(*SKIP)a|[^b]bb$"])
+def test_what_depends_on_the_beginning_is_not_divided(pattern: str) -> None:
+    """Divided into several searches, each of these would be found."""
+    assert search(Regex(pattern=pattern), b"b" * 9001 + b"a") == (False, "")
+
+
+def test_a_deep_match_works() -> None:
     page = b"(" * 3000 + b")" * 3000
-    regex = Regex(pattern=r"\A(\((?1)*\))\Z", stack=stack)
-    assert search(regex, page) == (True, "")
+    assert search(Regex(pattern=r"\A(\((?1)*\))\Z"), page) == (True, "")
 
 
 def test_patterns_give_their_memory_back() -> None:
     def many() -> None:
         for number in range(2000):
-            pattern = Pattern(Regex(pattern=f"(a|b{number})+c{{1,50}}", stack=(32768, 65536)))
+            pattern = Pattern(Regex(pattern=f"(a|b{number})+c{{1,50}}"))
             one = Search(pattern)
             one.feed(b"abab" * 100)
             one.finish()

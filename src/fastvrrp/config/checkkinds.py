@@ -280,7 +280,6 @@ def _regex(around: Surroundings, entries: Entries) -> Regex | None:
         no_match="regex_no_match" in entries,
         min_offset=least,
         max_offset=most,
-        stack=get(entries, "regex_stack"),
     )
     # only a file with patterns needs the library
     from fastvrrp.ipvs.checks.pattern import NoLibraryError, Pattern, PatternError

@@ -185,20 +185,6 @@ def _regex_options(context: Context, node: Node, keyword: Keyword) -> tuple[str,
     return node.words[1:]
 
 
-def _regex_stack(context: Context, node: Node, keyword: Keyword) -> tuple[int, int] | None:
-    """START MAX, bytes."""
-    numbers = [within(word, 1, 2**32 - 1) for word in node.words[1:3]]
-    if len(node.words) > 3:
-        context.extra(node, 3)
-    if len(numbers) == 2:
-        start, most = numbers
-        if start is not None and most is not None and start <= most:
-            return start, most
-    text = f"{keyword.keyword} needs two numbers of bytes, ignored"
-    context.warning(node, text, "write START MAX, the second not less than the first", word=1)
-    return None
-
-
 def _octets(words: Sequence[str]) -> tuple[bytes, bytes] | None:
     """Bytes and which of their bits count, or None. A word ends a byte: `1 ff` is 01 ff."""
     data, mask = bytearray(), bytearray()
@@ -316,7 +302,6 @@ LVS_READERS: dict[str, Reader] = {
     "status-codes": _status_codes,
     "digest": _digest,
     "regex-options": _regex_options,
-    "regex-stack": _regex_stack,
     "payload": _payload,
     "reply": _reply,
     "dns-name": _dns_name,

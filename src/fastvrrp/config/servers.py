@@ -61,7 +61,6 @@ class Regex(Struct):
     no_match: bool = False
     min_offset: int = 0  # bytes
     max_offset: int | None = None  # a match may not start behind it
-    stack: tuple[int, int] | None = None  # start and maximum of the matcher's stack, bytes
 
 
 class Url(Struct):

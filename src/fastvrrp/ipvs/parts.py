@@ -113,9 +113,7 @@ class Parts:
         with ExitStack() as undo:
             undo.callback(table.close)
             await table.services()  # whether there is IPVS at all
-            prober = _core.Prober(
-                sockets=prober_sockets(), pulse=pulse.page, alarm=pulse.alarm
-            )
+            prober = _core.Prober(sockets=prober_sockets(), pulse=pulse.page, alarm=pulse.alarm)
             prober.start()
             undo.callback(prober.stop)
             parts = cls(configuration, table, Journal(journal), runner, supervisor, prober)

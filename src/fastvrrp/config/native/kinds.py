@@ -269,7 +269,6 @@ _KINDS: dict[str, Callable[[Keyword], Shape]] = {
     "status-codes": Words,
     "digest": Text,
     "regex-options": Words,
-    "regex-stack": Words,
     "payload": Words,
     "reply": lambda row: Optional(row, Words(row)),
     "dns-name": Text,

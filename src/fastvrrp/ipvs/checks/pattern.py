@@ -3,17 +3,31 @@
 A binding of the few functions of libpcre2-8 that are needed (pcre2api(3), pcre2partial(3)); it is
 loaded when the first pattern is compiled. A page is never kept whole: what cannot be part of a
 match any more is dropped, and a match longer than WINDOW_BYTES counts as an error.
+
+A pattern may need time without end for some page, and whoever sends the page can know that. The
+just-in-time matcher of PCRE2 hardly counts what it does, so patterns are interpreted, in calls of a
+limited number of steps, until PAGE_NS of processor time are over. A step can be a look at all the
+rest of the page, so the calls are small ones, and become larger as far as they prove to be quick.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 from fastvrrp.config.servers import Regex
 
 WINDOW_BYTES = 256 * 1024
-HEAP_KIB_MAX = 64 * 1024  # of the matcher, which may be patient but not greedy
+HEAP_KIB_MAX = 64 * 1024  # of the matcher, for one call
+CALL_STEPS = 1_000_000  # of the matcher, in one call, at most
+PLACE_STEPS = 100  # for each place at which a match may begin, at first
+PLACES = 8  # in one call, at first
+PLACES_MAX = 256
+QUICK_NS = 2_000_000  # a call that took less may be followed by a larger one
+PAGE_NS = 200_000_000  # of processor time, for all of one page
 
 # pcre2.h
 OPTIONS = {
@@ -44,14 +58,14 @@ OPTIONS = {
 }
 _MATCH_INVALID_UTF = 0x04000000  # what is no UTF-8 matches nothing, and is no error
 _PARTIAL_HARD = 0x00000020
-_NO_JIT = 0x00002000
-_JIT_COMPLETE = 1
-_JIT_PARTIAL_HARD = 4
 _NOMATCH = -1
 _PARTIAL = -2
-_JIT_STACKLIMIT = -46
+_MATCHLIMIT = -47
 _INFO_ALLOPTIONS = 0
 _INFO_MAXLOOKBEHIND = 15
+
+# What depends on where a call begins, or has a say in where the next attempt does.
+_UNDIVIDED = re.compile(r"\\G|\(\*(?:COMMIT|SKIP)")
 
 _library: ctypes.CDLL | None = None
 
@@ -72,7 +86,7 @@ class Pattern:
 
     def __init__(self, regex: Regex) -> None:
         pcre = self._pcre = _load()
-        options = 0
+        options = OPTIONS["use_offset_limit"]
         for word in regex.options:
             if word not in OPTIONS:
                 raise PatternError(f"unknown regex option {word}")
@@ -86,25 +100,17 @@ class Pattern:
         )
         if not self._code:
             raise PatternError(f"{_message(pcre, code.value)} at offset {offset.value}")
-        self._match_data = pcre.pcre2_match_data_create_8(1, None)
         self._context = pcre.pcre2_match_context_create_8(None)
-        self._stack: int | None = None
-        if not self._match_data or not self._context:
+        if not self._context:
             raise MemoryError("pcre2")
         pcre.pcre2_set_heap_limit_8(self._context, HEAP_KIB_MAX)
-        # without a just-in-time compiler the interpreter does it
-        pcre.pcre2_jit_compile_8(self._code, _JIT_COMPLETE | _JIT_PARTIAL_HARD)
-        if regex.stack is not None:
-            self._stack = pcre.pcre2_jit_stack_create_8(*regex.stack, None)
-            if self._stack:
-                pcre.pcre2_jit_stack_assign_8(self._context, None, self._stack)
-        self._ovector = pcre.pcre2_get_ovector_pointer_8(self._match_data)
         self.no_match = regex.no_match
         self.min_offset = regex.min_offset
         self.max_offset = regex.max_offset
         all_options = self._info(_INFO_ALLOPTIONS)
         self.utf = bool(all_options & OPTIONS["utf"])
         self.first_line = bool(all_options & OPTIONS["firstline"])
+        self.undivided = self.first_line or _UNDIVIDED.search(regex.pattern) is not None
         # at least one byte stays before a later window, so that it does not look like the start
         self.lookbehind = max(1, self._info(_INFO_MAXLOOKBEHIND)) * (4 if self.utf else 1)
 
@@ -112,12 +118,8 @@ class Pattern:
         pcre = getattr(self, "_pcre", None)
         if pcre is None:
             return
-        if getattr(self, "_stack", None):
-            pcre.pcre2_jit_stack_free_8(self._stack)
         if getattr(self, "_context", None):
             pcre.pcre2_match_context_free_8(self._context)
-        if getattr(self, "_match_data", None):
-            pcre.pcre2_match_data_free_8(self._match_data)
         if getattr(self, "_code", None):
             pcre.pcre2_code_free_8(self._code)
 
@@ -126,22 +128,28 @@ class Pattern:
         self._pcre.pcre2_pattern_info_8(self._code, what, ctypes.byref(value))
         return value.value
 
-    def match(self, subject: bytearray, length: int, start: int, *, partial: bool) -> int:
-        """pcre2_match() of subject[:length] from `start`; 0 or more is a match."""
-        options = _PARTIAL_HARD if partial else 0
-        pointer: Any = ctypes.byref(ctypes.c_char.from_buffer(subject)) if subject else b""
-        arguments = (self._code, pointer, length, start)
-        code = self._pcre.pcre2_match_8(*arguments, options, self._match_data, self._context)
-        if code == _JIT_STACKLIMIT:
-            # the interpreter needs no such stack
-            options |= _NO_JIT
-            code = self._pcre.pcre2_match_8(*arguments, options, self._match_data, self._context)
-        return int(code)
-
-    @property
-    def matched_at(self) -> int:
-        """Where the last match, or partial match, starts."""
-        return int(self._ovector[0])
+    def match(
+        self, subject: bytearray, length: int, start: int, places: int, steps: int, *, partial: bool
+    ) -> tuple[int, int]:
+        """pcre2_match() of subject[:length] from `start` on, where a match may begin at so many
+        places, with so many steps for each: its answer (0 or more is a match), and where the match
+        or partial match begins."""
+        pcre = self._pcre
+        pcre.pcre2_set_match_limit_8(self._context, steps)
+        pcre.pcre2_set_offset_limit_8(self._context, start + places - 1)
+        # It would keep the largest heap that it ever needed: none outlives the call.
+        data = pcre.pcre2_match_data_create_8(1, None)
+        if not data:
+            raise MemoryError("pcre2")
+        try:
+            pointer: Any = ctypes.byref(ctypes.c_char.from_buffer(subject)) if subject else b""
+            options = _PARTIAL_HARD if partial else 0
+            code = pcre.pcre2_match_8(
+                self._code, pointer, length, start, options, data, self._context
+            )
+            return int(code), int(pcre.pcre2_get_ovector_pointer_8(data)[0])
+        finally:
+            pcre.pcre2_match_data_free_8(data)
 
     def explain(self, code: int) -> str:
         """An error code of `match` in words."""
@@ -151,9 +159,18 @@ class Pattern:
 class Search:
     """One page: `feed` its bytes in order, then `finish`."""
 
-    def __init__(self, pattern: Pattern, window_bytes: int = WINDOW_BYTES) -> None:
+    def __init__(
+        self,
+        pattern: Pattern,
+        window_bytes: int = WINDOW_BYTES,
+        *,
+        clock: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
+        """`clock`: processor time, ns."""
         self._pattern = pattern
         self._limit = window_bytes
+        self._clock = clock
+        self._left_ns = PAGE_NS
         self._window = bytearray()
         self._base = 0  # offset of the window in the page
         self._start = pattern.min_offset  # no match starts before it; an offset in the window
@@ -186,31 +203,64 @@ class Search:
         length = len(window)
         if pattern.utf and not last:
             length -= _incomplete(window)
-        if pattern.utf:
-            # min_offset counts bytes: it may be inside a character
-            while self._start < length and window[self._start] & 0xC0 == 0x80:
-                self._start += 1
-        if self._start > length:
-            code = _NOMATCH
-        else:
-            code = pattern.match(window, length, self._start, partial=not last)
+        # min_offset counts bytes: it may be inside a character
+        self._start = self._character(self._start, length)
+        code, at = self._match(length, partial=not last)
         if code >= 0:
-            at = self._base + pattern.matched_at
+            at += self._base
             self.found = pattern.max_offset is None or at <= pattern.max_offset
             self._end()
         elif code == _NOMATCH:
             self._drop(length)
         elif code == _PARTIAL:
-            self._drop(pattern.matched_at)
+            self._drop(at)
             if len(self._window) == self._limit:
                 self.error = f"a match would be longer than {self._limit} bytes"
                 self._end()
         else:
-            self.error = pattern.explain(code)
+            self.error = self.error or pattern.explain(code)
             self._end()
         passed = self._base + self._start
         if last or (pattern.max_offset is not None and passed > pattern.max_offset):
             self._end()
+
+    def _match(self, length: int, *, partial: bool) -> tuple[int, int]:
+        """`Pattern.match` of window[:length] from `self._start` on, in calls that each take a
+        short time."""
+        pattern, window, begin = self._pattern, self._window, self._start
+        places, steps = PLACES, PLACE_STEPS
+        answer = _NOMATCH, 0
+        while begin <= length:
+            count = length - begin + 1
+            if not pattern.undivided:
+                count = min(places, count)
+            before_ns = self._clock()
+            answer = pattern.match(window, length, begin, count, steps, partial=partial)
+            took_ns = self._clock() - before_ns
+            self._left_ns -= took_ns
+            if answer[0] == _MATCHLIMIT:
+                if steps == CALL_STEPS:
+                    break
+                # One place alone, with more.
+                places, steps = 1, min(4 * steps, CALL_STEPS)
+                took_ns *= 4
+            elif answer[0] != _NOMATCH:
+                break
+            else:
+                begin = self._character(begin + count, length)
+                if took_ns < QUICK_NS:
+                    places = min(4 * places, PLACES_MAX, max(1, CALL_STEPS // steps))
+            if self._left_ns <= 0 or took_ns > max(self._left_ns, QUICK_NS):
+                self.error = f"no answer within {PAGE_NS / 1e9:g} s of processor time"
+                return _MATCHLIMIT, 0
+        return answer
+
+    def _character(self, at: int, length: int) -> int:
+        """The first beginning of a character from there on."""
+        if self._pattern.utf:
+            while at < length and self._window[at] & 0xC0 == 0x80:
+                at += 1
+        return at
 
     def _drop(self, start: int) -> None:
         """No match starts before `start`: keep what lookbehind may want of it."""
@@ -275,10 +325,8 @@ def _load() -> ctypes.CDLL:
         ("match_context_create", pointer, [pointer]),
         ("match_context_free", None, [pointer]),
         ("set_heap_limit", ctypes.c_int, [pointer, ctypes.c_uint32]),
-        ("jit_compile", ctypes.c_int, [pointer, ctypes.c_uint32]),
-        ("jit_stack_create", pointer, [size, size, pointer]),
-        ("jit_stack_assign", None, [pointer, pointer, pointer]),
-        ("jit_stack_free", None, [pointer]),
+        ("set_match_limit", ctypes.c_int, [pointer, ctypes.c_uint32]),
+        ("set_offset_limit", ctypes.c_int, [pointer, size]),
         ("get_ovector_pointer", ctypes.POINTER(size), [pointer]),
         ("pattern_info", ctypes.c_int, [pointer, ctypes.c_uint32, pointer]),
         ("get_error_message", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, size]),
