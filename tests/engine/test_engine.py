@@ -138,6 +138,30 @@ def test_announcements_are_paced(network: Network, start: Start, machine: Machin
             worker.close()
 
 
+def test_a_first_announcement_does_not_wait_for_repeats(network: Network, start: Start) -> None:
+    """Who becomes master while others are at their repeats is announced next."""
+    interval_ns = 200 * MS
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = start(network, repeat=20, count=8, busy=1, garp_interval_ns=interval_ns)
+        try:
+
+            def seen(*slots: int) -> list[int]:
+                vips = [f"10.0.0.{100 + k}" for k in slots]
+                return sorted(g.time_ns for v in vips for g in sniffer.announcements(v))
+
+            others = range(2, 8)
+            wait_for(lambda: all(seen(k) for k in others), 10, "the first round")
+            assert not seen(1), "it has a fault"
+            worker.say("swap 10.0.0.50")  # and has none any more
+            wait_for(lambda: seen(1), 10, "its announcement")
+            begin = sniffer.adverts(vrid=52)[0].time_ns
+            between = [t for t in seen(*others) if begin < t < seen(1)[0]]
+            # Each of the others would have had its turn before it, and perhaps slot 0.
+            assert len(between) <= 2
+        finally:
+            worker.close()
+
+
 def test_a_paced_burst_outlives_a_change_of_the_addresses(network: Network, start: Start) -> None:
     """What was due before a commit is due after it, for the old address and for the new one."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:

@@ -1,12 +1,15 @@
 # Gratuitous ARP and unsolicited NA: frames prepared beforehand, sent round-robin over the addresses
-# of an instance, paced per link or garp_group. Jobs of an instance that has left MASTER vanish; those
-# of one that a commit changed go on with its new records.
+# of an instance, paced per link or garp_group. Everybody's first round comes before any repeat. Jobs of an
+# instance that has left MASTER vanish; those of one that a commit changed go on with its new records.
 
 cdef enum:
     JOBS = 32768
     KINDS = 3                   # of jobs: everything, ANN_NEW, ANN_EXTRA
     ANN_WAIT_NS = 5000000       # for the kernel's answer about new addresses
     ANN_TURN_LIMIT = 2048       # frames per turn: adverts of the next turn must not wait for them
+    ANN_REPEAT_LIMIT = 256      # of repeats, for which first rounds of the next turn must not wait either
+    RUSH_PROGRAMS = 64          # with more than these before the kernel repeats wait, which leaves it the processors
+    RUSH_NS = 250000000         # for so long at most
 
 ctypedef struct job_t:
     u32 slot
@@ -14,7 +17,7 @@ ctypedef struct job_t:
     u32 rounds                  # left, this one included
     u32 at                      # offset of the next record
     u32 mask                    # 0, or the record flag to look for
-    u32 pad
+    u32 begun                   # one round is through
     const u8 *records           # `at` is an offset into these; a commit may bring others
 
 ctypedef struct pending_t:      # the job of one kind that an instance has in the queue
@@ -22,12 +25,16 @@ ctypedef struct pending_t:      # the job of one kind that an instance has in th
     u32 rounds                  # asked for since it was queued
     u8 used
 
-ctypedef struct announcer_t:
-    int fd                      # AF_PACKET, sends only
+ctypedef struct queue_t:
     job_t *jobs
-    pending_t *pending          # per slot and kind
     u32 head
     u32 tail
+
+ctypedef struct announcer_t:
+    int fd                      # AF_PACKET, sends only
+    queue_t first               # jobs whose first round is not through
+    queue_t repeats             # all others
+    pending_t *pending          # per slot and kind
     u32 dropped
     u64 frames
     mmsghdr tx[64]
@@ -40,9 +47,10 @@ cdef int announcer_init(announcer_t *a, u32 slots) noexcept nogil:
     cdef u32 k
     memset(a, 0, sizeof(announcer_t))
     a.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    a.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
+    a.first.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
+    a.repeats.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
     a.pending = <pending_t *> calloc(<size_t> slots * KINDS, sizeof(pending_t))
-    if a.fd < 0 or a.jobs == NULL or a.pending == NULL:
+    if a.fd < 0 or a.first.jobs == NULL or a.repeats.jobs == NULL or a.pending == NULL:
         return -1
     fv_set_int(a.fd, SOL_SOCKET, SO_PRIORITY, 6)
     for k in range(<u32> TX_BATCH):
@@ -59,9 +67,11 @@ cdef void announcer_free(announcer_t *a) noexcept nogil:
     if a.fd >= 0:
         close(a.fd)
     a.fd = -1
-    free(a.jobs)
+    free(a.first.jobs)
+    free(a.repeats.jobs)
     free(a.pending)
-    a.jobs = NULL
+    a.first.jobs = NULL
+    a.repeats.jobs = NULL
     a.pending = NULL
 
 
@@ -93,35 +103,50 @@ cdef inline pending_t *pending_of(announcer_t *a, u32 slot, u32 mask) noexcept n
     return &a.pending[slot * KINDS + kind_of(mask)]
 
 
+cdef inline u32 queue_length(const queue_t *q) noexcept nogil:
+    return q.head - q.tail
+
+
+cdef inline void put_job(queue_t *q, const job_t *j) noexcept nogil:
+    """There is room: no more than JOBS are in both queues together."""
+    q.jobs[q.head % JOBS] = j[0]
+    q.head += 1
+
+
+cdef inline u32 announce_jobs(const announcer_t *a) noexcept nogil:
+    return queue_length(&a.first) + queue_length(&a.repeats)
+
+
 cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, const u8 *records, u32 rounds,
                          u32 mask) noexcept nogil:
     """A job that waits already serves the new request too: whoever makes us announce often must not
     fill the queue, which all instances share."""
-    cdef job_t *j
+    cdef job_t j
     cdef pending_t *p = pending_of(a, slot, mask)
     if p.used and p.generation == generation:
         p.rounds = rounds if rounds > p.rounds else p.rounds
         return
-    if a.head - a.tail >= JOBS:
+    if announce_jobs(a) >= JOBS:
         a.dropped += 1
         return
-    j = &a.jobs[a.head % JOBS]
-    a.head += 1
     j.slot = slot
     j.generation = generation
     j.rounds = rounds
     j.at = 0
     j.records = records
     j.mask = mask
+    j.begun = 0
+    put_job(&a.first, &j)
     p.generation = generation
     p.rounds = 0
     p.used = 1
 
 
-cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, const u64 *failed, i64 now) noexcept nogil:
-    """Sends what may be sent now. Returns when to come back (FV_NEVER: nothing left)."""
-    cdef u32 budget = ANN_TURN_LIMIT
-    cdef u32 todo = a.head - a.tail
+cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pace_t *paces, const u64 *failed,
+                       u32 budget, i64 now) noexcept nogil:
+    """Each job of a queue once, as far as it may send now: `budget` frames. Returns when to come back (FV_NEVER:
+    nothing left)."""
+    cdef u32 todo = queue_length(q)
     cdef i64 again = FV_NEVER
     cdef job_t j
     cdef const vr_t *v
@@ -134,8 +159,8 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
     cdef pending_t *p
     while todo and budget:
         todo -= 1
-        j = a.jobs[a.tail % JOBS]
-        a.tail += 1
+        j = q.jobs[q.tail % JOBS]
+        q.tail += 1
         p = pending_of(a, j.slot, j.mask)
         v = &c.vr[j.slot]
         if v.state != S_MASTER or <i32> (j.generation - v.reign) < 0:
@@ -143,8 +168,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
                 p.used = 0
             continue
         if v.adding:                                    # a commit brought other addresses: once they are there
-            a.jobs[a.head % JOBS] = j
-            a.head += 1
+            put_job(q, &j)
             continue
         g = c.cfg[j.slot]
         if j.mask == ANN_NEW and j.records != g.announce:
@@ -171,8 +195,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
         waiting = False
         if c.vr[j.slot].adding:                         # the records name addresses that are not there yet
             again = imin(again, now + ANN_WAIT_NS)
-            a.jobs[a.head % JOBS] = j
-            a.head += 1
+            put_job(q, &j)
             continue
         if j.records != g.announce:
             j.records = g.announce
@@ -181,6 +204,7 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
             if j.at >= g.announce_len:
                 j.at = 0
                 j.rounds -= 1
+                j.begun = 1
                 break                                   # one round each: everybody's first frame before any second
             record = g.announce + j.at
             family = 1 if record[8] & ANN_IPV6 else 0
@@ -204,9 +228,10 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
                 pace.next_ns[family] = now + pace.interval_ns[family]
             if a.n == TX_BATCH:
                 announce_flush(a)
-        if j.rounds:
-            a.jobs[a.head % JOBS] = j                   # keeps its place behind the others
-            a.head += 1
+        if j.rounds and j.begun and q != &a.repeats:
+            put_job(&a.repeats, &j)
+        elif j.rounds:
+            put_job(q, &j)                              # keeps its place behind the others
             if not waiting:
                 again = now
         else:
@@ -214,3 +239,15 @@ cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, 
     if a.n:
         announce_flush(a)
     return now if todo else again
+
+
+cdef i64 announce_run(announcer_t *a, core_t *c, elink_t *links, pace_t *paces, const u64 *failed, i64 rush_ns,
+                      i64 now) noexcept nogil:
+    """Sends what may be sent now, but before `rush_ns` no repeats. Returns when to come back (FV_NEVER: nothing
+    left)."""
+    cdef i64 again = announce_pass(a, &a.first, c, links, paces, failed, ANN_TURN_LIMIT, now)
+    if queue_length(&a.repeats) == 0:
+        return again
+    if now < rush_ns:
+        return imin(again, rush_ns)
+    return imin(again, announce_pass(a, &a.repeats, c, links, paces, failed, ANN_REPEAT_LIMIT, now))

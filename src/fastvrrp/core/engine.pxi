@@ -83,6 +83,7 @@ ctypedef struct engine_t:
     u64 *failed                 # per slot: requests of the up program that the kernel refused
     u8 *owed                    # per slot: programs that did not fit the work ring
     u32 n_owed
+    i64 rush_ns                 # since when programs are outstanding
     u32 *ringed                 # link*2+family of the rings there are
     u32 n_ringed
     u32 *by_ifindex             # open addressing: link slot + 1
@@ -527,6 +528,8 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
         send_adverts(e, e.core.cfg[a.slot].link, now)
     if e.n_owed:
         pay_owed(e)
+    if e.outstanding == 0:
+        e.rush_ns = now
     for k in range(e.out.n):
         a = &e.out.items[k]
         if a.kind == A_PLAY:
@@ -539,8 +542,9 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
             tell(e, a)
     e.out.n = 0
     e.again_ns = FV_NEVER
-    if e.announcer.head != e.announcer.tail:
-        e.again_ns = announce_run(&e.announcer, &e.core, e.links, e.paces, e.failed, now)
+    if announce_jobs(&e.announcer):
+        e.again_ns = announce_run(&e.announcer, &e.core, e.links, e.paces, e.failed,
+                                  e.rush_ns + RUSH_NS if e.outstanding > RUSH_PROGRAMS else 0, now)
     if e.retired != NULL or e.garbage != NULL:
         retire_blocks(e)
     if e.pushed:

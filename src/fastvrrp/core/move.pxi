@@ -52,8 +52,8 @@ cdef bint applier_is_idle(engine_t *e) noexcept nogil:
     return e.outstanding == 0 and e.n_owed == 0
 
 
-cdef void note_rounds(engine_t *e, move_t *m) noexcept nogil:
-    """What the announcer still owes for the instances that leave; it drops them itself."""
+cdef void note_rounds(engine_t *e, move_t *m, queue_t *q) noexcept nogil:
+    """What a queue of the announcer still holds for the instances that leave; it drops them itself."""
     cdef announcer_t *a = &e.announcer
     cdef u32 *place = e.core.scratch                    # by slot: index in the move; of others anything
     cdef u32 k
@@ -63,8 +63,8 @@ cdef void note_rounds(engine_t *e, move_t *m) noexcept nogil:
     cdef vr_t *v
     for k in range(m.n):
         place[m.slots[k]] = k
-    for at in range(a.head - a.tail):
-        j = &a.jobs[(a.tail + at) % JOBS]
+    for at in range(queue_length(q)):
+        j = &q.jobs[(q.tail + at) % JOBS]
         k = place[j.slot]
         v = &e.core.vr[j.slot]
         if k >= m.n or m.slots[k] != j.slot or v.state != S_MASTER or <i32> (j.generation - v.reign) < 0:
@@ -81,7 +81,8 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
     cdef u32 six
     cdef moved_link_t *l
     cdef elink_t *io
-    note_rounds(e, m)
+    note_rounds(e, m, &e.announcer.first)
+    note_rounds(e, m, &e.announcer.repeats)
     for k in range(m.n):
         m.moved[k].failed = e.failed[m.slots[k]]
         m.moved[k].kept = fv_load_u32(&e.applier.kept[m.slots[k]])
