@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_reading import FakeHost, Reader, instance
+from beside_keepalived import Here
+from config_reading import Reader, instance
+from corpus import cases
 from hypothesis import given, settings
 from native_documents import documents
 from servers_reading import check, real, virtual
@@ -13,6 +15,7 @@ from test_config_differential import VALID
 from test_config_differential_servers import VALID as VALID_SERVERS
 
 from fastvrrp.config.convert import Converted, convert, difference
+from fastvrrp.config.host import HostInfo
 from fastvrrp.config.load import load
 from fastvrrp.config.native.text import yaml_text
 
@@ -47,6 +50,8 @@ TEXTS = {
     **VALID,
     **{f"servers, {name}": text for name, text in VALID_SERVERS.items()},
 }
+CASES = list(cases())
+PARTS = 32
 
 
 class Trip:
@@ -54,8 +59,7 @@ class Trip:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.host = FakeHost()
-        self.host.links = None
+        self.host: HostInfo = Here()
 
     def to(self, path: Path, to: str) -> tuple[Path, Converted]:
         result = convert(path, to, host=self.host, config_id="r1", environ={})
@@ -111,6 +115,22 @@ def test_every_text_that_keepalived_takes(trip: Trip, name: str) -> None:
     if load(path, config_id="r1", environ={}, host=trip.host).configuration is None:
         pytest.fail("it should be valid")
     trip.there_and_back(path)
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_lines_of_the_corpus(trip: Trip, turn: int) -> None:
+    """A part of them, chosen by what is in them; `${_RANDOM}` is another number each time."""
+    path = trip.directory / "k.conf"
+    seen = 0
+    for case in CASES:
+        if int(case.key, 16) % PARTS != turn or "_RANDOM" in case.text:
+            continue
+        path.write_text(case.text)
+        if load(path, config_id="r1", environ={}, host=trip.host).configuration is not None:
+            seen += 1
+            left = trip.there_and_back(path)
+            assert not left or case.kind != "good", case.name
+    assert seen > 10
 
 
 @settings(max_examples=25, deadline=None)
