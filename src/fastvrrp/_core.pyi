@@ -398,6 +398,8 @@ class Engine:
         packet: int = 0,
         down_delay_ns: int = 0,
         up_delay_ns: int = 0,
+        ring_frames: int = 1024,
+        group_ifindex: int = 0,
     ) -> None:
         """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
         multicast groups given. `rejoin`: the interface may be another one with the index of one
@@ -407,8 +409,10 @@ class Engine:
         pseudo link, always up, of unicast instances without an interface. `vrids4`, `vrids6`,
         `any_ttl`: see `accept`. `packet`: families whose groups
         are heard through the receive ring of a packet socket instead of the raw socket, which is
-        then made only if `families` names it as well, for unicast. Raises OSError when a socket
-        cannot be made."""
+        then made only if `families` names it as well, for unicast. A ring has `ring_frames` (a
+        power of two from 256) and hears what comes in by the interface; the groups are joined on
+        `group_ifindex` (0: the same one), so that nothing is sent by an interface that must keep
+        silent. Raises OSError when a socket cannot be made."""
     def accept(
         self,
         slot: int,

@@ -83,7 +83,6 @@ def entry_is_said_to(read: Reader, entry: str, message: str) -> Loaded:
         ("10.0.0.9 home", "home is for IPv6 addresses, ignored"),
         ("10.0.0.9/24 peer 10.0.0.8", "the prefix length of 10.0.0.9 is ignored beside a peer"),
         ("10.0.0.9 preferred_lft x", "preferred_lft cannot be 'x', ignored"),
-        ("10.0.0.9 use_vmac", "use_vmac has no effect yet"),
         ("10.0.0.9 dev eth7", "interface 'eth7' does not exist now"),
         ("10.0.0.1/24", "10.0.0.1 is listed twice"),
         ("fe80::1", "fe80::1 is not an IPv4 address, not advertised but kept"),

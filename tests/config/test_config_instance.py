@@ -7,6 +7,7 @@ from config_reading import Reader, instance, texts
 
 from fastvrrp.config.model import (
     Garp,
+    Ipvlan,
     Notify,
     VirtualAddress,
     Vmac,
@@ -270,7 +271,16 @@ def test_globals_below_an_instance_do_not_reach_it(read: Reader) -> None:
         (["interface eth9"], "interface 'eth9' does not exist now; did you mean eth3?"),
         (["interface averyveryverylongname"], "cannot be the name of an interface"),
         (["debug 3"], "debug has no effect: it never had one"),
-        (["use_vmac"], "use_vmac has no effect yet: virtual MAC addresses are not built yet"),
+        (["use_vmac netlink_notify_msg"], "netlink_notify_msg has no effect: fastvrrp learns"),
+        (["use_vmac v1 02:00:00:00:01 v2"], "unknown option 'v2'"),
+        (["use_vmac 01:00:5e:00:00:01"], "'01:00:5e:00:00:01' is a multicast address"),
+        (["use_vmac averyveryverylongname"], "cannot be the name of an interface"),
+        (["vmac_xmit_base"], "V: vmac_xmit_base needs use_vmac, ignored"),
+        (["use_vmac", "use_ipvlan 10.0.0.3/24"], "V: use_ipvlan is ignored beside use_vmac"),
+        (["strict_mode", "use_vmac", "vmac_xmit_base"], "V: vmac_xmit_base is ignored in strict"),
+        (["strict_mode", "use_vmac 02:00:00:00:01"], "V: strict mode uses the address of RFC"),
+        (["use_ipvlan ipv0"], "V: an IPv4 ipvlan without an address has no source of adverts"),
+        (["use_ipvlan fe80::3"], "the address fe80::3 of the ipvlan is of another family"),
         (["track_bfd {", "b", "}"], "track_bfd has no effect yet: BFD is not built yet"),
         (["lvs_sync_daemon_interface eth0"], "lvs_sync_daemon_interface is an old spelling"),
         (["thread_timer_expired", "nopreempt"], "thread_timer_expired is an old spelling"),
@@ -343,10 +353,20 @@ def test_authentication_that_does_not_apply(read: Reader, block: str, message: s
     assert any(message in text for text in said(read, "authentication {", block, "}"))
 
 
-def test_vmac_is_kept_though_without_effect(read: Reader) -> None:
+def test_virtual_devices(read: Reader) -> None:
     found = read.one("use_vmac name v1 00:11:22:33:44:5A group default", "vmac_xmit_base")
     assert found.vmac == Vmac(name="v1", address="00:11:22:33:44:5a", group=0, xmit_base=True)
     assert read.one("use_vmac v2").vmac == Vmac(name="v2")
+    assert read.one("use_vmac 2:0:0:0:aa").vmac == Vmac(address="02:00:00:00:aa")
+    found = read.one("strict_mode", "use_vmac v3 02:00:00:00:01", "vmac_xmit_base")
+    assert found.vmac == Vmac(name="v3")
+    found = read.one("use_vmac_addr")
+    assert (found.vmac, found.use_vmac_addr) == (None, True)
+    found = read.one("use_ipvlan ipv0 10.0.0.3/24 private group 7")
+    assert found.ipvlan == Ipvlan(
+        name="ipv0", address="10.0.0.3", prefixlen=24, mode="private", group=7
+    )
+    assert read.one("use_ipvlan 10.0.0.3").ipvlan == Ipvlan(address="10.0.0.3", prefixlen=32)
 
 
 def test_notification(read: Reader) -> None:

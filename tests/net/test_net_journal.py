@@ -12,6 +12,7 @@ from net_tools import ip, ip_json, run
 
 from fastvrrp.config.model import (
     Configuration,
+    Device,
     NextHop,
     VirtualAddress,
     VirtualRoute,
@@ -25,7 +26,7 @@ from fastvrrp.net.journal import (
     Entry,
     Journal,
     JournalError,
-    Macvlan,
+    VirtualDevice,
     clean,
     contents_of,
 )
@@ -64,6 +65,10 @@ CONFIGURATION = Configuration(
             virtual_rules=(VirtualRule(family=6, preference=201, table=9),),
         ),
     ),
+    devices=(
+        Device(name="vrrp.1", kind="macvlan", parent="v0", mac=b"\0\0\x5e\0\1\1"),
+        Device(name="theirs", kind="macvlan", parent="v0", mac=b"\0\0\x5e\0\1\2"),
+    ),
 )
 
 
@@ -72,10 +77,11 @@ def test_round_trip_and_mode(tmp_path: Path) -> None:
     contents = contents_of(
         CONFIGURATION,
         {"v0": 4},
-        macvlans=[Macvlan("vrrp.1", b"\0\0\x5e\0\1\1")],
+        foreign=("theirs",),
         settings=[sysctl.Setting("v0", "promote_secondaries", "0", "1")],
         nft_tables=["fastvrrp"],
     )
+    assert contents.devices == (VirtualDevice("vrrp.1", b"\0\0\x5e\0\1\1"),)
     assert Entry("later0", 0, 4, b"\x0a\0\0\x03", 24) in contents.addresses
     assert Entry("v0", 4, 4, b"\x0a\3\0\x01", 30) in contents.addresses
     old_mask = os.umask(0)
@@ -265,14 +271,15 @@ def test_nft_table_and_settings_are_undone(link: Callable[..., int], tmp_path: P
     run("nft", "add", "table", "inet", "net-left")
     run("nft", "add", "table", "inet", "other")
     run("sysctl", "-qw", "net.ipv4.conf.v0.promote_secondaries=0")
-    plan = sysctl.plan_promotions(["v0", "gone0"])
+    wanted = {("v0", "promote_secondaries"): "1", ("gone0", "promote_secondaries"): "1"}
+    plan = sysctl.plan(wanted)
     assert plan == (sysctl.Setting("v0", "promote_secondaries", "0", "1"),)
     journal = Journal(tmp_path / "journal")
     journal.write(Contents(settings=plan, nft_tables=("net-left", "not-there")))
     assert sysctl.apply(plan) == []
     assert sysctl.read("v0", "promote_secondaries") == "1"
-    assert sysctl.plan_promotions(["v0"], plan) == plan
-    assert sysctl.plan_promotions([], plan) == ()
+    assert sysctl.plan(wanted, plan) == plan
+    assert sysctl.plan({}, plan) == ()
     assert sorted(clean(journal.path)) == [
         "nft table net-left",
         "setting net.ipv4.conf.v0.promote_secondaries back to 0",
@@ -326,7 +333,16 @@ def test_a_listed_macvlan_is_deleted(link: Callable[..., int], tmp_path: Path) -
     link("v0")
     ip("link add link v0 name vrrp.1 address 00:00:5e:00:01:01 type macvlan mode private")
     journal = Journal(tmp_path / "journal")
-    journal.write(Contents(macvlans=(Macvlan("vrrp.1", bytes(6)), Macvlan("v0", bytes(6)))))
+    journal.write(
+        Contents(
+            devices=(
+                VirtualDevice("vrrp.1", bytes(6)),
+                VirtualDevice("vrrp.1", b"", "ipvlan"),
+                VirtualDevice("v0", bytes(6)),
+                VirtualDevice("v0", b""),
+            )
+        )
+    )
     assert clean(journal.path) == []
-    journal.write(Contents(macvlans=(Macvlan("vrrp.1", b"\0\0\x5e\0\1\1"),)))
+    journal.write(Contents(devices=(VirtualDevice("vrrp.1", b"\0\0\x5e\0\1\1"),)))
     assert clean(journal.path) == ["link vrrp.1"]

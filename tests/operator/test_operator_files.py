@@ -74,17 +74,11 @@ EXPECTED: dict[str, list[str]] = {
         f"33 warning {SECURITY}",
     ],
     "vmac": [
-        "5 warning vmac_prefix has no effect yet",
-        "10 warning use_vmac has no effect yet",
-        "11 warning vmac_xmit_base has no effect yet",
-        "20 warning use_vmac has no effect yet",
-        "25 warning use_ipvlan has no effect yet",
+        "25 warning vrrp251: an IPv4 ipvlan without an address has no source",
     ],
     "vyos": [
         f"13 warning {SECURITY}",
         "14 warning vrrp_garp_interval is not a time",
-        "32 warning use_vmac has no effect yet",
-        "33 warning vmac_xmit_base has no effect yet",
     ],
 }
 VALID = [name for name in EXPECTED if not any(" error " in line for line in EXPECTED[name])]

@@ -52,11 +52,11 @@ def test_the_journal_holds_old_and_new_until_the_change_is_complete(it: Scene) -
 
     async def body() -> None:
         await it.surroundings.prepare(NOTHING, old)
-        it.surroundings.settle(old)
+        await it.surroundings.settle(old)
         assert it.addresses() == ["10.0.1.100"]
         await it.surroundings.prepare(old, new)
         assert it.addresses() == ["10.0.1.100", "10.0.1.200"]
-        it.surroundings.settle(new)
+        await it.surroundings.settle(new)
         assert it.addresses() == ["10.0.1.200"]
         await it.surroundings.undo(complete=False)
         assert it.addresses() == ["10.0.1.200"]
@@ -110,7 +110,7 @@ def test_a_journal_that_cannot_be_written_is_told_and_tried_again(
 
     async def body() -> None:
         await it.surroundings.prepare(NOTHING, old)
-        it.surroundings.settle(old)
+        await it.surroundings.settle(old)
         await it.surroundings.prepare(old, new)
         await asyncio.sleep(0.1)
         assert it.journal.read() is None
@@ -119,7 +119,7 @@ def test_a_journal_that_cannot_be_written_is_told_and_tried_again(
             while it.journal.read() is None:  # noqa: ASYNC110  a file, not an event
                 await asyncio.sleep(0.01)
         assert it.addresses() == ["10.0.1.100", "10.0.1.200"]
-        it.surroundings.settle(new)
+        await it.surroundings.settle(new)
         assert it.addresses() == ["10.0.1.200"]
         await it.surroundings.undo(complete=True)
 
@@ -152,7 +152,7 @@ def test_what_an_earlier_clean_up_could_not_remove_stays_listed(it: Scene) -> No
 
     async def body() -> None:
         await it.surroundings.prepare(NOTHING, new)
-        it.surroundings.settle(new)
+        await it.surroundings.settle(new)
         contents = it.journal.read()
         assert contents is not None
         assert contents.nft_tables == ("elsewhere",)

@@ -71,6 +71,7 @@ _PURE_READERS: dict[str, Reader] = {
     **SPECIAL_READERS,
     **LVS_READERS,
     "vmac": READERS["words?"],
+    "ipvlan": READERS["words?"],
 }
 _OF_FORMAT = frozenset(("bool-quirk",))  # what the words mean depends on the file's format
 _READERS: dict[str, Reader] = {

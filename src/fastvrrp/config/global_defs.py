@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastvrrp.config.blocks import Entries, Entry, get, listed, listed_words
 from fastvrrp.config.context import Context
+from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.housekeeping import housekeeping
 from fastvrrp.config.model import Command, Fifo, GarpGroup, GlobalDefs, Mail
 from fastvrrp.config.node import Node
@@ -43,6 +44,7 @@ INSTANCE_DEFAULTS = frozenset(
 # The same for virtual servers, read in virtualservers.py.
 SERVER_DEFAULTS = frozenset(("smtp_alert", "smtp_alert_checker", "checker_log_all_failures"))
 LISTS = frozenset(("notification_email",))
+PREFIX_BYTES_MAX = 10  # IFNAMSIZ - 1 (linux/if.h) without what follows: a digit, ".", three digits
 
 
 def merge(old: Entries, new: Entries) -> Entries:
@@ -110,6 +112,23 @@ def _nftables(entries: Entries) -> str | None:
     return (entry.value or "keepalived") if entry is not None else None
 
 
+def _prefix(context: Context, entries: Entries, keyword: str, default: str) -> str:
+    """Of names of virtual devices, which go on with a number, a dot and a VRID."""
+    entry = entries.get(keyword)
+    if entry is None or not entry.value:
+        return default
+    value: str = entry.value
+    if len(value.encode()) > PREFIX_BYTES_MAX:
+        context.error(
+            entry.node,
+            f"{keyword} {shown(value)} is too long",
+            f"write at most {PREFIX_BYTES_MAX} bytes: a name of an interface has 15",
+            word=1,
+        )
+        return default
+    return value if interface_name(context, entry.node, value) else default
+
+
 def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) -> GlobalDefs:
     """`top` has the statements outside all blocks, `entries` those of all global_defs."""
     account = scripts.settle()
@@ -121,6 +140,7 @@ def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) ->
             word=1,
         )
     paths: set[str] = set()
+    prefix = _prefix(context, entries, "vmac_prefix", "vrrp")
     return GlobalDefs(
         router_id=get(entries, "router_id") or context.host.hostname(),
         mail=_mail(context, entries),
@@ -149,6 +169,8 @@ def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) ->
         vrrp_cpu_affinity=get(entries, "vrrp_cpu_affinity", ()),
         vrrp_no_swap="vrrp_no_swap" in entries,
         child_wait_time_s=get(top, "child_wait_time", 5),
+        vmac_prefix=prefix,
+        vmac_addr_prefix=_prefix(context, entries, "vmac_addr_prefix", prefix),
         nftables=_nftables(entries),
         nftables_priority=get(entries, "nftables_priority", -1),
         nftables_counters="nftables_counters" in entries,

@@ -22,7 +22,8 @@ from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.trackers import KINDS, Trackers
 from fastvrrp.config.tracking import instance_tracking
-from fastvrrp.config.vmac import read_vmac
+from fastvrrp.config.vmac import KEYWORDS as VIRTUAL_DEVICE
+from fastvrrp.config.vmac import virtual_device
 
 PRIORITY_DEFAULT = 100
 NS_PER_CS = NS_PER_S // 100
@@ -194,8 +195,8 @@ class InstanceBuilder:
             fields.update(self.defaults.quiet)
         self._owner_settings()
         fields["garp"] = self._garp()
-        if "use_vmac" in entries:
-            fields["vmac"] = read_vmac(self.context, entries)
+        if not VIRTUAL_DEVICE.isdisjoint(entries):
+            fields.update(virtual_device(self))
         return fields
 
     def own(self) -> dict[str, Any]:

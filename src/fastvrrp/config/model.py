@@ -226,10 +226,35 @@ class UnicastPeer(Struct):
 class Vmac(Struct):
     """use_vmac: virtual MAC device of an instance."""
 
-    name: str | None = None
-    address: str | None = None  # custom MAC
+    name: str | None = None  # None: made of vmac_prefix and the VRID
+    address: str | None = None  # custom MAC; of 5 octets, if the VRID is the last one
     xmit_base: bool = False
-    group: int | None = None
+    group: int | None = None  # link group, None: the parent's
+
+
+class Ipvlan(Struct):
+    """use_ipvlan: ipvlan device of an instance."""
+
+    name: str | None = None  # None: made of vmac_prefix and the VRID
+    address: str | None = None  # on the device, source of the adverts
+    prefixlen: int = 0
+    mode: str = "bridge"  # bridge, private, vepa
+    group: int | None = None  # link group, None: the parent's
+
+
+class Device(Struct):
+    """A virtual device that a running configuration needs: what vrrp.devices makes of the above."""
+
+    name: str
+    kind: str  # macvlan or ipvlan
+    parent: str  # interface it is made on
+    mac: bytes = b""  # of a macvlan
+    mode: str = "private"  # of an ipvlan: bridge, private, vepa
+    group: int | None = None  # None: the parent's
+    address: str | None = None  # its own, of an ipvlan
+    prefixlen: int = 0
+    carries_ipv4: bool = False
+    carries_ipv6: bool = False
 
 
 class Garp(Struct):
@@ -272,6 +297,9 @@ class VrrpInstance(Struct):
     unicast_fault_no_peer: bool = False
     vrf: str | None = None
     vmac: Vmac | None = None
+    use_vmac_addr: bool = False  # virtual MAC devices for addresses on other interfaces, too
+    ipvlan: Ipvlan | None = None
+    device: str | None = None  # name of its virtual device while it runs, see Configuration.devices
     virtual_ipaddress: tuple[VirtualAddress, ...] = ()
     virtual_ipaddress_excluded: tuple[VirtualAddress, ...] = ()
     virtual_routes: tuple[VirtualRoute, ...] = ()
@@ -419,6 +447,8 @@ class GlobalDefs(Struct):
     vrrp_cpu_affinity: tuple[int, ...] = ()
     vrrp_no_swap: bool = False
     child_wait_time_s: int = 5
+    vmac_prefix: str = "vrrp"
+    vmac_addr_prefix: str = "vrrp"
     nftables: str | None = None  # table name, None: "fastvrrp" on demand
     nftables_priority: int = -1  # of the chains in their hooks
     nftables_counters: bool = False
@@ -442,6 +472,7 @@ class Configuration(Struct):
     static_addresses: tuple[VirtualAddress, ...] = ()
     static_routes: tuple[VirtualRoute, ...] = ()
     static_rules: tuple[VirtualRule, ...] = ()
+    devices: tuple[Device, ...] = ()  # none before it runs: names depend on what there is
     ipvs: Ipvs = Ipvs()
     source_files: tuple[str, ...] = ()
 

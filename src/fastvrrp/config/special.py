@@ -70,13 +70,6 @@ def _extra_if(context: Context, node: Node, keyword: Keyword) -> tuple[bool, int
             word=1 + every,
         )
         return None
-    if value and not every:
-        context.warning(
-            node,
-            f"{keyword.keyword} without `all` concerns virtual MAC interfaces, "
-            "which are not built yet: no effect",
-            f"write {keyword.keyword} all {value} to repeat addresses of all other interfaces",
-        )
     return every, value
 
 

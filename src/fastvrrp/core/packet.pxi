@@ -6,7 +6,8 @@
 
 cdef enum:
     RING_FRAME = 256            # holds an advert of 37 IPv4 or 8 IPv6 addresses; longer ones come by recv()
-    RING_FRAMES = 1024          # 255 routers at 10 ms: 40 ms
+    RING_FRAMES_MIN = 256       # one block
+    RING_FRAMES_MAX = 65536
     RING_BLOCK = 65536
     ETHERTYPE_IPV4 = 0x0800
     ETHERTYPE_IPV6 = 0x86DD
@@ -15,13 +16,14 @@ cdef struct pring_s:            # pring_t
     int fd                      # the packet socket
     int member                  # a socket that joins the groups and never hears anything
     u32 six
+    u32 n                       # frames
     u32 next                    # frame to look at
     u8 *frames
 
 
 cdef void free_ring(pring_t *r) noexcept nogil:
     if r.frames != NULL:
-        munmap(r.frames, <size_t> RING_FRAME * RING_FRAMES)
+        munmap(r.frames, <size_t> RING_FRAME * r.n)
     if r.fd >= 0:
         close(r.fd)
     if r.member >= 0:
@@ -34,16 +36,16 @@ cdef bint map_ring(pring_t *r) noexcept nogil:
     cdef tpacket_req q
     cdef void *at
     q.tp_block_size = RING_BLOCK
-    q.tp_block_nr = RING_FRAME * RING_FRAMES // RING_BLOCK
+    q.tp_block_nr = RING_FRAME * r.n // RING_BLOCK
     q.tp_frame_size = RING_FRAME
-    q.tp_frame_nr = RING_FRAMES
+    q.tp_frame_nr = r.n
     if fv_set_int(r.fd, SOL_PACKET, PACKET_VERSION, TPACKET_V2) < 0:
         return False
     if fv_set_int(r.fd, SOL_PACKET, PACKET_COPY_THRESH, 1) < 0:
         return False
     if setsockopt(r.fd, SOL_PACKET, PACKET_RX_RING, &q, sizeof(q)) < 0:
         return False
-    at = mmap(NULL, <size_t> RING_FRAME * RING_FRAMES, PROT_READ | PROT_WRITE, MAP_SHARED, r.fd, 0)
+    at = mmap(NULL, <size_t> RING_FRAME * r.n, PROT_READ | PROT_WRITE, MAP_SHARED, r.fd, 0)
     if <uintptr_t> at == <uintptr_t> -1:
         return False
     r.frames = <u8 *> at
@@ -80,8 +82,10 @@ cdef bint join_frames(int fd, i32 ifindex, const u8 *groups, u32 n, u32 alen) no
     return True
 
 
-cdef bint open_ring(pring_t *r, i32 ifindex, const u8 *groups, u32 n, const accept_t *accept) noexcept nogil:
-    """False with errno. The groups are joined as IP groups too: switches listen to IGMP and MLD."""
+cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups, u32 n,
+                    const accept_t *accept) noexcept nogil:
+    """False with errno. The groups are joined as IP groups too, on `group_ifindex`: switches listen to
+    IGMP and MLD."""
     cdef sockaddr_ll a
     cdef u32 alen = 16 if r.six else 4
     r.fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
@@ -89,7 +93,8 @@ cdef bint open_ring(pring_t *r, i32 ifindex, const u8 *groups, u32 n, const acce
     if r.fd < 0 or r.member < 0 or not map_ring(r):
         return False
     set_filter(r.fd, r.six, True, accept)
-    if not join_frames(r.fd, ifindex, groups, n, alen) or not join_groups(r.member, r.six, ifindex, groups, n, False):
+    if not join_frames(r.fd, ifindex, groups, n, alen) or not join_groups(
+            r.member, r.six, group_ifindex, groups, n, False):
         return False
     memset(&a, 0, sizeof(a))
     a.sll_family = AF_PACKET
@@ -98,16 +103,17 @@ cdef bint open_ring(pring_t *r, i32 ifindex, const u8 *groups, u32 n, const acce
     return bind(r.fd, <const sockaddr *> &a, sizeof(a)) == 0
 
 
-cdef pring_t *make_ring(u32 six, i32 ifindex, const u8 *groups, u32 n, const accept_t *accept,
-                        int *error) noexcept nogil:
-    """A ring that hears the groups on an interface; NULL with *error."""
+cdef pring_t *make_ring(u32 six, i32 ifindex, i32 group_ifindex, u32 frames, const u8 *groups, u32 n,
+                        const accept_t *accept, int *error) noexcept nogil:
+    """A ring of so many frames that hears the groups on an interface; NULL with *error."""
     cdef pring_t *r = <pring_t *> calloc(1, sizeof(pring_t))
     if r == NULL:
         error[0] = ENOMEM
         return NULL
     r.fd = r.member = -1
     r.six = six
-    if open_ring(r, ifindex, groups, n, accept):
+    r.n = frames
+    if open_ring(r, ifindex, group_ifindex, groups, n, accept):
         return r
     error[0] = ENODEV if fv_errno() == ENXIO else fv_errno()
     free_ring(r)
@@ -176,7 +182,7 @@ cdef u32 receive_ring(pring_t *r, netio_t *io, core_t *c, u32 link, i64 now, out
         if status & TP_STATUS_LOSING:
             io.ring_lost += ring_losses(r)
         fv_store_u32(&h.tp_status, TP_STATUS_KERNEL)
-        r.next = (r.next + 1) % RING_FRAMES
+        r.next = (r.next + 1) % r.n
         done += 1
     return done
 

@@ -214,7 +214,7 @@ cdef class Engine:
     def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
              int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0,
              bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3, int packet=0,
-             i64 down_delay_ns=0, i64 up_delay_ns=0):
+             i64 down_delay_ns=0, i64 up_delay_ns=0, u32 ring_frames=1024, i32 group_ifindex=0):
         cdef linkdef_t *d
         cdef accept_t accept[2]
         cdef accept_t framed
@@ -227,6 +227,11 @@ cdef class Engine:
         cdef u32 six
         in_range("link", slot, 0, self.e.core.cap_link - 1)
         in_range("pace_group", pace_group, -1, self.e.core.cap_link - 1)
+        in_range("ring_frames", ring_frames, RING_FRAMES_MIN, RING_FRAMES_MAX)
+        if ring_frames & (ring_frames - 1):
+            raise ValueError("ring_frames is a power of two")
+        if group_ifindex == 0:
+            group_ifindex = ifindex
         if len(groups4) % 4 or len(groups6) % 16:
             raise ValueError("a multicast group is 4 bytes (IPv4) or 16 bytes (IPv6)")
         if packet and ifindex == -1:
@@ -252,7 +257,8 @@ cdef class Engine:
                 if packet & (1 << six) and not failed:
                     framed = accept[six]
                     framed.every_ttl = 0                # frames are multicast
-                    d.ring[six] = make_ring(six, device, <const u8 *> <const char *> joined, len(joined) // alen,
+                    d.ring[six] = make_ring(six, device, group_ifindex, ring_frames,
+                                            <const u8 *> <const char *> joined, len(joined) // alen,
                                             &framed, &failed)
                     joined = b""                        # the raw socket beside it is for unicast
                 if families & (1 << six) and not failed:
@@ -275,7 +281,7 @@ cdef class Engine:
             if groups != NULL:                              # no memory: the sockets are members, as far as it goes
                 for six in range(2):
                     groups.fd[six] = d.ring[six].member if d.ring[six] != NULL else d.fd[six]
-                groups.ifindex = ifindex
+                groups.ifindex = group_ifindex if packet else ifindex
                 groups.n[0] = len(groups4) // 4
                 groups.n[1] = len(groups6) // 16
                 groups.addresses = <u8 *> groups + sizeof(groups_t)

@@ -1,13 +1,19 @@
-"""nftables for `no_accept`: who is not the address owner does not take part at the VIPs.
+"""nftables for `no_accept`, and for virtual MAC devices.
 
-One table of our own holds sets of the virtual addresses and two base chains. Packets to these
-addresses that reach the local host are dropped, and so are packets from them; IPv6 neighbour
-discovery is let through, ARP is not IP and unaffected (RFC 9568 6.1 Accept_Mode, 6.4.3).
+With `no_accept`, who is not the address owner does not take part at the VIPs. One table of our own
+holds sets of the virtual addresses and two base chains. Packets to these addresses that reach the
+local host are dropped, and so are packets from them; IPv6 neighbour discovery is let through, ARP
+is not IP and unaffected (RFC 9568 6.1 Accept_Mode, 6.4.3).
 
 The sets hold the addresses all the time and not only while master: the `input` hook sees local
 delivery alone, and the `output` hook matches the source alone, so on a backup, which does not
 hold the addresses, nothing can match. Thus nothing on the failover path waits for nftables, and
 no instant exists in which an address is up and not yet protected.
+
+Virtual MAC devices exist on a backup, too. Whatever one of them sends there makes switches look
+for the virtual router in the wrong place, and the kernel sends by itself: reports of multicast
+groups (IGMP, MLD), router solicitations. These are dropped; the groups are joined on the parent
+(vrrp.links).
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from fastvrrp.config.model import Configuration, GlobalDefs, VirtualAddress, VrrpInstance
+from fastvrrp.net.devices import virtual_macs
 
 DEFAULT_TABLE = "fastvrrp"
 NFT = ("nft", "-f", "-")
@@ -54,9 +61,14 @@ def _protected(
             yield instance, address
 
 
-def is_needed(configuration: Configuration) -> bool:
+def protects(configuration: Configuration) -> bool:
     """Whether any instance has `no_accept` and does not own its addresses."""
     return any(True for _ in _protected(configuration))
+
+
+def is_needed(configuration: Configuration) -> bool:
+    """Whether there is anything for the table to do."""
+    return protects(configuration) or bool(virtual_macs(configuration))
 
 
 def ruleset(configuration: Configuration) -> bytes:
@@ -86,6 +98,8 @@ def ruleset(configuration: Configuration) -> bytes:
         *_set("vips4", "ipv4_addr", ipv4),
         *_set("vips6", "ipv6_addr", ipv6),
         *_set("vips6_link_local", "ifname . ipv6_addr", link_local),
+        *_set("virtual_macs", "ifname", {_quoted(n) for n in virtual_macs(configuration)}),
+        *_silence(defs),
         *_chain("in", "input", "daddr", "iifname", defs),
         *_chain("out", "output", "saddr", "oifname", defs),
         "}",
@@ -111,6 +125,19 @@ def _set(name: str, kind: str, elements: set[str]) -> list[str]:
     if elements:
         lines.append(f"    elements = {{ {', '.join(sorted(elements))} }}")
     return [*lines, "  }"]
+
+
+def _silence(defs: GlobalDefs) -> list[str]:
+    """The chain for virtual MAC devices, in front of the one that lets neighbour discovery out."""
+    count = "counter " if defs.nftables_counters else ""
+    return [
+        "  chain silence {",
+        f"    type filter hook output priority {defs.nftables_priority - 1}; policy accept;",
+        f"    oifname @virtual_macs ip protocol igmp {count}drop",
+        "    oifname @virtual_macs icmpv6 type { mld-listener-report, mld-listener-done, "
+        f"mld2-listener-report, nd-router-solicit }} {count}drop",
+        "  }",
+    ]
 
 
 def _chain(name: str, hook: str, direction: str, interface: str, defs: GlobalDefs) -> list[str]:

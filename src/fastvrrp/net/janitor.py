@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from fastvrrp.net import sysctl, wire
 from fastvrrp.net.addresses import delete_address
+from fastvrrp.net.devices import delete as delete_device
 from fastvrrp.net.firewall import valid_table_name
-from fastvrrp.net.journal import Contents, Entry, Journal, JournalError, Macvlan
+from fastvrrp.net.journal import Contents, Entry, Journal, JournalError, VirtualDevice
 from fastvrrp.net.objects import (
     Address,
     Link,
@@ -82,7 +83,7 @@ def clean_up(path: str | os.PathLike[str], netlink: RtnlSocket | None = None) ->
 def _clean_kernel(
     contents: Contents, netlink: RtnlSocket, removed: list[str], problems: list[str]
 ) -> None:
-    links = netlink.links() if contents.addresses or contents.macvlans else {}
+    links = netlink.links() if contents.addresses or contents.devices else {}
     removals: list[_Removal] = []
     if contents.rules:
         removals += _rules(contents, netlink)
@@ -90,7 +91,7 @@ def _clean_kernel(
         removals += _routes(contents, netlink)
     if contents.addresses:
         removals += _addresses(contents.addresses, netlink, links)
-    removals += _macvlans(contents.macvlans, links.values())
+    removals += _devices(contents.devices, links.values())
     requests = [(removal.message, wire.OK_GONE) for removal in removals]
     for removal, error in zip(removals, netlink.play(requests), strict=True):
         if error:
@@ -158,17 +159,14 @@ def _same_address(entry: Entry, address: Address, link: Link, marks: bool) -> bo
     return same_name
 
 
-def _macvlans(wanted: Iterable[Macvlan], links: Iterable[Link]) -> list[_Removal]:
-    listed = {(macvlan.name, macvlan.mac) for macvlan in wanted}
+def _devices(wanted: Iterable[VirtualDevice], links: Iterable[Link]) -> list[_Removal]:
+    """An ipvlan has the MAC address of its parent: its name and kind must do."""
+    listed = set(wanted)
     return [
-        _Removal(
-            wire.message(
-                wire.RTM_DELLINK, _ACKNOWLEDGED, wire.IFINFOMSG.pack(0, 0, link.ifindex, 0, 0)
-            ),
-            f"link {link.name}",
-        )
+        _Removal(delete_device(link.ifindex), f"link {link.name}")
         for link in links
-        if link.kind == "macvlan" and (link.name, link.mac) in listed
+        if VirtualDevice(link.name, link.mac, link.kind) in listed
+        or VirtualDevice(link.name, b"", link.kind) in listed
     ]
 
 
@@ -202,7 +200,7 @@ def _clean_nft(table: str, removed: list[str], problems: list[str]) -> None:
 def _restore_settings(
     settings: Iterable[sysctl.Setting], removed: list[str], problems: list[str]
 ) -> None:
-    for setting in settings:
+    for setting in reversed(tuple(settings)):
         try:
             restored, failed = sysctl.restore((setting,))
         except (ValueError, OSError) as error:

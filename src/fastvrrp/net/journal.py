@@ -12,7 +12,7 @@ Synchronous and quick to import: the supervisor uses it between a crash and a re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,11 +47,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     prefixlen: int
 
 
-class Macvlan(msgspec.Struct, frozen=True, array_like=True):
-    """A virtual MAC device that may be ours."""
+class VirtualDevice(msgspec.Struct, frozen=True, array_like=True):
+    """A virtual device that may be ours."""
 
     name: str
-    mac: bytes
+    mac: bytes  # b"": that of its parent
+    kind: str = "macvlan"
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[Entry, ...] = ()
     routes: tuple[RouteKey, ...] = ()
     rules: tuple[RuleKey, ...] = ()
-    macvlans: tuple[Macvlan, ...] = ()
+    devices: tuple[VirtualDevice, ...] = ()
     settings: tuple[sysctl.Setting, ...] = ()
     nft_tables: tuple[str, ...] = ()
 
@@ -75,7 +76,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
             addresses=_union(self.addresses, other.addresses),
             routes=_union(self.routes, other.routes),
             rules=_union(self.rules, other.rules),
-            macvlans=_union(self.macvlans, other.macvlans),
+            devices=_union(self.devices, other.devices),
             settings=_union(self.settings, other.settings),
             nft_tables=_union(self.nft_tables, other.nft_tables),
         )
@@ -93,18 +94,17 @@ def contents_of(
     interfaces: Mapping[str, int],
     *,
     vrf_tables: Mapping[str, int] = MappingProxyType({}),
-    default_devs: Mapping[str, str] | None = None,
-    macvlans: Iterable[Macvlan] = (),
+    foreign: Collection[str] = (),
     settings: Iterable[sysctl.Setting] = (),
     nft_tables: Iterable[str] = (),
     is_native: Callable[[AddressKey], bool] = lambda key: False,
 ) -> Contents:
     """The journal of a configuration, whether its interfaces exist already or not.
 
-    `default_devs` maps instance names to the device that stands for their interface (a virtual
-    MAC). A route of a VRF device that is not among `vrf_tables` cannot be there, and is left out.
-    Addresses of an owner (priority 255) that are `is_native` are left out. Raises
-    ValueError for a rule without preference (see programs.assign_preferences).
+    Left out are addresses of an owner (priority 255) that are `is_native`, devices called as one
+    of `foreign`, which are not ours, and routes of a VRF device that is not among `vrf_tables`,
+    which cannot be there. Raises ValueError for a rule without preference (see
+    programs.assign_preferences).
     """
     entries: dict[Entry, None] = {}
 
@@ -121,9 +121,8 @@ def contents_of(
     for address in configuration.static_addresses:
         add(address, configuration.global_defs.default_interface)
     for instance in configuration.vrrp_instances:
-        device = (default_devs or {}).get(instance.name) or instance.interface
         for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
-            add(address, device, instance.priority)
+            add(address, instance.interface, instance.priority)
         routes += instance.virtual_routes
         rules += instance.virtual_rules
     return Contents(
@@ -136,7 +135,11 @@ def contents_of(
             )
         ),
         rules=tuple(dict.fromkeys(rule_key(rule) for rule in rules)),
-        macvlans=tuple(macvlans),
+        devices=tuple(
+            VirtualDevice(device.name, device.mac, device.kind)
+            for device in configuration.devices
+            if device.name not in foreign
+        ),
         settings=tuple(settings),
         nft_tables=tuple(nft_tables),
     )

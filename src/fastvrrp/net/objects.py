@@ -43,7 +43,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST = 1, 2, 3, 4
 IFA_CACHEINFO, IFA_FLAGS, IFA_PROTO = 6, 8, 11
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_WIRELESS = 1, 3, 4, 5, 10, 11
-IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 29, 37
+IFLA_LINKINFO, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 18, 27, 29, 37
 IFLA_PROP_LIST, IFLA_ALT_IFNAME = 52, 53
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_VRF_TABLE = 1, 2, 1
 
@@ -68,6 +68,7 @@ _LINK_WANTED = frozenset(
         IFLA_MASTER,
         IFLA_WIRELESS,
         IFLA_LINKINFO,
+        IFLA_GROUP,
         IFLA_LINK_NETNSID,
         IFLA_PROP_LIST,
     )
@@ -91,6 +92,7 @@ class Link(NamedTuple):
     altnames: tuple[str, ...]
     hardware: int  # ARPHRD_* number
     vrf_table: int = 0  # routing table of a VRF device; 0: it is none
+    group: int = 0  # what `ip link ... group` sets
 
     @property
     def up(self) -> bool:
@@ -219,6 +221,7 @@ def decode_link(data: memoryview, start: int, end: int) -> Link | None:
         altnames=altnames,
         hardware=hardware,
         vrf_table=vrf_table,
+        group=read_u32(get(IFLA_GROUP, b"\0\0\0\0")),
     )
 
 

@@ -122,17 +122,15 @@ def instance_objects(
     instance: VrrpInstance,
     interfaces: Mapping[str, int],
     *,
-    default_dev: str | None = None,
     vrf_tables: Mapping[str, int] = MappingProxyType({}),
 ) -> Objects:
     """Compile an instance against the interfaces that exist now (name to ifindex, and of VRF
     devices to their table).
 
-    `default_dev` takes the place of the instance's interface for addresses without `dev`
-    (a virtual MAC device). Raises ValueError or OSError when the model holds no valid address.
+    Raises ValueError or OSError when the model holds no valid address.
     """
     builder = _Builder(instance.name, interfaces, vrf_tables)
-    device = default_dev or instance.interface
+    device = instance.interface
     for address in instance.virtual_ipaddress:
         builder.address(address, device, advertised=True)
     for address in instance.virtual_ipaddress_excluded:

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastvrrp.config.model import Configuration
+from fastvrrp.net.devices import PARENT_SETTINGS, parents
 from fastvrrp.net.objects import IFA_F_SECONDARY, AddressKey
 from fastvrrp.net.observed import Observed
 
 _ROOT = Path("/proc/sys/net/ipv4")
+_ROOT_IPV6 = Path("/proc/sys/net/ipv6/conf")
 HOST = ""  # in place of an interface: a setting of the network namespace
 IGMP_REPORTS = "igmp_link_local_mcast_reports"
 # The only settings a journal may restore: it must not become a way to write anywhere in /proc.
-_SETTINGS = frozenset(("promote_secondaries",))
+_SETTINGS = frozenset(("promote_secondaries", "rp_filter", *PARENT_SETTINGS))
 _HOST_SETTINGS = frozenset((IGMP_REPORTS,))
+_ALL = "all"
+
+Wanted = dict[tuple[str, str], str]  # (interface, name) to value
 
 
 class Setting(NamedTuple):
@@ -64,25 +69,67 @@ def _subnet(key: AddressKey) -> tuple[int, int]:
     return key.prefixlen, int.from_bytes(key.address, "big") >> (32 - key.prefixlen)
 
 
-def plan_promotions(
-    interfaces: Iterable[str], current: Iterable[Setting] = ()
-) -> tuple[Setting, ...]:
+def wanted_settings(
+    configuration: Configuration,
+    observed: Observed,
+    virtual: Collection[bytes],
+    current: Iterable[Setting] = (),
+) -> Wanted:
+    """Everything that a configuration needs of the interfaces there are; `virtual` are the packed
+    virtual addresses, `current` the settings that are held already."""
+    promoted = wanted_promotions(configuration) | endangered(observed, virtual)
+    wanted = {(interface, "promote_secondaries"): "1" for interface in promoted}
+    below = parents(configuration.devices)
+    for interface in below:
+        wanted.update({(interface, name): value for name, value in PARENT_SETTINGS.items()})
+    if below:
+        wanted.update(_reverse_paths({d.name for d in configuration.devices}, current))
+    return wanted
+
+
+def _reverse_paths(devices: Collection[str], current: Iterable[Setting]) -> Wanted:
+    """net.ipv4.conf.all.rp_filter counts for every interface, virtual MAC devices included, whose
+    packets have their way back on another one: it becomes the single interfaces' own."""
+    held = {setting.interface: setting for setting in current if setting.name == "rp_filter"}
+    level = held[_ALL].original if _ALL in held else read(_ALL, "rp_filter")
+    if level in (None, "0"):
+        return {}
+    assert level is not None
+    wanted = {(_ALL, "rp_filter"): "0"}
+    for interface in _interfaces():
+        if interface == _ALL or interface in devices:
+            continue
+        value = held[interface].original if interface in held else read(interface, "rp_filter")
+        if value is not None and int(value) < int(level):
+            wanted[interface, "rp_filter"] = level
+    return wanted
+
+
+def _interfaces() -> list[str]:
+    try:
+        return sorted(path.name for path in (_ROOT / "conf").iterdir())
+    except OSError:
+        return []
+
+
+def plan(wanted: Wanted, current: Iterable[Setting] = ()) -> tuple[Setting, ...]:
     """The settings to hold from now on: those of `current` still wanted, with the original value
     they were found with, and new ones for interfaces that exist and have another value.
 
-    The result belongs in the journal before `apply` is called; what `current` has beyond it is
-    for `restore`. Reads only.
+    In the order in which they are applied: `all` comes last, so that nothing is ever weaker than
+    it was. The result belongs in the journal before `apply` is called; what `current` has beyond
+    it is for `restore`. Reads only.
     """
-    wanted = sorted(set(interfaces))
-    held = {s.interface: s for s in current if s.name == "promote_secondaries"}
-    plan = []
-    for interface in wanted:
-        if interface in held:
-            plan.append(held[interface])
-        elif (value := read(interface, "promote_secondaries")) not in (None, "1"):
+    held = {(setting.interface, setting.name): setting for setting in current}
+    planned = []
+    for key in sorted(wanted, key=lambda key: (key[0] == _ALL, *key)):
+        interface, name = key
+        if key in held:
+            planned.append(held[key])
+        elif (value := read(interface, name)) not in (None, wanted[key]):
             assert value is not None
-            plan.append(Setting(interface, "promote_secondaries", value, "1"))
-    return tuple(plan)
+            planned.append(Setting(interface, name, value, wanted[key]))
+    return tuple(planned)
 
 
 def plan_igmp(is_wanted: bool, current: Iterable[Setting] = ()) -> tuple[Setting, ...]:
@@ -118,10 +165,11 @@ def apply(settings: Iterable[Setting]) -> list[str]:
 
 
 def restore(settings: Iterable[Setting]) -> tuple[list[str], list[str]]:
-    """Write the original values back where ours is still there: (what was done, problems)."""
+    """Write the original values back where ours is still there, the last one first: (what was
+    done, problems)."""
     done: list[str] = []
     problems: list[str] = []
-    for setting in settings:
+    for setting in reversed(tuple(settings)):
         if read(setting.interface, setting.name) == setting.ours:
             problem = _write(setting.interface, setting.name, setting.original)
             if problem:
@@ -152,3 +200,21 @@ def _write(interface: str, name: str, value: str) -> str:
     except OSError as error:
         return f"cannot set {full_name(interface, name)} to {value}: {error.strerror}"
     return ""
+
+
+def prepare_ipv6(device: str, *, carries_ipv6: bool) -> list[str]:
+    """IPv6 settings of a virtual MAC device that is down yet: none on one that has no IPv6
+    address to carry, and never an address that a router advertisement asks for (RFC 9568 7.4).
+    Returns one message per failure; a kernel without IPv6 needs nothing."""
+    problems = []
+    values = {"accept_ra": "0", "autoconf": "0", "disable_ipv6": "0" if carries_ipv6 else "1"}
+    for name, value in values.items():
+        path = _ROOT_IPV6 / device / name
+        try:
+            if path.read_text("ascii").strip() != value:
+                path.write_text(value, "ascii")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(f"cannot set net.ipv6.conf.{device}.{name}: {error.strerror}")
+    return problems

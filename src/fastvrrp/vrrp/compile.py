@@ -23,6 +23,7 @@ from fastvrrp.vrrp.links import (
     ETHERNET_ADDRESS,
     IFF_LOOPBACK,
     PSEUDO,
+    carrier,
     is_unicast,
     link_key,
     multicast_group,
@@ -113,6 +114,14 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
             if item.mac
         ]
 
+    @property
+    def repeats(self) -> bool:
+        """Whether garp_extra_if has anything to repeat."""
+        garp = self.record.garp
+        return garp.extra_if_s > 0 and (
+            garp.extra_if_all or any(item.extra for _, item in self.objects.addresses())
+        )
+
     def same(self, other: Compiled) -> bool:
         """Whether there is nothing to tell the core of when this follows `other`."""
         if self.vrid != other.vrid or self.record != other.record:
@@ -198,7 +207,7 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
             garp_master_refresh_repeat=garp.master_refresh_repeat,
             garp_lower_prio_repeat=garp.lower_prio_repeat,
             garp_lower_prio_delay_ns=garp.lower_prio_delay_s * NS,
-            garp_extra_if_ns=garp.extra_if_s * NS if garp.extra_if_all else 0,
+            garp_extra_if_ns=garp.extra_if_s * NS if self.repeats else 0,
             timer_expired_backup=r.timer_expired_backup,
             tracks=list(r.tracks),
             fault=r.fault | fault,
@@ -237,9 +246,11 @@ class Context:
         forwarding: Callable[[str], bool] = lambda interface: False,
         is_native: Callable[[AddressKey], bool] = lambda key: False,
         records: Mapping[Record, Record] | None = None,
+        virtual_macs: Collection[str] = (),
     ) -> None:
         """`links` are link slots by key, `virtual` the packed addresses that are never a source,
-        `records` those that are in use already."""
+        `records` those that are in use already, `virtual_macs` names of devices."""
+        self.virtual_macs = virtual_macs
         self.observed = observed
         self.groups = groups
         self.group_slots = group_slots
@@ -264,9 +275,10 @@ class Context:
 
     def own_link(self, instance: model.VrrpInstance) -> int:
         """Slot of the link that carries the adverts."""
-        if instance.interface is None:
+        name = carrier(instance)
+        if name is None:
             return self._links[PSEUDO + (instance.vrf or "")]
-        return self.place(instance.interface).slot
+        return self.place(name).slot
 
     def primary_source(self, ifindex: int, family: int) -> bytes:
         found = self.sources.get((ifindex, family))
@@ -290,7 +302,7 @@ class Context:
         """MAC address that adverts leave with as frames; b"" for the raw socket."""
         if not sends_frames(instance, self.defs, self.observed):
             return b""
-        link = self.observed.link_by_name(instance.interface or "")
+        link = self.observed.link_by_name(carrier(instance) or "")
         return b"" if link is None else link.mac
 
     def learning(self, ifindex: int, family: int) -> tuple[Link, bool] | None:
@@ -347,7 +359,7 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         garp=instance.garp,
         timer_expired_backup=instance.timer_expired_backup,
         tracks=_tracks(instance, group, context),
-        fault=0 if not unicast or instance.unicast_peers else _core.FAULT_CONFIG,
+        fault=_core.FAULT_CONFIG if _cannot_run(instance, unicast) else 0,
         mac=mac,
     )
     family = instance.family
@@ -359,6 +371,15 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         instance.virtual_router_id,
         objects,
         None if listed == advertised(objects, family) else listed,
+    )
+
+
+def _cannot_run(instance: model.VrrpInstance, unicast: bool) -> bool:
+    """Whether it is in FAULT until it is configured otherwise: unicast to nobody, IPv4 adverts
+    from an ipvlan without an address."""
+    on_ipvlan = instance.ipvlan is not None and instance.vmac is None
+    return (unicast and not instance.unicast_peers) or (
+        on_ipvlan and instance.family == 4 and instance.source is None
     )
 
 
@@ -383,7 +404,7 @@ def _objects(instance: model.VrrpInstance, context: Context) -> Objects:
     """
     observed = context.observed
     objects = instance_objects(instance, observed.interfaces, vrf_tables=observed.vrf_tables)
-    own = context.observed.interfaces.get(instance.interface or "")
+    own = observed.interfaces.get(carrier(instance) or "")
     repeated: set[tuple[int, int]] = set()
     items = list(objects.items)
     for request, item in objects.addresses():
@@ -395,7 +416,11 @@ def _objects(instance: model.VrrpInstance, context: Context) -> Objects:
             items[request] = item._replace(native=native)
             continue
         link, router = found
-        extra = key.ifindex != own and place not in repeated
+        extra = (
+            key.ifindex != own
+            and place not in repeated
+            and (instance.garp.extra_if_all or link.name in context.virtual_macs)
+        )
         repeated.add(place)
         items[request] = item._replace(native=native, mac=link.mac, router=router, extra=extra)
     return msgspec.structs.replace(objects, items=tuple(items))
@@ -429,8 +454,9 @@ def _flags(instance: model.VrrpInstance, unicast: bool) -> int:
 def _source(instance: model.VrrpInstance, context: Context) -> bytes:
     """Our address in adverts; b"" (a fault) while there is none."""
     ifindex = None
-    if instance.interface is not None:
-        ifindex = context.place(instance.interface).ifindex
+    interface = source_interface(instance)
+    if interface is not None:
+        ifindex = context.place(interface).ifindex
     if instance.source is not None:
         source = packed(instance.source, instance.family)
         if instance.track_src_ip and not _held(source, ifindex, context.observed):
@@ -439,6 +465,13 @@ def _source(instance: model.VrrpInstance, context: Context) -> bytes:
     if ifindex is None:
         return b""
     return context.primary_source(ifindex, instance.family)
+
+
+def source_interface(instance: model.VrrpInstance) -> str | None:
+    """Whose address adverts come from. A virtual MAC device has none of its own: its parent's."""
+    if instance.ipvlan is not None and instance.vmac is None:
+        return instance.device or instance.interface
+    return instance.interface
 
 
 def _held(address: bytes, ifindex: int | None, observed: Observed) -> bool:
@@ -474,9 +507,15 @@ def interface_weights(
             own[tracked.name] = (tracked.weight, tracked.reverse)
     if instance.priority == OWNER:
         own = {name: track for name, track in own.items() if track[0] == 0}
-    for name in sorted(object_interfaces(instance, tracked_only=True)):
-        if name != instance.interface:
-            own.setdefault(name, (0, False))
+    depends = object_interfaces(instance, tracked_only=True)
+    if instance.device is not None and instance.interface is not None:
+        if instance.dont_track_primary:
+            depends -= {instance.device}
+        else:
+            depends.add(instance.interface)
+    for name in sorted(depends - {carrier(instance)}):
+        assert name is not None
+        own.setdefault(name, (0, False))
     return own
 
 

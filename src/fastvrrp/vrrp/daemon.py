@@ -146,8 +146,8 @@ class Daemon:
                 on_static=self._static_groups,
             )
             parts.reporter.subscribed = self._subscribed
-            draft = parts.plane.prepare(configuration)
-            await parts.surroundings.prepare(model.Configuration(), configuration)
+            parts.upkeep.freeze()  # until there is something to keep up
+            draft = await self._prepare(parts, configuration)
         except PermissionError:
             raise
         except (OSError, RefusedError, SurroundingsError) as exc:
@@ -155,8 +155,10 @@ class Daemon:
         await parts.notifier.start()
         self._commit(parts, draft)
         self._running = parts
-        make_lean(configuration)
+        parts.upkeep.thaw()
+        make_lean(draft.configuration)
         await parts.client.committed(parts.client.epoch)
+        await parts.surroundings.settle(draft.configuration)
         await parts.upkeep.run()
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
@@ -164,6 +166,20 @@ class Daemon:
         self._arm_chores()
         self._link.ready()
         return draft.plan.changes
+
+    async def _prepare(self, parts: Parts, configuration: model.Configuration) -> Draft:
+        """Everything up to the commit, looked at before anything is touched: what is refused
+        leaves no trace. Raises OSError, RefusedError, SurroundingsError."""
+        configuration = parts.surroundings.resolve(configuration)
+        draft = parts.plane.prepare(configuration)
+        old = parts.plane.configuration
+        if await parts.surroundings.prepare(old, configuration):
+            try:
+                draft = parts.plane.prepare(configuration)  # with the devices there are now
+            except RefusedError:
+                await parts.surroundings.restore(old)
+                raise
+        return draft
 
     def _commit(self, parts: Parts, draft: Draft) -> None:
         if self._stopping:
@@ -178,8 +194,8 @@ class Daemon:
         parts.upkeep.freeze()
         try:
             touches = parts.upkeep.touches
-            draft = parts.plane.prepare(configuration)
-            await parts.surroundings.prepare(old, configuration)
+            draft = await self._prepare(parts, configuration)
+            configuration = draft.configuration
             await parts.trackers.reload(configuration)
             await parts.notifier.reload(configuration)
             try:
@@ -193,7 +209,7 @@ class Daemon:
                 del self._servers[name]  # it would be out of date when it is tracked again
             self._tell_names(parts, draft)
             await parts.client.committed(parts.client.epoch)
-            parts.surroundings.settle(configuration)
+            await parts.surroundings.settle(configuration)
             await parts.upkeep.run()
         except (RefusedError, SurroundingsError) as exc:
             raise ConfigurationRefused(str(exc)) from exc

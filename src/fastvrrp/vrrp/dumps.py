@@ -161,10 +161,10 @@ def instance_record(plane: Plane, running: Running) -> dict[str, Any]:
         "dont_track_primary": int(instance.dont_track_primary),
         "skip_check_adv_addr": int(instance.skip_check_adv_addr),
         "strict_mode": int(instance.strict_mode),
-        "vmac_ifname": "",
+        "vmac_ifname": instance.device or "",
     }
     if instance.interface is not None:
-        data["ifp_ifname"] = instance.interface
+        data["ifp_ifname"] = instance.device or instance.interface
     garp = instance.garp
     data |= {
         "master_priority": 0 if core is None or not core.master_address else core.master_priority,

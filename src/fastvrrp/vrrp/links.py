@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
+from fastvrrp.net.devices import MACVLAN
 from fastvrrp.net.observed import Observed
 
 PSEUDO = "/"
@@ -46,6 +47,8 @@ class LinkSpec(NamedTuple):
     packet: int = 0  # families that a receive ring hears
     down_delay_ns: int = 0  # how long it has to be down before anybody is told
     up_delay_ns: int = 0
+    is_virtual: bool = False  # a virtual MAC device: the groups are joined on its parent
+    parent: int = 0  # ifindex of that parent
 
     def accepting(self, other: LinkSpec) -> LinkSpec:
         """These sockets with the other's filters."""
@@ -62,6 +65,8 @@ class LinkSpec(NamedTuple):
             vrids6=_union(self.vrids6, other.vrids6),
             any_ttl=self.any_ttl | other.any_ttl,
             packet=self.packet | other.packet,
+            is_virtual=other.is_virtual,
+            parent=other.parent,
         )
 
 
@@ -95,11 +100,25 @@ def link_key(name: str, observed: Observed) -> str:
     return name if link is None else link.name
 
 
+def carrier(instance: model.VrrpInstance) -> str | None:
+    """Name of the interface that adverts leave by. With a virtual MAC device and vmac_xmit_base,
+    or with unicast, this is the parent, as in keepalived."""
+    if instance.vmac is not None and (instance.vmac.xmit_base or is_unicast(instance)):
+        return instance.interface
+    return instance.device or instance.interface
+
+
+def uses_virtual_mac(instance: model.VrrpInstance) -> bool:
+    """Whether adverts leave by a virtual MAC device."""
+    return instance.vmac is not None and carrier(instance) == instance.device
+
+
 def own_link(instance: model.VrrpInstance, observed: Observed) -> str:
     """Key of the link that carries the adverts."""
-    if instance.interface is None:
+    name = carrier(instance)
+    if name is None:
         return PSEUDO + (instance.vrf or "")
-    return link_key(instance.interface, observed)
+    return link_key(name, observed)
 
 
 def object_interfaces(instance: model.VrrpInstance, *, tracked_only: bool) -> set[str]:
@@ -129,6 +148,8 @@ def link_keys(
 ) -> set[str]:
     """Keys of every link slot an instance needs."""
     keys = {own_link(instance, observed)}
+    if instance.device is not None and instance.interface is not None:
+        keys |= {link_key(instance.interface, observed), link_key(instance.device, observed)}
     for name in object_interfaces(instance, tracked_only=False):
         keys.add(link_key(name, observed))
     for tracked in instance.track_interface:
@@ -157,13 +178,20 @@ def is_ethernet(key: str, observed: Observed) -> bool:
 
 
 def sends_frames(instance: model.VrrpInstance, defs: model.GlobalDefs, observed: Observed) -> bool:
-    """Whether adverts are Ethernet frames of ours (vrrp_socket_backend packet). Unicast ones are
+    """Whether adverts are Ethernet frames of ours: with vrrp_socket_backend packet, and on virtual
+    MAC devices, which need neither an address nor a membership of their own so. Unicast ones are
     not: the kernel knows the way to a peer."""
     return (
-        defs.vrrp_socket_backend == PACKET
+        (defs.vrrp_socket_backend == PACKET or uses_virtual_mac(instance))
         and not is_unicast(instance)
         and is_ethernet(own_link(instance, observed), observed)
     )
+
+
+def parent_of(key: str, observed: Observed) -> int:
+    """ifindex of what a virtual device lies on, 0 while there is none."""
+    link = observed.link_by_name(key)
+    return 0 if link is None else link.parent
 
 
 def link_specs(
@@ -177,6 +205,7 @@ def link_specs(
     framed: dict[str, int] = {}
     defs = configuration.global_defs
     buffers: dict[str, int] = {}
+    virtual = {device.name for device in configuration.devices if device.kind == MACVLAN}
     for instance in configuration.vrrp_instances:
         key = own_link(instance, observed)
         family = IPV4 if instance.family == 4 else IPV6
@@ -198,6 +227,10 @@ def link_specs(
             pace.setdefault(link_key(name, observed), (index, garp_group))
 
     delays = {link_key(d.interface, observed): d for d in configuration.interface_delays}
+    for device in configuration.devices:  # goes up and down with its parent
+        parent = link_key(device.parent, observed)
+        if parent in delays:
+            delays.setdefault(device.name, delays[parent])
 
     def accepted(key: str, family: int) -> bytes | None:
         return None if defs.log_unknown_vrids else bytes(sorted(vrids.get((key, family), ())))
@@ -222,6 +255,8 @@ def link_specs(
             packet=framed.get(key, 0),
             down_delay_ns=delays[key].down_ns if key in delays else 0,
             up_delay_ns=delays[key].up_ns if key in delays else 0,
+            is_virtual=key in virtual,
+            parent=parent_of(key, observed) if key in virtual else 0,
         )
     return specs
 

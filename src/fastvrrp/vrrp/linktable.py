@@ -8,10 +8,14 @@ from collections.abc import Collection, Mapping
 
 from fastvrrp.net.observed import Observed
 from fastvrrp.vrrp.engine_client import EngineClient
-from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, is_ethernet
+from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, is_ethernet, parent_of
 from fastvrrp.vrrp.slots import SlotTable
 
 log = logging.getLogger(__name__)
+
+# Of 256 bytes in a receive ring. 255 routers at 10 ms fill the larger one in 40 ms; on a virtual
+# MAC device there is one, and there may be hundreds of such devices.
+FRAMES_OF_MANY, FRAMES_OF_ONE = 1024, 256
 
 
 class LinkTable:
@@ -91,6 +95,7 @@ class LinkTable:
             spec = known._replace(
                 ifindex=ifindex_of(key, observed),
                 vrf_ifindex=observed.interfaces.get(vrf, 0) if vrf else 0,
+                parent=parent_of(key, observed) if known.is_virtual else 0,
             )
             if known.packet and not is_ethernet(key, observed):
                 spec = spec._replace(families=spec.families | spec.packet, packet=0)
@@ -150,5 +155,7 @@ class LinkTable:
             packet=spec.packet,
             down_delay_ns=spec.down_delay_ns,
             up_delay_ns=spec.up_delay_ns,
+            ring_frames=FRAMES_OF_ONE if spec.is_virtual else FRAMES_OF_MANY,
+            group_ifindex=spec.parent,
         )
         self._defined[slot] = spec

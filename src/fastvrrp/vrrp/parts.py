@@ -17,6 +17,7 @@ from fastvrrp.supervisor.pulse import Ends
 from fastvrrp.track.manager import Trackers
 from fastvrrp.track.runner import Runner
 from fastvrrp.vrrp import tuning
+from fastvrrp.vrrp.devices import Devices
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.report import Reporter, Supervisor
@@ -94,7 +95,10 @@ class Parts:
                 forwarding=forwards_ipv6,
             )
             surroundings = Surroundings(
-                journal, lambda: monitor.observed, is_native=plane.natives.is_certain
+                journal,
+                lambda: monitor.observed,
+                is_native=plane.natives.is_certain,
+                devices=Devices(monitor),
             )
             upkeep = Upkeep(
                 plane,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
+from fastvrrp.net.devices import virtual_macs
 from fastvrrp.net.objects import Address, AddressKey
 from fastvrrp.net.observed import Observed, primary_source
 from fastvrrp.net.programs import STATIC, Item, Objects, static_objects
@@ -221,6 +222,7 @@ class Plane:
             forwarding=self._forwarding,
             is_native=self.natives,
             records=self._records,
+            virtual_macs=frozenset(virtual_macs(configuration)),
         )
 
     def _compile(self, instance: model.VrrpInstance, context: Context) -> Compiled:

@@ -107,6 +107,7 @@ def instance_record(
         "family": instance.family,
         "version": instance.version,
         "interface": instance.interface,
+        "device": instance.device,
         "base_priority": instance.priority,
         "transitions": mirror.transitions,
         "source": address_text(running.record.source),

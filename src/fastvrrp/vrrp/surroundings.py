@@ -1,4 +1,4 @@
-"""What has to be right around the instances: the journal, the firewall, kernel settings.
+"""What has to be right around the instances: journal, firewall, kernel settings, devices.
 
 The order is always: list in the journal, then change; undo, then shorten the journal. So a crash
 at any instant leaves nothing that the next start does not know of. A journal that cannot be
@@ -16,12 +16,14 @@ from collections.abc import Callable, Sequence
 
 from fastvrrp.config import model
 from fastvrrp.net import sysctl
-from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, table_name
+from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, protects, table_name
 from fastvrrp.net.journal import Contents, Journal, JournalError, contents_of
+from fastvrrp.net.memberships import Memberships, solicited
 from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.observed import Observed
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.compile import virtual_addresses
+from fastvrrp.vrrp.devices import Devices
 
 log = logging.getLogger(__name__)
 
@@ -74,20 +76,28 @@ class Surroundings:
         observed: Callable[[], Observed],
         *,
         is_native: Callable[[AddressKey], bool] = lambda key: False,
+        devices: Devices | None = None,
     ) -> None:
         """`is_native` tells which addresses of owners a clean-up must leave to the host."""
         self._journal = journal
         self._observed = observed
+        self._devices = devices
         self._is_native = is_native
         self._firewall = Firewall(run_nft)
+        self._memberships = Memberships()
         self._settings: tuple[sysctl.Setting, ...] = ()
         self._limit = RateLimit(log, burst=1)
         self._left: Contents | None = None  # what the clean-up at the start could not remove
         self._wanted = self._written = Contents()
         self._retry: asyncio.TimerHandle | None = None
 
-    async def prepare(self, old: model.Configuration, new: model.Configuration) -> None:
-        """Make everything ready for a change from `old` to `new`, whatever comes of it.
+    def resolve(self, configuration: model.Configuration) -> model.Configuration:
+        """The configuration with its virtual devices, as all other methods want it."""
+        return configuration if self._devices is None else self._devices.resolve(configuration)
+
+    async def prepare(self, old: model.Configuration, new: model.Configuration) -> bool:
+        """Make everything ready for a change from `old` to `new`, whatever comes of it. Returns
+        whether virtual devices were made, so that there are other interfaces than before.
 
         Raises SurroundingsError; what was there before is then still in effect.
         """
@@ -97,24 +107,46 @@ class Surroundings:
             self._write(both)
             await self._firewall.apply(new)
         except FirewallError as exc:
-            raise SurroundingsError(str(exc)) from exc
+            if protects(new):
+                raise SurroundingsError(str(exc)) from exc
+            text = "switches may look for virtual MAC addresses at a backup: %s"
+            log.warning(text, exc)
         self._apply(settings)
+        return self._devices is not None and await self._devices.bring(new.devices)
 
     async def restore(self, old: model.Configuration) -> None:
         """After a change that was refused: as before."""
+        if self._devices is not None:
+            self._devices.cancel()
         try:
             await self.prepare(old, old)
+            await self.settle(old)
         except SurroundingsError as exc:
             log.error("cannot go back to the old surroundings: %s", exc)
 
-    def settle(self, configuration: model.Configuration) -> None:
+    async def settle(self, configuration: model.Configuration) -> None:
         """The change to `configuration` is complete: what it no longer needs is given up."""
+        if self._devices is not None:
+            await self._devices.settle()
         self._update(configuration)
+        self._join(configuration)
 
     def interfaces_changed(self, configuration: model.Configuration) -> None:
         """Interfaces came, went or were renamed: settings and journal have to follow, before
         anything is put on them."""
         self._update(configuration)
+        self._join(configuration)
+        if self._devices is not None:
+            self._devices.wake()
+
+    def _join(self, configuration: model.Configuration) -> None:
+        interfaces = self._observed().interfaces
+        wanted = {
+            interfaces[parent]: groups
+            for parent, groups in solicited(configuration).items()
+            if parent in interfaces
+        }
+        self._memberships.keep(wanted)
 
     def _update(self, configuration: model.Configuration) -> None:
         settings = self._plan(configuration)
@@ -124,20 +156,18 @@ class Surroundings:
 
     def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
         """The settings that any of these wants."""
-        promoting: set[str] = set()
+        wanted: sysctl.Wanted = {}
         for configuration in configurations:
-            promoting |= self._promotions(configuration)
+            wanted |= self._wanted_settings(configuration)
         is_quiet = any(c.global_defs.disable_local_igmp for c in configurations)
         return (
-            *sysctl.plan_promotions(promoting, self._settings),
+            *sysctl.plan(wanted, self._settings),
             *sysctl.plan_igmp(is_quiet, self._settings),
         )
 
-    def _promotions(self, configuration: model.Configuration) -> set[str]:
+    def _wanted_settings(self, configuration: model.Configuration) -> sysctl.Wanted:
         virtual = virtual_addresses(configuration)
-        return sysctl.wanted_promotions(configuration) | sysctl.endangered(
-            self._observed(), virtual
-        )
+        return sysctl.wanted_settings(configuration, self._observed(), virtual, self._settings)
 
     def _apply(self, settings: tuple[sysctl.Setting, ...]) -> None:
         for problem in sysctl.apply(settings):
@@ -162,6 +192,7 @@ class Surroundings:
             settings=settings,
             nft_tables=[*tables, *([self._firewall.table] if self._firewall.table else [])],
             is_native=self._is_native,
+            foreign=() if self._devices is None else self._devices.foreign,
         )
 
     def _write(self, contents: Contents) -> None:
@@ -204,8 +235,11 @@ class Surroundings:
                 log.warning("the journal is written again")
 
     async def undo(self, *, complete: bool) -> None:
-        """Firewall and settings as they were found. With `complete` nothing of ours is left in
-        the kernel and the journal goes; otherwise it stays for the clean-up."""
+        """Devices, firewall and settings as they were found. With `complete` nothing of ours is
+        left in the kernel and the journal goes; otherwise it stays for the clean-up."""
+        self._memberships.close()
+        if self._devices is not None and not await self._devices.remove_all():
+            complete = False
         try:
             await self._firewall.remove()
         except FirewallError as exc:

@@ -1,0 +1,118 @@
+"""use_vmac: a macvlan with the virtual MAC address carries adverts and addresses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from netns_tools import BEAT_NS, World, now_ns
+
+from fastvrrp.lab.network import wait_for
+from keepalived_text import VIP, config, instance
+
+pytestmark = pytest.mark.netns
+
+MAC = "00:00:5e:00:01:33"  # of VRID 51, RFC 9568 7.3
+MAC6 = "00:00:5e:00:02:33"
+
+
+def device(world: World, name: str = "vrrp.51") -> dict[str, Any] | None:
+    """What `ip -d addr` says about a link of the router; None when there is none."""
+    for link in json.loads(world.router.run("ip", "-d", "-j", "addr", "show")):
+        if link["ifname"] == name:
+            return dict(link)
+    return None
+
+
+def setting(world: World, interface: str, name: str, family: int = 4) -> str:
+    path = f"/proc/sys/net/ipv{family}/conf/{interface}/{name}"
+    return world.router.run("cat", path).strip()
+
+
+def sources(world: World, *, since_ns: int, vrid: int = 51) -> set[str]:
+    """Ethernet sources of the router's adverts."""
+    return {a.data[6:12].hex(":") for a in world.sniffer.adverts(vrid=vrid, since_ns=since_ns)}
+
+
+def announced(world: World, vip: str, *, since_ns: int = 0) -> set[tuple[str, str]]:
+    """Ethernet source, and hardware address told, of the announcements of an address."""
+    found = world.sniffer.announcements(vip, since_ns=since_ns)
+    return {(a.data[6:12].hex(":"), a.mac) for a in found}
+
+
+def test_a_whole_life(world: World) -> None:
+    """RFC 9568 7.3, 8.1.2: adverts, gratuitous ARP and answers come from the virtual MAC address;
+    a deleted device is made again; at the end all is as it was."""
+    before = {name: setting(world, "eth0", name) for name in ("arp_ignore", "arp_filter")}
+    begin = now_ns()
+    world.start(config(instance("use_vmac")))
+    world.await_adverts(3)
+    link = device(world)
+    assert link is not None
+    assert (link["address"], link["link"], link["group"]) == (MAC, "eth0", "default")
+    assert link["linkinfo"]["info_kind"] == "macvlan"
+    assert link["linkinfo"]["info_data"]["mode"] == "private"
+    assert [a["local"] for a in link["addr_info"]] == [VIP]
+    assert setting(world, "eth0", "arp_ignore") == setting(world, "eth0", "arp_filter") == "1"
+    wanted = {"arp_ignore": "1", "accept_local": "1", "rp_filter": "0", "promote_secondaries": "1"}
+    assert {name: setting(world, "vrrp.51", name) for name in wanted} == wanted
+    assert sources(world, since_ns=begin) == {MAC}
+    assert {a.source for a in world.sniffer.adverts(vrid=51)} == {world.router.ipv4()}
+    assert announced(world, VIP) == {(MAC, MAC)}
+    world.client.run("ping", "-c", "1", "-W", "2", VIP)
+    (neighbour,) = json.loads(world.client.run("ip", "-j", "neigh", "show", VIP))
+    assert neighbour["lladdr"] == MAC
+
+    world.router.delete_link("vrrp.51")
+    again = now_ns()
+    world.sniffer.wait_advert(vrid=51, port="r1-0", since_ns=again)
+    wait_for(lambda: (world.shown(VIP) or {}).get("dev") == "vrrp.51", 5, "the address is back")
+    assert sources(world, since_ns=again) == {MAC}
+
+    world.router.delete_link("eth0")
+    wait_for(lambda: device(world) is None, 2, "the kernel takes the device with its parent")
+    world.network.attach("r1", 0)
+    back = now_ns()
+    world.sniffer.wait_advert(vrid=51, port="r1-0", since_ns=back)
+    assert sources(world, since_ns=back) == {MAC}
+
+    assert world.daemon.stop() == 0
+    assert device(world) is None
+    assert {name: setting(world, "eth0", name) for name in before} == before
+    assert "traceback" not in world.daemon.log().lower()
+
+
+@pytest.mark.timing
+def test_ipv6_and_reloads(world: World) -> None:
+    """RFC 9568 7.4: no address is derived from the virtual MAC address. What a reload does not
+    change misses no advert; devices come and go with the instances."""
+    six = instance("use_vmac", name="SIX", vips=("fe80::100/64", "2001:db8::100/64"))
+    other = instance("use_vmac", "vmac_xmit_base", name="B", vrid=52, vips=("192.0.2.152/24",))
+    world.daemon.start(config(six))
+    world.network.wait_holder("2001:db8::100", "r1")
+    world.await_adverts(3)
+    link = device(world)
+    assert link is not None
+    assert link["address"] == MAC6
+    assert setting(world, "vrrp.51", "addr_gen_mode", 6) == "1"  # IN6_ADDR_GEN_MODE_NONE
+    assert {a["local"] for a in link["addr_info"]} == {"fe80::100", "2001:db8::100"}
+    assert setting(world, "vrrp.51", "accept_ra", 6) == "0"
+    assert sources(world, since_ns=0) == {MAC6}
+    assert {a.source for a in world.sniffer.adverts(vrid=51)} == {world.router.link_local()}
+    assert announced(world, "2001:db8::100") == {(MAC6, MAC6)}
+    world.client.run("ping", "-c", "1", "-W", "2", "2001:db8::100")
+    assert "ff02::1:ff00:100" in world.router.run("ip", "maddr", "show", "dev", "eth0")
+
+    begin = now_ns()
+    world.daemon.reload(config(six, other))
+    world.network.wait_holder("192.0.2.152", "r1")
+    world.await_adverts(2, vrid=52)
+    assert sources(world, since_ns=0, vrid=52) == {world.router.mac()}
+    assert announced(world, "192.0.2.152") == {("00:00:5e:00:01:34", "00:00:5e:00:01:34")}
+    world.daemon.reload(config(six))
+    wait_for(lambda: device(world, "vrrp.52") is None, 5, "the device goes")
+    world.await_adverts(3)
+    assert {a.priority for a in world.sniffer.adverts(vrid=51, since_ns=begin)} == {100}
+    assert (device(world) or {})["ifindex"] == link["ifindex"]
+    assert world.gap_ns(vrid=51, since_ns=begin) < BEAT_NS
