@@ -1,8 +1,9 @@
 """The tests of this directory run inside a guest with IPVS; here they are only reported.
 
-The first one boots a guest (guest.py) in which all that were asked for run, one after the other in
-one pytest; each is reported here as it ends there, with its output and its traceback. So one boot
-serves all, and selection, marks and failures look as they do everywhere.
+They are shared out to two guests (guest.py), each of which is booted by the first of its tests and
+runs them one after the other in one pytest; each is reported here as it ends there, with its output
+and its traceback. So two boots serve all, and selection, marks and failures look as they do
+everywhere.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ def _ours(item: pytest.Item) -> bool:
     return item.path.is_relative_to(HERE)
 
 
+def _guest_of(item: pytest.Item) -> str:
+    """The stories told with keepalived and fastvrrp take about as long as all the rest, and nearly
+    all of it they wait."""
+    return "guest-stories" if item.path.name.startswith("test_ipvs_") else "guest-rest"
+
+
 def _serializable(config: pytest.Config, report: pytest.TestReport) -> dict[str, object]:
     found: dict[str, object] = config.hook.pytest_report_to_serializable(
         config=config, report=report
@@ -81,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.nodeid in wanted]
         return
     for item in filter(_ours, items):
-        item.add_marker(pytest.mark.xdist_group("ipvs-kernel"))  # one guest, not one per worker
+        item.add_marker(pytest.mark.xdist_group(_guest_of(item)))  # not one guest per worker
 
 
 # -- on the host
@@ -145,7 +152,7 @@ class _Session:
         shutil.rmtree(self._directory)
 
 
-_session_key = pytest.StashKey[_Session]()
+_sessions_key = pytest.StashKey[dict[str, _Session]]()  # by `_guest_of`
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -164,15 +171,18 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _reports_of(item: pytest.Item) -> list[pytest.TestReport]:
     if lacking := missing():
         return [_failure(item, f"this test needs {lacking}; `make test` sees to it")]
-    stash = item.config.stash
-    if _session_key not in stash:
-        nodes = [_bare(other) for other in item.session.items if _ours(other)]
-        stash[_session_key] = _Session(item.config, nodes)
+    sessions = item.config.stash.setdefault(_sessions_key, {})
+    guest = _guest_of(item)
+    if guest not in sessions:
+        ours = (other for other in item.session.items if _ours(other))
+        nodes = [_bare(other) for other in ours if _guest_of(other) == guest]
+        sessions[guest] = _Session(item.config, nodes)
+    session = sessions[guest]
     mark = item.get_closest_marker("timeout")
     limit_s = float(mark.args[0]) if mark is not None else _TEST_S
-    found = stash[_session_key].reports(_bare(item), limit_s + _MORE_S)
+    found = session.reports(_bare(item), limit_s + _MORE_S)
     if not any(report.when == "teardown" for report in found):
-        return [*found, _failure(item, stash[_session_key].last_words())]
+        return [*found, _failure(item, session.last_words())]
     return found
 
 
@@ -194,8 +204,8 @@ def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if _session_key in session.config.stash:
-        session.config.stash[_session_key].close()
+    for one in session.config.stash.get(_sessions_key, {}).values():
+        one.close()
 
 
 # -- what the tests in the guest use
