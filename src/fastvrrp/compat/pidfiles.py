@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from fastvrrp.supervisor.traces import pid_directory
+
 log = logging.getLogger(__name__)
 
 MODE = 0o644  # who may signal us is the kernel's business; who reads the number may be anybody
 _STEMS = {"supervisor": "keepalived", "vrrp": "vrrp", "ipvs": "checkers"}
-RUN = Path("/run")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -38,13 +39,7 @@ def paths(asked: Mapping[str, str | None], identity: Identity) -> dict[str, Path
     """Where the files are, by role: as asked, else where keepalived keeps them. That is /run, or
     /run/keepalived with use_pid_dir, an instance name or a network namespace (of which each has a
     directory of its own there)."""
-    directory, name = RUN, ""
-    if any(identity):
-        directory = RUN / "keepalived"
-    if identity.net_namespace:
-        directory /= identity.net_namespace
-    if identity.instance:
-        name = f"_{identity.instance}"
+    directory, name = pid_directory(*identity)
     return {
         role: Path(asked.get(role) or directory / f"{stem}{name}.pid").absolute()
         for role, stem in _STEMS.items()

@@ -58,6 +58,37 @@ class Held(model.Struct):
         )
 
 
+def dropped(configuration: model.Configuration, only: str | None) -> list[model.Message]:
+    """Warnings about what links both processes, when only one of them is run."""
+    messages = []
+
+    def tell(position: model.Position | None, text: str, hint: str) -> None:
+        if position is None:
+            position = model.Position(file=(*configuration.source_files, "")[0], line=1)
+        severity = model.Severity.WARNING
+        messages.append(model.Message(position=position, severity=severity, text=text, hint=hint))
+
+    if only == VRRP.name:
+        owners: list[model.VrrpInstance | model.SyncGroup] = [*configuration.vrrp_instances]
+        owners += configuration.sync_groups
+        for owner in owners:
+            for tracked in owner.track_virtual_server:
+                tell(
+                    tracked.position or owner.position,
+                    f"{owner.name}: virtual server {tracked.name} is not tracked: "
+                    "no virtual server is run",
+                    "remove `--only vrrp`, or track_virtual_server",
+                )
+    sync = configuration.ipvs.sync_daemon
+    if only == IPVS.name and sync is not None and sync.instance is not None:
+        tell(
+            None,
+            f"lvs_sync_daemon does not follow {sync.instance}: no instance is run",
+            "remove `--only ipvs`, or the instance: master and backup run both then",
+        )
+    return messages
+
+
 def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
     """What the VRRP process gets: everything but the virtual servers.
 

@@ -32,12 +32,14 @@ from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
 from fastvrrp.supervisor.held import Held
 from fastvrrp.supervisor.housekeeping import settle
 from fastvrrp.supervisor.keeper import EXIT_PERMISSION
+from fastvrrp.supervisor.planned import PlannedReload
 from fastvrrp.supervisor.rundir import RunDir
 from fastvrrp.supervisor.runner import Executor
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.signals import Signals
 from fastvrrp.supervisor.spawn import Settings
 from fastvrrp.supervisor.start import Options
+from fastvrrp.supervisor.traces import Copies, reading
 from fastvrrp.track.runner import resolve
 from fastvrrp.words import counted
 
@@ -99,6 +101,7 @@ class Supervisor:
         self._sweep: asyncio.TimerHandle | None = None
         self._feeding: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
+        self._planned: PlannedReload
         self._executor: Executor
         self._common_fifo: CommonFifo
         self._children: Children
@@ -115,6 +118,8 @@ class Supervisor:
         if not self._prepare(held):
             return 1
         self._accept(held)
+        Copies(held.global_defs, 0).keep(held.source_files)
+        self._planned = PlannedReload(lambda: self._spawn(self.reload()))
         self._executor = Executor()
         self._common_fifo = CommonFifo(self._executor)
         defs = held.global_defs
@@ -216,12 +221,14 @@ class Supervisor:
         self._children.start()
         self._changed()
         self._signals.connect(self)
+        self._plan_reload()
         self.on_child_end()  # adopted before anybody listened
         if self._notifier.watchdog_s is not None:
             self._feed(self._notifier.watchdog_s)
         await self._signals.wait_stop()
         log.info("Stopping")
         self._notifier.stopping("stopping")
+        self._planned.close()
         for handle in (self._feeding, self._status, self._sweep):
             if handle is not None:
                 handle.cancel()
@@ -357,6 +364,7 @@ class Supervisor:
         finally:
             if not self._signals.stopped:
                 self._notifier.ready(self._children.status_line())
+                self._plan_reload()
         if result["ok"]:
             log.info("Reloaded: %s", _brief(result["changes"]))
         else:
@@ -364,9 +372,15 @@ class Supervisor:
         self._publish({"kind": "reload", **{k: result[k] for k in result if k != "error"}})
         return result
 
+    def _plan_reload(self) -> None:
+        keeping = self._source.held.global_defs.housekeeping
+        self._planned.configure(keeping.reload_time_file, repeat=keeping.reload_repeat)
+
     async def _change_configuration(self) -> dict[str, Any]:
+        defs = self._source.held.global_defs
         try:
-            outcome = await self._source.read_again()
+            with reading(defs):
+                outcome = await self._source.read_again()
         except (OSError, ReadError) as exc:
             log.error("%s cannot be read: %s", self._source.path, exc)
             return self._source.report(ok=False, messages=(), error=f"it cannot be read: {exc}")
@@ -378,7 +392,11 @@ class Supervisor:
         if obstacle:
             return self._source.report(ok=False, messages=messages, error=obstacle)
         await self._common_fifo.prepare(held)
+        copies = Copies(defs, self._source.epoch)
+        copies.keep(held.source_files)
+        self._keep_dump(copies, "before.data")
         came = await self._children.configure(held, self._source.epoch + 1)
+        self._keep_dump(copies, "after.data")
         if came.taken:
             self._accept(held)
         await self._common_fifo.settle(self._source.held)
@@ -388,6 +406,12 @@ class Supervisor:
         return self._source.report(
             ok=not came.refusals, messages=messages, changes=came.changes, error=error
         )
+
+    def _keep_dump(self, copies: Copies, name: str) -> None:
+        """A child answers in turn: what it writes is from before or after the change."""
+        directory = copies.directory()
+        if directory is not None:
+            self._children.dump("data", lambda role: directory / f"{role}-{name}")
 
     # ---------------------------------------------------------------- control requests
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from fastvrrp.config import model
-from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.held import Held, dropped
 
 
 class Outcome(model.Struct):
@@ -46,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         net_namespace=args.net_namespace,
         strict_includes=args.strict_includes,
     )
-    held = None if loaded.configuration is None else Held.of(loaded.configuration, only=args.only)
-    data = msgspec.msgpack.encode(Outcome(messages=loaded.messages, held=held))
+    held, messages = None, loaded.messages
+    if loaded.configuration is not None:
+        messages = (*messages, *dropped(loaded.configuration, args.only))
+        held = Held.of(loaded.configuration, only=args.only)
+    data = msgspec.msgpack.encode(Outcome(messages=messages, held=held))
     with open(args.out, "wb") as out:  # noqa: PTH123 (a descriptor)
         out.write(data)
         out.flush()
