@@ -13,6 +13,8 @@ import pytest
 from daemon_tools import Daemon, Servers, wait_for
 from guest_tools import ip, namespace, run
 
+from keepalived_text import block
+
 WEB = (("127.0.0.2", 80), ("127.0.0.3", 80))
 
 # As users have it; the address is on the balancer.
@@ -293,9 +295,13 @@ def test_scheduling(daemon: Daemon) -> None:
 def test_timeouts_and_flush(daemon: Daemon) -> None:
     other = ("ip", "netns", "exec", daemon.namespace, "ipvsadm")
     run(*other, *["-A", "-t", "10.9.9.9:80", "-s", "rr"])
-    daemon.start("global_defs {\n    lvs_timeouts tcp 77\n    lvs_flush\n}\n" + QUICK)
+    words = ("lvs_timeouts tcp 77", "lvs_flush", "lvs_flush_on_stop")
+    daemon.start(f"{block('global_defs', *words)}\n{QUICK}")
     assert daemon.table() == [SERVICE, FIRST, SECOND]
     assert "tcp tcpfin udp): 77 " in run(*other, "-l", "--timeout")
+    run(*other, *["-A", "-t", "10.9.9.9:80", "-s", "rr"])
+    assert daemon.stop() == 0
+    assert daemon.table() == []
 
 
 # ---------------------------------------------------------------------- what is shown
