@@ -37,7 +37,7 @@ from .process import Helper, Memory, Usage, memory, process_tree, spawn, timed, 
 PORT = 80
 POLL_S = 0.02
 SETTLE_S = 2.0
-LIMIT_S = 120.0
+LIMIT_S = 600.0  # keepalived needs minutes for a large reload on a busy machine
 CHANGED_WEIGHT = 7
 ACCOUNTING = Path("/proc/sys/kernel/task_delayacct")  # without it schedstat is empty here
 CHECKERS = {"tcp": TCP_CHECK, "http": HTTP_GET}
