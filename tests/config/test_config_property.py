@@ -199,7 +199,11 @@ def test_every_prefix_and_every_missing_line(where: Reader) -> None:
 
 
 def test_names_that_cannot_be_files(tmp_path: Path) -> None:
-    for name in ("a\0b", "x" * 5000, ""):
+    for name, words in (
+        ("a\0b", "cannot read"),
+        ("x" * 5000, "cannot read"),
+        ("", "the directory has no configuration"),  # the current one
+    ):
         loaded = load(name, host=FakeHost(), environ={})
         assert loaded.configuration is None
-        assert "cannot read" in loaded.messages[0].text
+        assert words in loaded.messages[0].text

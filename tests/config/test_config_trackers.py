@@ -433,7 +433,6 @@ def test_global_defaults(read: Reader) -> None:
         ("smtp_server mail x", "smtp_server: 'x' is not a port", "error"),
         ("notification_email {\n}", "nobody gets mail", "warning"),
         ("vrrp_garp_interval 0", "vrrp_garp_interval is not a time of 0.000001", "warning"),
-        ('state_dump_file ""', "state_dump_file needs a value", "error"),
         ("notification_email { a@x }", "no mail is sent without smtp_server", "warning"),
         ("script_user nosuch", "there is no user 'nosuch'", "warning"),
         ("notify_fifo a", "notify_fifo needs an absolute path", "error"),
@@ -446,8 +445,6 @@ def test_global_defaults(read: Reader) -> None:
         ("vrrp_cpu_affinity 99", "there is no CPU '99', ignored", "warning"),
         ("include_check foo", "unknown check 'foo'", "error"),
         ("enable_snmp_vrrp", "enable_snmp_vrrp has no effect yet: SNMP", "warning"),
-        ("process_names", "process_names has no effect: process titles are fixed", "warning"),
-        ("umask 022", "umask has no effect: files are always created for", "warning"),
         ("child_wait_time 5", "unknown keyword 'child_wait_time'", "error"),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from config_reading import FakeHost
@@ -19,7 +20,6 @@ from fastvrrp.config.model import Severity
 from fastvrrp.config.native.names import REAL_SERVER, checks, global_keys, keys
 from fastvrrp.config.native.schema import schema
 
-jsonschema = pytest.importorskip("jsonschema", reason="a test dependency of pyproject.toml")
 VALIDATOR = jsonschema.Draft7Validator(schema())
 SERVICE = {"address": "10.9.0.1:80", "protocol": "TCP", "scheduler": "rr", "method": "NAT"}
 SERVER = {"address": "10.9.0.2:80"}
