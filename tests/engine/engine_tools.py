@@ -64,3 +64,30 @@ class Worker:
             self.say("stop")
             self.process.wait(10)
         self.process.stdin.close()
+
+
+class Heard:
+    """Adverts that one worker sent and another one heard. They cannot be asked at one moment, so
+    the sender is asked before and after the hearer."""
+
+    IN_FLIGHT = 2  # sent, but not read yet
+
+    def __init__(self, sender: Worker, hearer: Worker) -> None:
+        self._sender = sender
+        self._hearer = hearer
+        self._before = self._count()
+
+    def _count(self) -> tuple[int, int, int]:
+        sent = self._sender.ask("status 0")["advert_sent"]
+        heard = self._hearer.ask("status 0")["advert_rcvd"]
+        return sent, heard, self._sender.ask("status 0")["advert_sent"]
+
+    def since(self) -> tuple[int, int, int]:
+        """Heard since then, and the least and the most that may be."""
+        first, heard, last = self._before
+        new_first, new_heard, new_last = self._count()
+        return (
+            new_heard - heard,
+            new_first - last - self.IN_FLIGHT,
+            new_last - first + self.IN_FLIGHT,
+        )

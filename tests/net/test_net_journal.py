@@ -294,7 +294,7 @@ def test_reports_of_memberships_are_undone(namespace: str, tmp_path: Path) -> No
     name = sysctl.IGMP_REPORTS
     plan = sysctl.plan_igmp(True)
     assert plan == (sysctl.Setting(sysctl.HOST, name, "1", "0"),)
-    assert sysctl.plan_promotions((), plan) == ()
+    assert sysctl.plan({}, plan) == ()
     assert sysctl.apply(plan) == []
     assert sysctl.read(sysctl.HOST, name) == "0"
     assert sysctl.plan_igmp(True) == ()  # somebody else's

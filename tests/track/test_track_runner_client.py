@@ -158,7 +158,7 @@ def test_only_configured_commands(run: Run, tmp_path: Path) -> None:
     config = model.Configuration(
         global_defs=model.GlobalDefs(
             script_account=account,
-            notify_fifo=model.Fifo(path="/x", script=command("/bin/cat")),
+            vrrp_notify_fifo=model.Fifo(path="/x", script=command("/bin/cat")),
         ),
         track_scripts=(model.TrackScript(name="s", command=command("/bin/sh", "-c", "exit 6")),),
         vrrp_instances=(

@@ -91,6 +91,7 @@ def ruleset(configuration: Configuration) -> bytes:
             ipv6.add(str(parsed))
     name = table_name(configuration)
     defs = configuration.global_defs
+    macs = {_quoted(device) for device in virtual_macs(configuration)}
     lines = [
         f"add table inet {name}",
         f"delete table inet {name}",
@@ -98,8 +99,7 @@ def ruleset(configuration: Configuration) -> bytes:
         *_set("vips4", "ipv4_addr", ipv4),
         *_set("vips6", "ipv6_addr", ipv6),
         *_set("vips6_link_local", "ifname . ipv6_addr", link_local),
-        *_set("virtual_macs", "ifname", {_quoted(n) for n in virtual_macs(configuration)}),
-        *_silence(defs),
+        *(_silence(macs, defs) if macs else ()),
         *_chain("in", "input", "daddr", "iifname", defs),
         *_chain("out", "output", "saddr", "oifname", defs),
         "}",
@@ -127,10 +127,11 @@ def _set(name: str, kind: str, elements: set[str]) -> list[str]:
     return [*lines, "  }"]
 
 
-def _silence(defs: GlobalDefs) -> list[str]:
-    """The chain for virtual MAC devices, in front of the one that lets neighbour discovery out."""
+def _silence(macs: set[str], defs: GlobalDefs) -> list[str]:
+    """Set and chain for virtual MAC devices, before the one that lets neighbour discovery out."""
     count = "counter " if defs.nftables_counters else ""
     return [
+        *_set("virtual_macs", "ifname", macs),
         "  chain silence {",
         f"    type filter hook output priority {defs.nftables_priority - 1}; policy accept;",
         f"    oifname @virtual_macs ip protocol igmp {count}drop",

@@ -6,8 +6,9 @@ match any more is dropped, and a match longer than WINDOW_BYTES counts as an err
 
 A pattern may need time without end for some page, and whoever sends the page can know that. The
 just-in-time matcher of PCRE2 hardly counts what it does, so patterns are interpreted, in calls of a
-limited number of steps, until PAGE_NS of processor time are over. A step can be a look at all the
+limited number of steps, until BURST_NS of processor time are over. A step can be a look at all the
 rest of the page, so the calls are small ones, and become larger as far as they prove to be quick.
+A long page that takes its time earns more with each of its windows, up to PAGE_NS.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ PLACE_STEPS = 100  # for each place at which a match may begin, at first
 PLACES = 8  # in one call, at first
 PLACES_MAX = 256
 QUICK_NS = 2_000_000  # a call that took less may be followed by a larger one
-PAGE_NS = 200_000_000  # of processor time, for all of one page
+BURST_NS = 200_000_000  # of processor time, before other checks have their turn
+WINDOW_NS = 60_000_000  # of it is earned by each further window
+PAGE_NS = 2_000_000_000  # for all of one page
 
 # pcre2.h
 OPTIONS = {
@@ -170,7 +173,8 @@ class Search:
         self._pattern = pattern
         self._limit = window_bytes
         self._clock = clock
-        self._left_ns = PAGE_NS
+        self._left_ns = BURST_NS
+        self._page_left_ns = PAGE_NS
         self._window = bytearray()
         self._base = 0  # offset of the window in the page
         self._start = pattern.min_offset  # no match starts before it; an offset in the window
@@ -200,6 +204,7 @@ class Search:
     def _scan(self, *, last: bool) -> None:
         """Search the window, and drop what no match can need any more."""
         pattern, window = self._pattern, self._window
+        self._left_ns = min(self._left_ns + WINDOW_NS, BURST_NS, self._page_left_ns)
         length = len(window)
         if pattern.utf and not last:
             length -= _incomplete(window)
@@ -238,6 +243,7 @@ class Search:
             answer = pattern.match(window, length, begin, count, steps, partial=partial)
             took_ns = self._clock() - before_ns
             self._left_ns -= took_ns
+            self._page_left_ns -= took_ns
             if answer[0] == _MATCHLIMIT:
                 if steps == CALL_STEPS:
                     break
@@ -251,7 +257,8 @@ class Search:
                 if took_ns < QUICK_NS:
                     places = min(4 * places, PLACES_MAX, max(1, CALL_STEPS // steps))
             if self._left_ns <= 0 or took_ns > max(self._left_ns, QUICK_NS):
-                self.error = f"no answer within {PAGE_NS / 1e9:g} s of processor time"
+                limit_ns = PAGE_NS if self._page_left_ns <= BURST_NS else BURST_NS
+                self.error = f"no answer within {limit_ns / 1e9:g} s of processor time"
                 return _MATCHLIMIT, 0
         return answer
 
