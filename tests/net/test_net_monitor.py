@@ -425,9 +425,10 @@ def test_a_table_that_cannot_be_read_is_tried_again(
         recorder.monitor.resync()
         await recorder.until(lambda: recorder.resyncs)
         assert failures < 0
-        assert recorder.addresses == recorder.links == []
+        seen = [one for one in recorder.addresses if one[1].key.family == 4]
+        assert seen == recorder.links == []  # IPv6 ones become usable when they like
         ip("addr add 10.0.0.1/24 dev v0")
-        await recorder.until(lambda: recorder.addresses)
+        await recorder.until(lambda: any(one[1].key.family == 4 for one in recorder.addresses))
         assert_like_the_kernel(recorder.observed)
 
     play(scene)

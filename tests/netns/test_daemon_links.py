@@ -84,6 +84,7 @@ def test_virtual_address_is_never_the_source(world: World) -> None:
     world.start(config(instance(vips=(f"{VIP}/24", "192.0.2.101/24"))))
     index = world.router.index("eth0")
     world.router.addr("del", index=index, address=world.router.ipv4(), prefixlen=24)
+    wait_for(lambda: "Entering FAULT STATE" in world.daemon.log(), 5, "it is noticed")
     world.silent(0.6)
     sources = {a.source for a in world.sniffer.adverts(vrid=51)}
     assert sources == {world.router.ipv4()}

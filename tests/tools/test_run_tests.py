@@ -167,7 +167,7 @@ def test_what_cannot_be_collected_gets_no_second_look(tmp_path: Path) -> None:
     assert not any(line.startswith("alone") for line in summary)
 
 
-@pytest.mark.parametrize(("mark", "count"), [("timing", 7), ("xdist_group", 3)])
+@pytest.mark.parametrize(("mark", "count"), [("timing", 7), ("xdist_group", 5)])
 def test_many_failures_get_no_second_look(tmp_path: Path, mark: str, count: int) -> None:
     many = f'import pytest\n@pytest.mark.{mark}\n@pytest.mark.parametrize("n", range({count}))\n'
     status, summary = run(tmp_path, "-n", "1", many=f"{many}def test_n(n): assert 0\n")
