@@ -79,7 +79,7 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
     """Everything of these links into the move_t. They stay known here, as links without sockets."""
     cdef u32 k
     cdef u32 six
-    cdef moved_link_t *l
+    cdef moved_link_t *link
     cdef elink_t *io
     note_rounds(e, m, &e.announcer.first)
     note_rounds(e, m, &e.announcer.repeats)
@@ -88,11 +88,11 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
         m.moved[k].kept = fv_load_u32(&e.applier.kept[m.slots[k]])
     core_carry_out(&e.core, m.slots, m.carried, m.n, now)
     for k in range(m.n_links):
-        l = &m.links[k]
-        io = &e.links[l.slot]
-        l.io = io[0]
-        l.up = e.core.link[l.slot].up
-        l.pace = e.paces[io.pace]
+        link = &m.links[k]
+        io = &e.links[link.slot]
+        link.io = io[0]
+        link.up = e.core.link[link.slot].up
+        link.pace = e.paces[io.pace]
         for six in range(2):
             if io.fd[six] >= 0:
                 watch_socket(e, io.fd[six], SRC_PACKET, 0, False)
@@ -110,21 +110,21 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
     cdef u32 six
     cdef u32 kind
     cdef u32 slot
-    cdef moved_link_t *l
+    cdef moved_link_t *link
     cdef elink_t *io
     cdef cfg_t *g
     links_drain(e, now)                                 # what the other one knows of links is known here, too
     engine_flush(e, now)
     for k in range(m.n_links):
-        l = &m.links[k]
-        slot = l.slot
+        link = &m.links[k]
+        slot = link.slot
         io = &e.links[slot]
         if not e.core.link[slot].used:
             e.core.link[slot].used = 1
-            e.core.link[slot].up = l.up
-        e.core.link[slot].ifindex = l.io.ifindex
-        io[0] = l.io
-        e.paces[io.pace] = l.pace
+            e.core.link[slot].up = link.up
+        e.core.link[slot].ifindex = link.io.ifindex
+        io[0] = link.io
+        e.paces[io.pace] = link.pace
         for six in range(2):
             if io.fd[six] >= 0:
                 watch_socket(e, io.fd[six], SRC_PACKET, slot * 2 + six, True)

@@ -33,7 +33,7 @@ cdef u32 put_attribute(u8 *at, u16 kind, const void *payload, u32 n) noexcept no
 
 
 cdef u32 put_ifaddr(u8 *at, u16 kind, u16 flags, u8 family, u8 size, u8 prefixlen, u8 ifa_flags, u8 scope,
-                     u32 ifindex, const u8 *local, const u8 *outer) noexcept nogil:
+                    u32 ifindex, const u8 *local, const u8 *outer) noexcept nogil:
     """Header, struct ifaddrmsg, IFA_LOCAL and IFA_ADDRESS of a request; returns their length."""
     cdef nlmsghdr *h = <nlmsghdr *> at
     cdef u32 n = sizeof(nlmsghdr)
@@ -79,7 +79,7 @@ cdef u32 put_delete_address(u8 *at, AddressKey key):
     if key.peer:
         outer = <const u8 *> <const char *> key.peer
     n = put_ifaddr(at, RTM_DELADDR, NLM_REQUEST_ACK, key.family, key.size, key.prefixlen, 0, 0, key.ifindex,
-                    key.raw, outer)
+                   key.raw, outer)
     (<nlmsghdr *> at).nlmsg_len = n
     return n
 
