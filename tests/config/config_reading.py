@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from fastvrrp.config.elections import Router
 from fastvrrp.config.host import FileInfo
 from fastvrrp.config.hostaddresses import Addresses, HostAddress, number_of
 from fastvrrp.config.load import load
@@ -155,3 +156,13 @@ def short(message: Message) -> str:
     at = message.position
     tail = f"; {message.hint}" if message.hint else ""
     return f"{at.line}:{at.column}: {message.severity.value}: {message.text}{tail}"
+
+
+def routers(read: Reader, *files: str) -> list[Router]:
+    """r1, r2, ... with a configuration each."""
+    found = []
+    for number, text in enumerate(files, 1):
+        loaded = read(text)
+        assert loaded.configuration is not None, loaded.messages
+        found.append(Router(f"r{number}", loaded.configuration))
+    return found

@@ -5,20 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_reading import Reader, instance
+from config_reading import Reader, instance, routers
 
 from fastvrrp.cli.main import main
 from fastvrrp.config.cross import check_routers
-from fastvrrp.config.elections import Router, virtual_routers
-
-
-def routers(read: Reader, *files: str) -> list[Router]:
-    found = []
-    for number, text in enumerate(files, 1):
-        loaded = read(text)
-        assert loaded.configuration is not None, loaded.messages
-        found.append(Router(f"r{number}", loaded.configuration))
-    return found
+from fastvrrp.config.elections import virtual_routers
 
 
 def said(read: Reader, *files: str) -> list[str]:

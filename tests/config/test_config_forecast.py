@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from config_reading import Reader, instance
+from config_reading import Reader, instance, routers
 
 from fastvrrp.config.cross import check_routers
-from fastvrrp.config.elections import Router, virtual_routers
+from fastvrrp.config.elections import virtual_routers
 from fastvrrp.config.forecast import forecast, ranges
 
 HEAD = "global_defs {\n enable_script_security\n script_user root\n}\n"
@@ -20,15 +20,6 @@ def script(weight: int = 0, name: str = "S") -> str:
 
 def tracking(*names: str) -> str:
     return "track_script {\n" + "\n".join(names) + "\n}"
-
-
-def routers(read: Reader, *files: str) -> list[Router]:
-    found = []
-    for number, text in enumerate(files, 1):
-        loaded = read(text)
-        assert loaded.configuration is not None, loaded.messages
-        found.append(Router(f"r{number}", loaded.configuration))
-    return found
 
 
 def said(read: Reader, *files: str) -> list[str]:

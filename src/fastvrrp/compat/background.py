@@ -21,9 +21,7 @@ class Readiness:
 
     def __init__(self, pipe: int, stderr: int) -> None:
         self._pipe = pipe
-        self.handler: logging.Handler = logging.StreamHandler(
-            os.fdopen(stderr, "w", errors="backslashreplace")
-        )
+        self.handler = logging.StreamHandler(os.fdopen(stderr, "w", errors="backslashreplace"))
         self.handler.setLevel(logging.ERROR)
         self.handler.setFormatter(logging.Formatter("%(message)s"))
 
@@ -32,7 +30,7 @@ class Readiness:
         if self._pipe < 0:
             return
         logging.getLogger().removeHandler(self.handler)
-        stream = self.handler.stream  # type: ignore[attr-defined]
+        stream = self.handler.stream
         self.handler.close()
         with contextlib.suppress(OSError):  # a terminal that is gone
             stream.close()

@@ -7,7 +7,7 @@ knows the last only from 3.14 on, argparse not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -136,7 +136,7 @@ def read(words: Sequence[str]) -> Given:
     return given
 
 
-def _letters(letters: str, rest: object, given: Given) -> None:
+def _letters(letters: str, rest: Iterator[str], given: Given) -> None:
     for at, letter in enumerate(letters):
         option = _SHORT.get(letter)
         if option is None:
@@ -146,7 +146,7 @@ def _letters(letters: str, rest: object, given: Given) -> None:
             continue
         attached = letters[at + 1 :] or None
         if option.value is Value.REQUIRED and attached is None:
-            attached = next(rest, None)  # type: ignore[call-overload]
+            attached = next(rest, None)
         given.add(option, attached)
         return
 

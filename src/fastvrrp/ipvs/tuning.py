@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import signal
+from collections.abc import Iterator
 
 from fastvrrp.config.servers import Ipvs
 
@@ -58,7 +59,7 @@ def _exceeded(number: int, frame: object) -> None:
 
 
 @contextlib.contextmanager
-def _told(what: str):  # type: ignore[no-untyped-def]
+def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as exc:

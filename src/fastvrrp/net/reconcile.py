@@ -10,9 +10,9 @@ import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from fastvrrp.net.objects import AddressKey, Link, Route, RouteKey, RuleKey
+from fastvrrp.net.objects import AddressKey, Hop, Link, Route, RouteKey, RuleKey
 from fastvrrp.net.observed import Observed, hops_match
-from fastvrrp.net.programs import STATIC, Item, Kind, Objects, Request, Tracked
+from fastvrrp.net.programs import STATIC, Item, Kind, Objects, Request
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 
 
@@ -104,12 +104,7 @@ class Desired:
 
 def is_present(item: Item, observed: Observed) -> bool:
     """Whether the kernel has the object, whoever installed it."""
-    key = item.key
-    if isinstance(key, AddressKey):
-        return observed.address(key) is not None
-    if isinstance(key, RouteKey):
-        return observed.find_route(key, item.hops) is not None
-    return key in observed.rules
+    return _is_there(item.key, item.hops, observed)
 
 
 def lost_groups(objects: Objects, observed: Observed, excused: Collection[int] = ()) -> set[str]:
@@ -118,17 +113,18 @@ def lost_groups(objects: Objects, observed: Observed, excused: Collection[int] =
     return {
         tracked.group
         for tracked in objects.tracked
-        if not _is_there(tracked, observed)
+        if not _is_there(tracked.key, tracked.hops, observed)
         or not all(_works(observed.links.get(index), excused) for index in tracked.interfaces)
     }
 
 
-def _is_there(tracked: Tracked, observed: Observed) -> bool:
-    key = tracked.key
+def _is_there(
+    key: AddressKey | RouteKey | RuleKey | None, hops: tuple[Hop, ...], observed: Observed
+) -> bool:
     if isinstance(key, AddressKey):
         return observed.address(key) is not None
     if isinstance(key, RouteKey):
-        return observed.find_route(key, tracked.hops) is not None
+        return observed.find_route(key, hops) is not None
     return key in observed.rules
 
 

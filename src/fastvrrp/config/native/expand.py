@@ -30,7 +30,7 @@ def overlaid(below: Pairs, above: Pairs) -> Pairs:
     return merged
 
 
-class Library:
+class Presets:
     """defaults and templates of all files, by section."""
 
     def __init__(self) -> None:

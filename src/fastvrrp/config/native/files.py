@@ -14,7 +14,7 @@ from fastvrrp.config.include import brace_alternatives
 from fastvrrp.config.keywords import TOP, table
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.native.document import Mapping, Scalar, Sequence, Yaml, compose, place
-from fastvrrp.config.native.expand import FOR, TEMPLATE, Library, Pairs, overlaid
+from fastvrrp.config.native.expand import FOR, TEMPLATE, Pairs, Presets, overlaid
 from fastvrrp.config.native.lower import REAL_SERVERS, Maker, mapping_of
 from fastvrrp.config.native.names import global_keys, section, sections
 from fastvrrp.config.native.shapes import Word, Wrong, text_of
@@ -42,8 +42,8 @@ class NativeFiles:
         self._diagnostics = diagnostics
         self._source = source
         self._config_id = config_id
-        self._library = Library()
-        self._maker = Maker(diagnostics, self._library)
+        self._presets = Presets()
+        self._maker = Maker(diagnostics, self._presets)
         self._sections: dict[str, list[Yaml]] = {}
         self._global: Pairs = {}
         self._others: list[tuple[str, Pairs]] = []  # of other nodes
@@ -134,12 +134,12 @@ class NativeFiles:
             for odd in (FOR, TEMPLATE):
                 if odd in block:
                     raise Wrong(block[odd].key, "write it to the blocks", text=f"no {odd} here")
-            below = self._library.defaults.get(name, {})
-            self._library.defaults[name] = overlaid(below, block)
+            below = self._presets.defaults.get(name, {})
+            self._presets.defaults[name] = overlaid(below, block)
 
     def _templates(self, pairs: Pairs) -> None:
         for name, block in self._of_sections(pairs, TEMPLATES):
-            known = self._library.templates.setdefault(name, {})
+            known = self._presets.templates.setdefault(name, {})
             for called, pair in block.items():
                 if called in known:
                     first = place(known[called].key)
@@ -191,15 +191,15 @@ class NativeFiles:
                 except Wrong as error:
                     maker.said(error, name)
         self._look_at_parts()
-        for name, key in self._library.unused():
+        for name, key in self._presets.unused():
             text = f"the template {shown(key.text)} of {name} is not used"
             self._diagnostics.add(place(key), Severity.WARNING, text, "remove it, or name it")
 
     def _look_at_parts(self) -> None:
         """Defaults, templates and what is for other nodes: a mistake is one even if nobody
         meets it yet."""
-        parts = list(self._library.defaults.items())
-        for name, templates in self._library.templates.items():
+        parts = list(self._presets.defaults.items())
+        for name, templates in self._presets.templates.items():
             blocks = [pair.value for pair in templates.values()]
             parts += [(name, block.pairs) for block in blocks if isinstance(block, Mapping)]
         for name, pairs in (*parts, *self._others):

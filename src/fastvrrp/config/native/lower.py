@@ -12,7 +12,7 @@ from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
 from fastvrrp.config.keywords import Keyword, table
 from fastvrrp.config.model import Severity
 from fastvrrp.config.native.document import Mapping, Pair, Scalar, Sequence, Yaml, place
-from fastvrrp.config.native.expand import FOR, TEMPLATE, Library, Pairs, has_variable, repeated
+from fastvrrp.config.native.expand import FOR, TEMPLATE, Pairs, Presets, has_variable, repeated
 from fastvrrp.config.native.kinds import shape_of
 from fastvrrp.config.native.names import (
     REAL_SERVER,
@@ -56,8 +56,8 @@ def is_list_section(row: Keyword) -> bool:
 class Maker:
     """Makes statements; what is wrong is said at the place of the value."""
 
-    def __init__(self, diagnostics: Diagnostics, library: Library) -> None:
-        self.library = library
+    def __init__(self, diagnostics: Diagnostics, presets: Presets) -> None:
+        self.presets = presets
         self._diagnostics = diagnostics
         self._said: set[tuple[str, int, int]] = set()
         # Block, key, value and whether it has no quotes -> words: most blocks say the same things.
@@ -201,7 +201,7 @@ class Maker:
 
     def _named(self, name: str, row: Keyword, key: Scalar, block: Yaml) -> Iterator[Node]:
         try:
-            pairs = self.library.merged(name, mapping_of(block).pairs)
+            pairs = self.presets.merged(name, mapping_of(block).pairs)
             for called, made in repeated(key, pairs):
                 if called.is_null or not called.text:
                     raise Wrong(called, "write NAME:", "has no name")
@@ -213,7 +213,7 @@ class Maker:
     def _listed(self, name: str, row: Keyword, item: Yaml) -> Iterator[Node]:
         here = Scalar("", item.file, item.line, item.column)
         try:
-            pairs = self.library.merged(name, mapping_of(item).pairs)
+            pairs = self.presets.merged(name, mapping_of(item).pairs)
             for _, made in repeated(here, pairs):
                 if row.keyword == VIRTUAL_SERVER:
                     yield self._virtual_server(here, made)
@@ -257,7 +257,7 @@ class Maker:
             key = Scalar("address", item.file, item.line, item.column)
             own = {"address": Pair(key, item)}
         here = Scalar("", item.file, item.line, item.column)
-        pairs = self.library.merged(REAL_SERVERS, own, further)
+        pairs = self.presets.merged(REAL_SERVERS, own, further)
         for _, made in repeated(here, pairs):
             if "address" not in made:
                 raise Wrong(here, "add address: ADDRESS:PORT", "has no address")

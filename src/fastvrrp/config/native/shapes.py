@@ -7,6 +7,7 @@ keyword's reader, the same one as for keepalived.conf.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence as SequenceOf
 from typing import Any, NamedTuple
 
@@ -145,19 +146,19 @@ def numbered(text: str) -> int | str:
     return text
 
 
-class Shape:
+class Shape(ABC):
     """One kind of argument."""
 
     def __init__(self, row: Keyword) -> None:
         self.row = row
 
+    @abstractmethod
     def words(self, node: Yaml) -> list[Word] | None:
         """The arguments; None: the statement is not there at all. Raises Wrong."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value(self, words: SequenceOf[str]) -> Any:
         """Arguments as plain data. Raises Unspoken."""
-        raise NotImplementedError
 
     def schema(self) -> Schema:
         raise NotImplementedError

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 import time
+from abc import ABC, abstractmethod
 
 from fastvrrp.config.servers import Connection
 from fastvrrp.ipvs.checks.base import Done, Outcome, Verdict
@@ -29,7 +30,7 @@ _LOCAL = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVA
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
 
 
-class DatagramProbe:
+class DatagramProbe(ABC):
     """A Probe (see base.py) but for `question` and `judge`, which its subclasses have."""
 
     __slots__ = (
@@ -61,13 +62,13 @@ class DatagramProbe:
         self._began_ns = 0
         self._unrelated = 0
 
+    @abstractmethod
     def question(self) -> bytes:
         """The datagram of a new attempt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, data: bytes) -> Answer | None:
         """What a datagram from the server means; None: it is no answer to our question."""
-        raise NotImplementedError
 
     def start(self, step: int, done: Done) -> None:
         """See Probe."""
