@@ -231,6 +231,22 @@ GOALS: tuple[Goal, ...] = (
         None,
     ),
     Goal("CPU per HTTP_GET, 2000 a second, us", Of("ipvs-checks-http-2000@1", "cpu_us_each"), None),
+    Goal(
+        "10,000 TCP_CHECKs a second on one processor: done / due",
+        Of("ipvs-probes-tcp-10000@1", "rate_share"),
+        0.99,
+        digits=3,
+        at_least=True,
+        worst=True,
+    ),
+    Goal(
+        "2000 HTTP_GETs a second on one processor: done / due",
+        Of("ipvs-probes-http-2000@1", "rate_share"),
+        0.99,
+        digits=3,
+        at_least=True,
+        worst=True,
+    ),
     Goal(f"{_LARGE}: exec to last destination, s", Of(_TABLE, "start_s"), None, digits=2),
     Goal(
         "the same: one weight changed, beyond a check of the file, s",

@@ -189,6 +189,17 @@ TABLES = (
         "cpu_us_each",
     ),
     Table(
+        "ipvs-probes",
+        "Load balancer: health checks by the prober alone, on this machine",
+        (
+            Column("cpu_us_each", "CPU us per check"),
+            Column("rate_share", "checks done / due", 3),
+            Column("answered_share", "answered / done", 3),
+            Column("cpu_us_per_s", "CPU us per s", 0),
+            Column("wakeups_per_s", "sleeps per s"),
+        ),
+    ),
+    Table(
         "ipvs-table",
         "Load balancer: start, a reload that changes one weight, and quiet",
         (

@@ -7,7 +7,7 @@ from itertools import product
 from .cases.base import Case
 from .cases.flood import Flood, Trickle
 from .cases.floor import AddressFloor, PacketFloor, TimerFloor
-from .cases.ipvs import Checks, Reading, Table
+from .cases.ipvs import Checks, Probes, Reading, Table
 from .cases.pressure import Pressure
 from .cases.reload import Growth, Reload
 from .cases.startup import Check, Startup
@@ -78,6 +78,8 @@ def balancer() -> list[Case]:
     return [
         Checks(checker="tcp", servers=10_000),
         Checks(checker="http", servers=2000),
+        Probes(checker="tcp", servers=10_000),
+        Probes(checker="http", servers=2000),
         Table(services=1, servers=1, idle_s=20.0, rounds=1),
         Table(),
         Reading(),
@@ -126,6 +128,7 @@ def quick() -> list[Case]:
         Flood(contenders=daemons, fault="ttl", rate=1000, seconds=1.0, **few),
         Trickle(contenders=daemons, rate=20, seconds=0.6, **few),
         Checks(contenders=daemons, checker="http", servers=8, window_s=1.0),
+        Probes(checker="http", servers=8, window_s=1.0),
         Table(contenders=daemons, services=2, servers=8, idle_s=1.0),
         Reading(contenders=daemons, services=2, servers=8),
     ]
@@ -148,6 +151,7 @@ KINDS: dict[str, type[Case]] = {
         AddressFloor,
         TimerFloor,
         Checks,
+        Probes,
         Table,
         Reading,
     )

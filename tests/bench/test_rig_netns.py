@@ -119,5 +119,6 @@ def test_smoke_measures_every_kind(tmp_path: Path) -> None:
     assert by_kind["floor-packets"]["heard_share"] == 1
     assert by_kind["flood"]["log_lines"] <= 20
     assert by_kind["ipvs-checks"]["rate_share"] > 0.3
+    assert by_kind["ipvs-probes"]["answered_share"] == 1
     assert by_kind["ipvs-table"]["operations"] == 1
     assert "## Takeover" in (tmp_path / "results.md").read_text()

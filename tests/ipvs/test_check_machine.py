@@ -13,6 +13,8 @@ from fastvrrp import _core
 from fastvrrp._core import CHECK_DOWN, CHECK_START_NS, CHECK_UNKNOWN, CHECK_UP, NEVER, Check
 from fastvrrp.ipvs.checks.base import Verdict
 
+pytestmark = pytest.mark.computing
+
 
 def check(*, retry: int = 1, steps: int = 0, fast: bool = False) -> Check:
     """With `steps` HTTP_GET, else any other."""

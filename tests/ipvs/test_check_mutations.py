@@ -11,7 +11,11 @@ import check_mutations
 import pytest
 
 # whichever worker compiles the defects looks for all of them
-pytestmark = [pytest.mark.xdist_group("check-mutations"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.computing,
+    pytest.mark.xdist_group("check-mutations"),
+    pytest.mark.timeout(600),
+]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -28,6 +29,8 @@ from pool_making import check, rs, sorry, vs
 
 from fastvrrp.config.servers import RealServer, VirtualServer
 from fastvrrp.ipvs.pool import Source
+
+pytestmark = pytest.mark.computing
 
 CHECKS = st.lists(
     st.tuples(st.integers(1, 4), st.booleans()), max_size=3, unique_by=lambda pair: pair[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pool_mutations
 import pytest
 
+pytestmark = pytest.mark.computing
+
 
 @pytest.mark.parametrize("planted", pool_mutations.MUTATIONS, ids=lambda planted: planted.name)
 def test_it_is_found(planted: pool_mutations.Mutation) -> None:

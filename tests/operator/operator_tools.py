@@ -88,9 +88,19 @@ class Router:
     def longest_gap_ns(self, *, lan: int, vrid: int, since_ns: int) -> int:
         """The longest time between two adverts of a virtual router, the next one included, that
         the machine did not take."""
-        port = self.network.port("r1", lan)
-        self.sniffer.wait_advert(vrid=vrid, port=port, since_ns=now_ns())
-        return self.machine.gap_ns(self.sniffer.adverts(vrid=vrid, port=port, since_ns=since_ns))
+        return self.longest_gaps_ns({vrid: lan}, since_ns=since_ns)[vrid]
+
+    def longest_gaps_ns(self, lans: dict[int, int], *, since_ns: int) -> dict[int, int]:
+        """The same of many, by VRID; `lans` says where each of them is."""
+        ports = {vrid: self.network.port("r1", lan) for vrid, lan in lans.items()}
+        now = now_ns()
+        for vrid, port in ports.items():
+            self.sniffer.wait_advert(vrid=vrid, port=port, since_ns=now)
+        heard: dict[int, list[Advert]] = {vrid: [] for vrid in ports}
+        for advert in self.sniffer.adverts(since_ns=since_ns):
+            if ports.get(advert.vrid) == advert.port:
+                heard[advert.vrid].append(advert)
+        return {vrid: self.machine.gap_ns(adverts) for vrid, adverts in heard.items()}
 
 
 def name(pid: int) -> str:

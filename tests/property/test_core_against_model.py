@@ -18,7 +18,7 @@ from fastvrrp import _core
 from model.driver import MS, SECOND, VIP4, Driver, announced, instance, own, sent
 from model.vrrp_model import AWAIT, Config, Router
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.computing, pytest.mark.timeout(600)]
 
 OWN = 5  # last byte of this router's address
 LINKS = 3

@@ -13,7 +13,11 @@ import mutations
 import pytest
 
 # whichever worker builds the mutated core runs all of them
-pytestmark = [pytest.mark.xdist_group("mutations"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.computing,
+    pytest.mark.xdist_group("mutations"),
+    pytest.mark.timeout(900),
+]
 
 
 @pytest.fixture(scope="module")

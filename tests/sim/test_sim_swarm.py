@@ -19,6 +19,8 @@ from fastvrrp.sim.checkers import Violation
 from fastvrrp.sim.options import Options, draw_options
 from fastvrrp.sim.swarm import Simulation, run
 
+pytestmark = pytest.mark.computing
+
 SEEDS = range(1000, 1400)
 AT_ONCE = 20  # seeds of one test: enough tests to share out, few enough not to pay for each
 # seeds that once showed a defect, under the draw of their time or of now
@@ -152,7 +154,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "fastvrrp.sim", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/run-tests"
-INI = "[pytest]\nmarkers = timing: milliseconds\naddopts = --strict-markers\n"
+INI = "[pytest]\nmarkers = timing: ms\n  computing: CPU\naddopts = --strict-markers\n"
 
 PASSES = "def test_plain(): pass\n"
 FAILS = "def test_plain(): assert False\n"
@@ -27,6 +27,13 @@ def test_once(word):
     seen.touch()
     assert not first
 """
+COMPUTING = """
+import os, pytest
+@pytest.mark.computing
+def test_stands_behind():
+    print("held back")
+    assert os.sched_getscheduler(0) == os.SCHED_IDLE
+"""
 TIMING_FAILS = "import pytest\n@pytest.mark.timing\ndef test_never(): assert False\n"
 TIMING_DIES = "import os, pytest\n@pytest.mark.timing\ndef test_dies(): os._exit(1)\n"
 TIMING_TEARDOWN = """
@@ -40,8 +47,8 @@ def test_teardown(broken): pass
 """
 
 
-def run(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str]]:
-    """The exit status, and the lines of the summary with the seconds cut off."""
+def told(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str], str]:
+    """The exit status, the lines of the summary with the seconds cut off, and what came before."""
     (directory / "pytest.ini").write_text(INI)
     for name, text in files.items():
         (directory / f"test_{name}.py").write_text(text)
@@ -53,8 +60,14 @@ def run(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str]]
         text=True,
         timeout=100,
     )
-    _, _, summary = done.stdout.partition("######## summary\n")
-    return done.returncode, [re.sub(r", \d+ s$", "", line) for line in summary.splitlines()]
+    said, _, summary = done.stdout.partition("######## summary\n")
+    return done.returncode, [re.sub(r", \d+ s$", "", line) for line in summary.splitlines()], said
+
+
+def run(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str]]:
+    """The exit status and the summary, of passes with tests."""
+    status, summary, _ = told(directory, *arguments, **files)
+    return status, [line for line in summary if not line.endswith("  no tests")]
 
 
 GROUPED = """
@@ -74,11 +87,26 @@ def test_a_group_has_one_worker(tmp_path: Path) -> None:
 
 
 def test_all_is_well(tmp_path: Path) -> None:
-    """Each test runs once, in its pass; without failures there is no third one."""
+    """Each test runs once, in its pass; without failures nothing is looked at again."""
     (tmp_path / "seen").touch()
-    status, summary = run(tmp_path, "-n", "0", plain=PASSES, timing=TIMING)
+    status, summary = run(tmp_path, "-n", "0", plain=PASSES, timing=TIMING, computing=COMPUTING)
     assert status == 0
-    assert summary == ["side by side:  1 passed", "timing:        2 passed"]
+    assert summary == [
+        "side by side:  1 passed",
+        "timing:        2 passed",
+        "computing:     1 passed",
+    ]
+
+
+def test_what_computes_is_heard_last(tmp_path: Path) -> None:
+    """It runs beside the tests of milliseconds; their output is not mixed."""
+    failing = COMPUTING.replace("== os", "!= os")
+    timing = "import pytest\n@pytest.mark.timing\ndef test_said(): print('at once'); assert 0\n"
+    status, summary, said = told(tmp_path, "-n", "0", timing=timing, computing=failing)
+    assert status == 1
+    assert "FAILED, and alone again: test_timing.py::test_said" in summary
+    assert "failed, but passed alone: test_computing.py::test_stands_behind" in summary
+    assert 0 < said.index("at once") < said.index("######## computing") < said.index("held back")
 
 
 def test_a_failure_of_the_first_pass_that_stays(tmp_path: Path) -> None:
@@ -99,7 +127,6 @@ def test_a_failure_of_the_first_pass_gets_a_second_look(tmp_path: Path) -> None:
     assert status == 0
     assert summary == [
         "side by side:  2 passed, 1 failed",
-        "timing:        no tests",
         "alone:         1 passed",
         "failed, but passed alone: test_once.py::test_once[a@b]",
     ]
@@ -172,29 +199,26 @@ def test_many_failures_get_no_second_look(tmp_path: Path, mark: str, count: int)
     many = f'import pytest\n@pytest.mark.{mark}\n@pytest.mark.parametrize("n", range({count}))\n'
     status, summary = run(tmp_path, "-n", "1", many=f"{many}def test_n(n): assert 0\n")
     assert status == 1
-    assert [line.partition(":")[2].strip() for line in summary[:2] if "no tests" not in line] == [
-        f"{count} failed"
-    ]
-    assert len(summary) == 2 + count
+    assert summary[0].endswith(f" {count} failed")
+    assert len(summary) == 1 + count
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "numbers"),
+    ("arguments", "status", "lines"),
     [
-        (["-k", "plain"], 0, ["1 passed", "no tests"]),
-        (["-k", "good"], 0, ["no tests", "1 passed"]),
-        (["-m", "timing"], 0, ["no tests", "2 passed"]),
-        (["-m", "not timing"], 0, ["1 passed", "no tests"]),
-        (["test_plain.py"], 0, ["1 passed", "no tests"]),
-        (["-k", "nothing"], 5, ["no tests", "no tests"]),
-        (["--no-such-option"], 4, ["no tests; pytest ended with status 4"]),
+        (["-k", "plain"], 0, ["side by side:  1 passed"]),
+        (["-k", "good"], 0, ["timing:        1 passed"]),
+        (["-m", "timing"], 0, ["timing:        2 passed"]),
+        (["-m", "not timing"], 0, ["side by side:  1 passed", "computing:     1 passed"]),
+        (["test_plain.py"], 0, ["side by side:  1 passed"]),
+        (["-k", "nothing"], 5, []),
+        (["--no-such-option"], 4, ["side by side:  no tests; pytest ended with status 4"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_arguments_are_pytests(
-    tmp_path: Path, arguments: list[str], status: int, numbers: list[str]
+    tmp_path: Path, arguments: list[str], status: int, lines: list[str]
 ) -> None:
     (tmp_path / "seen").touch()
-    found, summary = run(tmp_path, "-n", "0", *arguments, plain=PASSES, timing=TIMING)
-    assert found == status
-    assert [line.partition(":")[2].strip() for line in summary] == numbers
+    files = {"plain": PASSES, "timing": TIMING, "computing": COMPUTING}
+    assert run(tmp_path, "-n", "0", *arguments, **files) == (status, lines)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from bench.rig.contender import Contender, in_directory
 from bench.rig.guest import BOOT_S, measure
-from bench.rig.process import timed
+from bench.rig.native import program
+from bench.rig.prober import PORT
+from bench.rig.process import Helper, timed
 from bench.servers import SERVERS, SERVICES, render
+from fastvrrp.lab.namespace import Namespace
 
 from .base import Case, Values
 
@@ -34,6 +39,35 @@ class Checks(Case):
 
     def run(self, contender: Contender, scratch: Path) -> Values:
         return measure(self.kind, contender.name, self.parameters(), scratch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes(Case):
+    """The same checks without a kernel's IPVS: what does them, alone, on this machine."""
+
+    kind: ClassVar[str] = "ipvs-probes"
+    checker: str  # tcp, http
+    servers: int
+    delay_loop_s: float = 1.0
+    window_s: float = 10.0
+    contenders: tuple[str, ...] = ("fastvrrp",)
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.checker}-{self.servers}@{self.delay_loop_s:g}"
+
+    @property
+    def expected_s(self) -> float:
+        return 3 + self.delay_loop_s + self.window_s
+
+    def run(self, contender: Contender, scratch: Path) -> Values:
+        words = (self.checker, self.servers, self.delay_loop_s, self.window_s)
+        argv = [sys.executable, "-m", "bench.rig.prober", *map(str, words)]
+        with Namespace("lvs") as namespace:
+            namespace.run("ip", "route", "add", "local", "11.0.0.0/8", "dev", "lo")
+            with Helper(namespace, [program("serve"), self.checker, str(PORT)], nice=0):
+                values: Values = json.loads(namespace.run(*argv, timeout_s=2 * self.expected_s))
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,10 +47,13 @@ def _ours(item: pytest.Item) -> bool:
     return item.path.is_relative_to(HERE)
 
 
+_GUESTS = ("guest-rest", "guest-stories")
+
+
 def _guest_of(item: pytest.Item) -> str:
     """The stories told with keepalived and fastvrrp take about as long as all the rest, and nearly
     all of it they wait."""
-    return "guest-stories" if item.path.name.startswith("test_ipvs_") else "guest-rest"
+    return _GUESTS[item.path.name.startswith("test_ipvs_")]
 
 
 def _serializable(config: pytest.Config, report: pytest.TestReport) -> dict[str, object]:
@@ -97,7 +100,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 class _Session:
     """A guest in which these tests run; gives out their reports as they come."""
 
-    def __init__(self, config: pytest.Config, nodes: list[str]) -> None:
+    def __init__(self, config: pytest.Config, nodes: list[str], place: int) -> None:
         self._config = config
         self._directory = Path(tempfile.mkdtemp(prefix="guest-tests-"))
         self._reports: dict[str, list[pytest.TestReport]] = {}
@@ -114,7 +117,9 @@ class _Session:
         # fmt: on
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         environment[IN_GUEST] = str(self._directory)
-        self._guest = Guest(command, environment=environment, directory=ROOT, output=self._console)
+        self._guest = Guest(
+            command, environment=environment, directory=ROOT, place=place, output=self._console
+        )
 
     def reports(self, node: str, limit_s: float) -> list[pytest.TestReport]:
         """All reports of one test, once its last has come. Fewer when the guest has ended."""
@@ -176,7 +181,7 @@ def _reports_of(item: pytest.Item) -> list[pytest.TestReport]:
     if guest not in sessions:
         ours = (other for other in item.session.items if _ours(other))
         nodes = [_bare(other) for other in ours if _guest_of(other) == guest]
-        sessions[guest] = _Session(item.config, nodes)
+        sessions[guest] = _Session(item.config, nodes, _GUESTS.index(guest))
     session = sessions[guest]
     mark = item.get_closest_marker("timeout")
     limit_s = float(mark.args[0]) if mark is not None else _TEST_S

@@ -69,10 +69,11 @@ class Guest:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         memory: str = "1G",
+        place: int = 0,
         output: int | IO[bytes] = subprocess.PIPE,
     ) -> None:
-        """`output` is where its console goes. Raises FileNotFoundError where no kernel is
-        installed."""
+        """`output` is where its console goes; guests of different places are on different CPUs,
+        where there are so many. Raises FileNotFoundError where no kernel is installed."""
         self._box = Path(tempfile.mkdtemp(prefix="guest-"))
         box = shlex.quote(str(self._box))
         (self._box / "lib").mkdir()
@@ -86,6 +87,10 @@ class Guest:
         variables["PATH"] = variables.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
         (self._box / "environment").write_text("".join(lines))
+        # Each of its system calls goes from one process of the host's to another and back: five
+        # to ten times faster where that wakes no other CPU.
+        cpus = sorted(os.sched_getaffinity(0))
+        cpu = cpus[place % len(cpus)]
         # fmt: off
         self.process = subprocess.Popen(
             [
@@ -93,6 +98,7 @@ class Guest:
                 # namespace, which ends with its first process, and that with its parent.
                 "setpriv", "--pdeathsig", "KILL",
                 "unshare", "--pid", "--mount-proc", "--kill-child=KILL",
+                "taskset", "-c", str(cpu),
                 KERNEL, f"mem={memory}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw",
                 "con=null", "con0=null,fd:1", "ssl=null", "quiet", "loglevel=0",
                 f"init={self._box}/init", f"uml_dir={self._box}/",
