@@ -29,7 +29,18 @@ def measure(kind: str, contender: str, parameters: dict[str, Any], scratch: Path
     task["server"] = program("serve")  # compiled here, where there is more of a machine
     (scratch / "task.json").write_text(json.dumps(task))
     done = subprocess.run(
-        [sys.executable, RUNNER, sys.executable, "-m", "bench.rig.balancer", scratch],
+        # a guest does not go on without who measures it
+        [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            sys.executable,
+            RUNNER,
+            sys.executable,
+            "-m",
+            "bench.rig.balancer",
+            scratch,
+        ],
         cwd=ROOT,
         env={**os.environ, "GUEST_MEMORY": MEMORY},
         stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastvrrp.lab.daemons import Fastvrrp, children
 from fastvrrp.lab.network import Network, wait_for
-from fastvrrp.lab.sniffer import Sniffer
+from fastvrrp.lab.sniffer import Advert, Sniffer
 from fastvrrp.lab.watch import AddressWatch
 from machine import ALLOWANCE_NS, MS, Machine, now_ns
 
