@@ -86,7 +86,7 @@ def test_the_device_of_an_instance(vmac: Vmac, name: str, mac: str) -> None:
     assert (one.device, carrier(one)) == (name, name)
     assert [a.dev for a in one.virtual_ipaddress] == [name]
     assert (device.carries_ipv4, device.carries_ipv6) == (True, False)
-    assert parents(found.devices) == {"eth0"}
+    assert parents(found.devices, Observed()) == {"eth0"}
 
 
 def test_names_that_are_taken() -> None:
@@ -168,13 +168,31 @@ def test_use_vmac_of_one_address() -> None:
 
 
 def test_ipvlan() -> None:
-    """Its address is the source of the adverts."""
-    found = resolved(instance(ipvlan=Ipvlan(address="10.0.0.3", prefixlen=24, mode="vepa")))
+    """Its address is the source of the adverts; virtual addresses stay on the interface, but for
+    those that ask for the device by name."""
+    on_it = address("2001:db8::9", "vrrp.51")
+    one = instance(
+        ipvlan=Ipvlan(address="10.0.0.3", prefixlen=24, mode="vepa"),
+        virtual_ipaddress_excluded=(on_it,),
+    )
+    found = resolved(one)
     (device,) = found.devices
     assert (device.kind, device.mac, device.mode) == ("ipvlan", b"", "vepa")
     (one,) = found.vrrp_instances
     assert (one.source, carrier(one)) == ("10.0.0.3", "vrrp.51")
-    assert parents(found.devices) == set()
+    assert one.virtual_ipaddress[0].dev is None
+    assert device.carries_ipv6
+    assert parents(found.devices, Observed()) == set()
+
+
+def test_who_must_not_answer() -> None:
+    """A macvlan on a macvlan lies beside it: both interfaces hear questions for its addresses."""
+    lower, upper = link(2, "eth0"), link(9, "mv0", kind="macvlan", parent=2)
+    observed = Observed()
+    for one in (lower, upper):
+        observed.put_link(one)
+    found = resolved(instance(vmac=Vmac(), interface="mv0"), links=(upper,))
+    assert parents(found.devices, observed) == {"mv0", "eth0"}
 
 
 def test_two_ipvlans_of_one_interface_differ() -> None:

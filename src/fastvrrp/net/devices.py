@@ -39,6 +39,8 @@ _IN6_ADDR_GEN_MODE_NONE = 1
 # ACCEPT_LOCAL). It answers for its own addresses alone, takes packets whose way back leads by the
 # parent, hears other virtual routers of this host, and loses no address with another one.
 IPV4_SETTINGS: Mapping[int, int] = {8: 0, 19: 1, 20: 1, 23: 1}
+# Of one without IPv4: it hears questions for the addresses of the others, too.
+SILENT_SETTINGS: Mapping[int, int] = {19: 1}
 # What its parent must not do: answer for the addresses of its devices, or for its own on them, or
 # ask for a neighbour in the name of such an address, which would tell it the wrong MAC address.
 PARENT_SETTINGS = {"arp_ignore": "1", "arp_filter": "1", "arp_announce": "2"}
@@ -111,8 +113,9 @@ def configure(device: Device, parent: Link, observed: Observed) -> list[bytes]:
         _set(device.name, wire.u32(IFLA_GROUP, group)),
         join_vrf(device, parent, observed),
     ]
-    if device.kind == MACVLAN and device.carries_ipv4:
-        conf = b"".join(wire.u32(number, value) for number, value in IPV4_SETTINGS.items())
+    if device.kind == MACVLAN:
+        settings = IPV4_SETTINGS if device.carries_ipv4 else SILENT_SETTINGS
+        conf = b"".join(wire.u32(number, value) for number, value in settings.items())
         inet = wire.attribute(wire.AF_INET, wire.attribute(_IFLA_INET_CONF, conf))
         requests.append(_set(device.name, wire.attribute(IFLA_AF_SPEC, inet)))
     return requests
@@ -146,9 +149,14 @@ def _set(name: str, body: bytes, *, up: bool = False) -> bytes:
     return wire.message(RTM_SETLINK, _ACKNOWLEDGED, header + wire.string(IFLA_IFNAME, name) + body)
 
 
-def parents(devices: Iterable[Device]) -> set[str]:
-    """Interfaces below virtual MAC devices that carry IPv4."""
-    return {d.parent for d in devices if d.kind == MACVLAN and d.carries_ipv4}
+def parents(devices: Iterable[Device], observed: Observed) -> set[str]:
+    """Interfaces below virtual MAC devices that carry IPv4: those they are configured on, and
+    where these are macvlans themselves, those on which both really lie. All of them hear questions
+    for the addresses."""
+    found = {d.parent for d in devices if d.kind == MACVLAN and d.carries_ipv4}
+    links = [link for name in found if (link := observed.link_by_name(name)) is not None]
+    below = [observed.links.get(lower(link)) for link in links]
+    return found | {link.name for link in below if link is not None}
 
 
 def virtual_macs(configuration: Configuration) -> list[str]:

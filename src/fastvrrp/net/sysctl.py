@@ -79,7 +79,7 @@ def wanted_settings(
     virtual addresses, `current` the settings that are held already."""
     promoted = wanted_promotions(configuration) | endangered(observed, virtual)
     wanted = {(interface, "promote_secondaries"): "1" for interface in promoted}
-    below = parents(configuration.devices)
+    below = parents(configuration.devices, observed)
     for interface in below:
         wanted.update({(interface, name): value for name, value in PARENT_SETTINGS.items()})
     if below:
@@ -203,8 +203,8 @@ def _write(interface: str, name: str, value: str) -> str:
 
 
 def prepare_ipv6(device: str, *, carries_ipv6: bool) -> list[str]:
-    """IPv6 settings of a virtual MAC device that is down yet: none on one that has no IPv6
-    address to carry, and never an address that a router advertisement asks for (RFC 9568 7.4).
+    """IPv6 settings of a virtual device that is down yet: no IPv6 on one that has no address of it
+    to carry, and never an address that a router advertisement asks for (RFC 9568 7.4).
     Returns one message per failure; a kernel without IPv6 needs nothing."""
     problems = []
     values = {"accept_ra": "0", "autoconf": "0", "disable_ipv6": "0" if carries_ipv6 else "1"}

@@ -217,6 +217,9 @@ class Devices:
                     device.name,
                     os.strerror(error),
                 )
+        for device in (job.device for job in jobs):
+            if device.kind == encoding.IPVLAN and device.carries_ipv6:
+                continue  # its source is a link-local address that the kernel makes
             for problem in sysctl.prepare_ipv6(device.name, carries_ipv6=device.carries_ipv6):
                 log.warning("%s", problem)
 

@@ -2,7 +2,8 @@
 
 use_vmac, use_ipvlan, use_vmac_addr and `use_vmac` of single addresses become `Device`s, and the
 instances are told of them: `VrrpInstance.device` is the one of the instance, and every address
-that lies on a device names it as its `dev`.
+that lies on a device names it as its `dev`. An ipvlan carries adverts alone, unless an address
+names it.
 
 Names are keepalived's: PREFIX.VRID, where that is taken PREFIX6.VRID (IPv6), then PREFIX1.VRID,
 PREFIX2.VRID, and so on.
@@ -135,8 +136,11 @@ class Resolver:
     ) -> model.VirtualAddress:
         """The address with the device it lies on as `dev`."""
         dev = address.dev or instance.interface
+        if dev in self._keys:
+            self._carry(dev, address.family)
+            return address
         is_home = dev == instance.interface and address.family == instance.family
-        if is_home and instance.device is not None:
+        if is_home and instance.device is not None and instance.vmac is not None:
             self._carry(instance.device, address.family)
             return msgspec.structs.replace(address, dev=instance.device)
         if dev is None or not (address.use_vmac or (instance.use_vmac_addr and not is_home)):
