@@ -6,7 +6,8 @@ are those of linux/if_link.h and linux/ip.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Mapping, Sequence
 
 from fastvrrp.config.model import Configuration, Device
 from fastvrrp.net import wire
@@ -141,6 +142,30 @@ def delete(ifindex: int) -> bytes:
     """By index: a name may mean another link by now."""
     body = wire.IFINFOMSG.pack(0, 0, ifindex, 0, 0)
     return wire.message(wire.RTM_DELLINK, _ACKNOWLEDGED, body)
+
+
+def deletions(links: Sequence[Link], all_links: Iterable[Link]) -> list[tuple[bytes, int]]:
+    """Requests, each with the errors it may have (net.wire), that delete some links; `failures`
+    reads the answers. Several are put into a group that is nobody else's and deleted as this: the
+    kernel then waits once until nobody uses them, not for each of them."""
+    if len(links) < 2:
+        return [(delete(link.ifindex), wire.OK_GONE) for link in links]
+    used = {link.group for link in all_links}
+    group = next(g for g in iter(lambda: 1 + random.getrandbits(30), 0) if g not in used)
+    attribute = wire.u32(IFLA_GROUP, group)
+    moves = [
+        wire.message(RTM_SETLINK, _ACKNOWLEDGED, wire.IFINFOMSG.pack(0, 0, i, 0, 0) + attribute)
+        for i in (link.ifindex for link in links)
+    ]
+    last = wire.message(wire.RTM_DELLINK, _ACKNOWLEDGED, _ANY + attribute)
+    return [(request, wire.OK_GONE) for request in (*moves, last)]
+
+
+def failures(links: Sequence[Link], answers: Sequence[int]) -> list[int]:
+    """The error of each link (0: it is gone), of the answers to its `deletions`."""
+    if len(links) < 2:
+        return list(answers)
+    return [answer or answers[-1] for answer in answers[:-1]]
 
 
 def _set(name: str, body: bytes, *, up: bool = False) -> bytes:

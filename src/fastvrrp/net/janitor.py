@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fastvrrp.net import sysctl, wire
 from fastvrrp.net.addresses import delete_address
-from fastvrrp.net.devices import delete as delete_device
+from fastvrrp.net.devices import deletions, failures
 from fastvrrp.net.firewall import valid_table_name
 from fastvrrp.net.journal import Contents, Entry, Journal, JournalError, VirtualDevice
 from fastvrrp.net.objects import (
@@ -91,13 +91,16 @@ def _clean_kernel(
         removals += _routes(contents, netlink)
     if contents.addresses:
         removals += _addresses(contents.addresses, netlink, links)
-    removals += _devices(contents.devices, links.values())
     requests = [(removal.message, wire.OK_GONE) for removal in removals]
-    for removal, error in zip(removals, netlink.play(requests), strict=True):
+    results = list(zip([r.text for r in removals], netlink.play(requests), strict=True))
+    found = _devices(contents.devices, links.values())
+    answers = netlink.play(deletions(found, links.values()))
+    results += zip([f"link {link.name}" for link in found], failures(found, answers), strict=True)
+    for text, error in results:
         if error:
-            problems.append(f"{removal.text}: {os.strerror(error)}")
+            problems.append(f"{text}: {os.strerror(error)}")
         else:
-            removed.append(removal.text)
+            removed.append(text)
 
 
 def _rules(contents: Contents, netlink: RtnlSocket) -> list[_Removal]:
@@ -159,11 +162,11 @@ def _same_address(entry: Entry, address: Address, link: Link, marks: bool) -> bo
     return same_name
 
 
-def _devices(wanted: Iterable[VirtualDevice], links: Iterable[Link]) -> list[_Removal]:
+def _devices(wanted: Iterable[VirtualDevice], links: Iterable[Link]) -> list[Link]:
     """An ipvlan has the MAC address of its parent: its name and kind must do."""
     listed = set(wanted)
     return [
-        _Removal(delete_device(link.ifindex), f"link {link.name}")
+        link
         for link in links
         if VirtualDevice(link.name, link.mac, link.kind) in listed
         or VirtualDevice(link.name, b"", link.kind) in listed

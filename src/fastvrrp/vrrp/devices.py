@@ -264,8 +264,8 @@ class Devices:
         done = True
         if found:
             try:
-                requests = [(encoding.delete(link.ifindex), OK_GONE) for link in found]
-                errors = await self._monitor.play(requests)
+                requests = encoding.deletions(found, links.links.values())
+                errors = encoding.failures(found, await self._monitor.play(requests))
             except OSError as exc:
                 log.error("cannot remove virtual devices: %s", exc)
                 return False
