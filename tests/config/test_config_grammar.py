@@ -308,6 +308,8 @@ def test_include_restores_its_directory(read: Reader) -> None:
         ("includea", "none", "error"),
         ("include", "none*", "warning"),
         ("includem", "none*", "warning"),
+        ("includem", "{a,none}.conf", "warning"),
+        ("includew", "none", "error"),
         ("includew", "none*", "error"),
         ("includeb", "{a,none}.conf", "error"),
         ("includea", "none*", "error"),

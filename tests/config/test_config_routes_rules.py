@@ -371,7 +371,6 @@ def test_a_rule_without_preference_gets_one_later(read: Reader) -> None:
     ("text", "message"),
     [
         ("from 10.0.0.0/8", "a rule needs an action"),
-        ("from x table 5", "8:6: error: 'x' is not an address"),
         ("from 10.0.0.0/8 to 2001::/16 table 5", "IPv4 and IPv6 are mixed in one rule"),
         ("from 10.0.0.0/8 table nosuch", "there is no routing table 'nosuch'"),
         ("from 10.0.0.0/8 goto 3 priority 30", "goto 3 leads backwards from preference 30"),
@@ -393,6 +392,16 @@ def test_rule_errors(read: Reader, text: str, message: str) -> None:
     loaded = read(instance("virtual_rules {", text, "}"))
     assert loaded.configuration is None
     assert any(message in line for line in texts(loaded)), texts(loaded)
+
+
+def test_a_rule_without_its_address_is_left_out(read: Reader) -> None:
+    """As keepalived does; the other rules stay."""
+    loaded = read(instance("virtual_rules {", "to 10.1./24 table 5", "from 10.2.0.0/16 nop", "}"))
+    said = "8:4: warning: '10.1./24' is not an address, the rule is left out; "
+    assert said + "write ADDRESS or ADDRESS/LENGTH" in texts(loaded)
+    assert loaded.configuration is not None
+    (router,) = loaded.configuration.vrrp_instances
+    assert [rule.from_ for rule in router.virtual_rules] == ["10.2.0.0/16"]
 
 
 def test_static_objects(read: Reader) -> None:

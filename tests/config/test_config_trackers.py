@@ -466,3 +466,39 @@ def test_garp_groups(read: Reader) -> None:
         GarpGroup(interfaces=("eth3",), gna_interval_ns=1000 * MS),
     )
     assert len(texts(loaded)) == 3
+
+
+def test_members_outside_group(read: Reader) -> None:
+    """They are none, as for keepalived; a word that names no instance is an unknown keyword."""
+    loaded = read(instance() + "vrrp_sync_group G {\nV\n}\n")
+    assert texts(loaded) == [
+        "9:17: warning: sync group G has no members, ignored; add group { INSTANCE ... }",
+        "10:1: warning: G: 'V' is not a member here, ignored; "
+        "members stand in group { INSTANCE ... }",
+    ]
+    assert loaded.configuration is not None
+    assert loaded.configuration.sync_groups == ()
+    loaded = read(instance() + "vrrp_sync_group G {\nsmtp_alrt\ngroup {\nV\n}\n}\n")
+    assert "10:1: error: unknown keyword 'smtp_alrt'; did you mean smtp_alert?" in texts(loaded)
+
+
+@pytest.mark.parametrize(
+    ("definition", "use", "what"),
+    [
+        ("vrrp_script S {\n}\n", "track_script { S }", "script"),
+        ("track_file S {\n}\n", "track_file { S }", "file"),
+        ("vrrp_track_process S {\n}\n", "track_process { S }", "process"),
+    ],
+)
+def test_a_tracker_of_nothing_is_left_out(
+    read: Reader, definition: str, use: str, what: str
+) -> None:
+    """As keepalived does; the instance runs without it."""
+    loaded = read(definition + instance(use))
+    kind = definition.split()[0]
+    left_out = f"1:1: warning: {kind} S has no {what}, it is left out; add {what} ..."
+    assert left_out in texts(loaded)
+    assert any("'S' is not tracked, because it cannot work" in text for text in texts(loaded))
+    assert loaded.configuration is not None
+    (router,) = loaded.configuration.vrrp_instances
+    assert (router.track_script, router.track_file, router.track_process) == ((), (), ())

@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fastvrrp.lab.daemons import Daemon, Fastvrrp, Keepalived
 from fastvrrp.lab.network import Network, Node, wait_for
 from keepalived_text import block, config, instance
+from kernel_state import Found, differences, objects, protected, sysctls
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
-FOREVER_S = 0xFFFF_FFFF
 ADDRESSES = (
     "192.0.2.100/24",
     "192.0.2.101/32",
@@ -145,8 +144,6 @@ MORE_ROUTES = {
     "inet6 default via 2001:db8::9 dev eth0 table 105": "route 6 105 unicast default",
 }
 
-Found = dict[str, Any]
-
 
 def text(priority: int) -> str:
     virtual = (
@@ -167,47 +164,7 @@ def kernel(node: Node) -> Found:
         for lan in (0, 1)
         for name, address in (("4", node.ipv4), ("6", node.ipv6), ("link", node.link_local))
     }
-
-    def read(*words: str) -> Any:
-        output = node.run("ip", "-j", "-d", *words) or "[]"
-        for address, name in own.items():
-            output = output.replace(address, name)
-        return json.loads(output)
-
-    found: Found = {}
-    for link in read("addr"):
-        for address in link["addr_info"]:
-            for name in ("valid_life_time", "preferred_life_time"):
-                address[name] = min(address[name], 1) if address[name] != FOREVER_S else FOREVER_S
-            found[f"address {link['ifname']} {address['local']}/{address['prefixlen']}"] = address
-    for family in ("4", "6"):
-        for route in read(f"-{family}", "route", "show", "table", "all"):
-            route["expires"] = "expires" in route
-            words = [family, route.get("table", "main"), route["type"], route["dst"]]
-            if route.get("protocol") == "kernel":
-                words += [route.get("dev", ""), route.get("prefsrc", "")]
-            found[f"route {' '.join(words)}"] = route
-        for rule in read(f"-{family}", "rule"):
-            found[f"rule {family} {rule['priority']}"] = rule
-    settings = node.run("sysctl", "net.ipv4.conf", "net.ipv4.igmp_link_local_mcast_reports")
-    found.update(line.split(" = ", 1) for line in settings.splitlines())
-    return found
-
-
-def protected(node: Node) -> tuple[set[tuple[str, int]], set[str]]:
-    """Of no_accept: hooks with their priority, and the addresses in the sets; a link-local one
-    with its interface."""
-    hooks, addresses = set(), set()
-    for entry in json.loads(node.run("nft", "-j", "list", "ruleset"))["nftables"]:
-        if chain := entry.get("chain", {}).get("hook"):
-            hooks.add((chain, entry["chain"]["prio"]))
-        found = entry.get("set", {})
-        if "icmpv6_type" in found.get("type", ""):
-            continue
-        for element in found.get("elem", ()):
-            words = element["concat"] if isinstance(element, dict) else [element]
-            addresses.add(" ".join(sorted(words)))
-    return hooks, addresses
+    return {**objects(node, own), **sysctls(node)}
 
 
 def wait_rule(node: Node, preference: int) -> None:
@@ -218,22 +175,6 @@ def wait_rule(node: Node, preference: int) -> None:
         return preference in [rule["priority"] for rule in rules]
 
     wait_for(there, 10, f"rule {preference} of {node.name}")
-
-
-def differences(theirs: Found, ours: Found) -> Found:
-    """What only one of them has, and (theirs, ours) of each field that differs."""
-    found: Found = {}
-    for name in theirs.keys() | ours.keys():
-        one, other = theirs.get(name), ours.get(name)
-        if one == other:
-            continue
-        if isinstance(one, dict) and isinstance(other, dict):
-            fields = sorted(one.keys() | other.keys())
-            pairs = {field: (one.get(field), other.get(field)) for field in fields}
-            found[name] = {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
-        else:
-            found[name] = (one, other)
-    return found
 
 
 @pytest.fixture

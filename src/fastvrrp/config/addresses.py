@@ -63,15 +63,19 @@ def distinct(context: Context, entries: Iterable[Entry], seen: Seen) -> Iterator
 
 
 def prefixed(
-    context: Context, node: Node, text: str, *, word: int = 0
+    context: Context, node: Node, text: str, *, word: int = 0, left_out: str = ""
 ) -> tuple[str, int, int] | None:
-    """ADDR[/LEN]: address, length, family. A bad length becomes the longest, as in keepalived."""
+    """ADDR[/LEN]: address, length, family. A bad length becomes the longest, as in keepalived.
+
+    No address is an error, or where `left_out` names what goes with it, a warning.
+    """
     head, slash, tail = text.partition("/")
     address, family = canonical(head)
     if not family:
-        context.error(
+        tell = context.warning if left_out else context.error
+        tell(
             node,
-            f"{shown(text)} is not an address",
+            f"{shown(text)} is not an address{f', {left_out} is left out' if left_out else ''}",
             "write ADDRESS or ADDRESS/LENGTH",
             word=word,
         )

@@ -27,6 +27,8 @@ from fastvrrp.config.scripts import (
 )
 from fastvrrp.config.special import SPECIAL_READERS
 
+GROUP = "vrrp_sync_group"
+STRAY = "(stray)"  # statements of a GROUP that may be names of members, see `groups`
 PLACES_SHOWN = 2  # blocks in which a misplaced keyword would be right
 FIRST_WINS = frozenset(
     (
@@ -248,6 +250,9 @@ def read_block(
             continue
         plan = plans.get(words[0])
         if plan is None:
+            if path == GROUP and len(words) == 1 and statement.body is None:
+                entries.setdefault(STRAY, Entry([], statement)).value.append(statement)
+                continue
             unknown_keyword(context, statement, table().get(path, {}), path)
             continue
         word, keyword, reader, is_pure, is_marked, is_repeated = plan

@@ -6,10 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fastvrrp.config.blocks import Entries, get, listed_words
+from fastvrrp.config.blocks import (
+    GROUP,
+    STRAY,
+    Entries,
+    get,
+    listed_blocks,
+    listed_words,
+    unknown_keyword,
+)
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.diagnostics import shown, suggestion
+from fastvrrp.config.keywords import table
 from fastvrrp.config.model import SyncGroup
 from fastvrrp.config.node import Node
 from fastvrrp.config.notifying import build_notify
@@ -39,6 +48,8 @@ def assign_members(
     """Fill in `members` of every group; returns the group of each instance that has one."""
     owner: dict[str, RawGroup] = {}
     for group in groups.values():
+        for stray in listed_blocks(group.entries, STRAY):
+            _outside(context, group, stray, instances)
         for name, node, word in listed_words(group.entries, "group"):
             if name not in instances:
                 context.error(
@@ -59,6 +70,21 @@ def assign_members(
                 owner[name] = group
                 group.members.append(name)
     return owner
+
+
+def _outside(
+    context: Context, group: RawGroup, stray: Node, instances: Mapping[str, object]
+) -> None:
+    """A word alone in the block: a member that lacks `group { }` has no effect, as in keepalived;
+    anything else is a keyword that nobody knows."""
+    if stray.words[0] in instances:
+        context.warning(
+            stray,
+            f"{group.name}: {shown(stray.words[0])} is not a member here, ignored",
+            "members stand in group { INSTANCE ... }",
+        )
+    else:
+        unknown_keyword(context, stray, table()[GROUP], GROUP)
 
 
 def build_group(

@@ -106,12 +106,14 @@ def address(context: Context, node: Node, index: int) -> tuple[str, int] | None:
     return text, family
 
 
-def prefix(context: Context, node: Node, index: int) -> tuple[str, int] | None:
-    """ADDR[/LEN] or default; family 0 where both are possible."""
+def prefix(
+    context: Context, node: Node, index: int, *, left_out: str = ""
+) -> tuple[str, int] | None:
+    """ADDR[/LEN] or default; family 0 where both are possible. `left_out`: see `prefixed`."""
     text = node.words[index]
     if text in ANY:
         return "default", 6 if text.endswith("6") else 0
-    parsed = prefixed(context, node, text, word=index)
+    parsed = prefixed(context, node, text, word=index, left_out=left_out)
     if parsed is None:
         return None
     head, length, family = parsed

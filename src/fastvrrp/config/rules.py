@@ -111,7 +111,7 @@ class _Rule(Options):
         self.fields["action"] = action
 
     def _prefix(self, row: Keyword) -> None:
-        found = lookups.prefix(self.context, self.node, self.index)
+        found = lookups.prefix(self.context, self.node, self.index, left_out="the rule")
         if found is None:
             self.good = False
             return

@@ -421,8 +421,9 @@ class Source:
             matches = self.includes.matches(base, alternative)
             if not matches:
                 wild = any(c in alternative for c in "*?[")
-                strict = checks.wildcard if wild else checks.match
-                strict |= checks.brace and alternative != pattern
+                strict = checks.wildcard or (checks.match and not wild)
+                if alternative != pattern:
+                    strict = checks.brace
                 report = self._diagnostics.error if strict else self._diagnostics.warning
                 report(node, f"no file matches {shown(alternative)}", "create it or remove this")
             found += matches

@@ -92,8 +92,10 @@ class Trackers:
         if keyword in entries:
             return True
         if not any(line.words[0] == keyword for line in node.body or ()):
-            self._context.error(
-                node, f"{node.words[0]} {node.words[1]} has no {keyword}", f"add {keyword} ..."
+            self._context.warning(
+                node,
+                f"{node.words[0]} {node.words[1]} has no {keyword}, it is left out",
+                f"add {keyword} ...",
             )
         return False
 
