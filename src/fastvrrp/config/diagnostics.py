@@ -57,6 +57,14 @@ class Diagnostics:
         """How many messages there were so far, kept or not."""
         return self.errors + self.warnings
 
+    def passes(self) -> bool:
+        """Whether one more warning would not be kept; it counts nevertheless. Asked by rules that
+        thousands of instances may break in the same way, before they make the words."""
+        if self.warnings < WARNINGS_MAX:
+            return False
+        self.warnings += 1
+        return True
+
     def add(
         self, position: Position, severity: Severity, text: str, hint: str = "", via: str = ""
     ) -> None:

@@ -7,7 +7,7 @@ addresses are not known, nothing that depends on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fastvrrp.config.context import Context
 from fastvrrp.config.hostaddresses import BITS, Networks, number_of
@@ -73,11 +73,11 @@ class _Link:
         not."""
         return 0 < max(self._alike(number), default=0) < BITS[self._family]
 
-    def _alike(self, number: int) -> Iterator[int]:
+    def _alike(self, number: int) -> Collection[int]:
+        if self._family == 4:
+            return self.own.values()
         is_local = number >> 118 == _LINK_LOCAL
-        for own, length in self.own.items():
-            if self._family == 4 or (own >> 118 == _LINK_LOCAL) == is_local:
-                yield length
+        return [n for own, n in self.own.items() if (own >> 118 == _LINK_LOCAL) == is_local]
 
 
 class _Machine:
@@ -86,6 +86,7 @@ class _Machine:
 
     def __init__(self, context: Context, instances: Instances) -> None:
         self._links: dict[tuple[str, int], _Link] = {}
+        self._numbers: dict[str, int] = {}
         self.every: set[tuple[int, int]] = set()  # all addresses, with their family
         if not any(
             instance.interface and context.is_here(instance.interface) for instance, _ in instances
@@ -101,7 +102,7 @@ class _Machine:
         for instance, _ in instances:
             for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
                 link = self.link(address.dev or instance.interface or "", address.family)
-                number = number_of(address.address, address.family)
+                number = self.number(address)
                 link.virtual.add(number)
                 if address.prefixlen < BITS[address.family]:
                     link.virtual_networks.add(number, address.prefixlen)
@@ -111,6 +112,14 @@ class _Machine:
         if key not in self._links:
             self._links[key] = _Link(family)
         return self._links[key]
+
+    def number(self, address: VirtualAddress) -> int:
+        """Of a virtual address, which is asked for by several rules."""
+        text = address.address
+        number = self._numbers.get(text)
+        if number is None:
+            number = self._numbers[text] = number_of(text, address.family)
+        return number
 
     def has(self, number: int, family: int) -> bool:
         """Whether an address is the machine's own."""
@@ -211,8 +220,10 @@ def _owner(context: Context, machine: _Machine, instance: VrrpInstance, node: No
     for address in instance.virtual_ipaddress:
         interface = address.dev or instance.interface or ""
         link = machine.link(interface, address.family)
-        if not link.own or number_of(address.address, address.family) in link.own:
+        if not link.own or machine.number(address) in link.own:
             continue
+        if context.diagnostics.passes():
+            return
         hint = f"write priority 254 or less, or give {address.address} to {interface}"
         if not _is_written(node, "priority"):
             hint = "write a priority from 1 to 254; state MASTER alone means 255"
@@ -237,7 +248,7 @@ def _only_address(context: Context, machine: _Machine, instance: VrrpInstance) -
     for address in instance.virtual_ipaddress:
         if address.dev not in (None, instance.interface):
             continue
-        if number_of(address.address, 4) in link.own:
+        if machine.number(address) in link.own:
             _warn(
                 context,
                 _at(address, instance),
@@ -275,7 +286,7 @@ def _networks(
         if address.dev is not None or address.peer is not None:
             continue
         link = machine.link(instance.interface or "", family)
-        number = number_of(address.address, family)
+        number = machine.number(address)
         if (
             not link.knows_networks(number)
             or link.networks.cover(number)
@@ -283,6 +294,8 @@ def _networks(
             or any(route.family == family for route in (*instance.virtual_routes, *routes))
         ):
             continue
+        if context.diagnostics.passes():
+            return
         _warn(
             context,
             _at(address, instance),
