@@ -55,6 +55,7 @@ __all__ = [
 
 STATIC = ""  # owner of static_ipaddress, static_routes and static_rules; no instance has this name
 _FIRST_AUTOMATIC_PREFERENCE = 16384
+_NONE: frozenset[str] = frozenset()  # one for all: each empty set would have 216 bytes
 
 
 class Kind(enum.StrEnum):
@@ -168,9 +169,8 @@ class _Builder:
         self.tracked: list[Tracked] = []
 
     def objects(self) -> Objects:
-        return Objects(
-            self.owner, tuple(self.items.values()), frozenset(self.missing), tuple(self.tracked)
-        )
+        missing = frozenset(self.missing) if self.missing else _NONE
+        return Objects(self.owner, tuple(self.items.values()), missing, tuple(self.tracked))
 
     def misses(self, name: str, group: str | None) -> None:
         """An object is left out because of an interface."""
