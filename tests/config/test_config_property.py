@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from servers_reading import real, virtual
 
-from fastvrrp.config import model
+from fastvrrp.config import compact, model
 from fastvrrp.config.checkkinds import CHECKS
 from fastvrrp.config.keywords import LANGUAGE, table
 from fastvrrp.config.load import load
@@ -49,6 +49,8 @@ def check(loaded: Loaded, path: Path) -> None:
     if loaded.configuration is not None:
         encoded = msgspec.msgpack.encode(loaded.configuration)
         assert msgspec.msgpack.decode(encoded, type=model.Configuration) == loaded.configuration
+        plain = compact.without_places(loaded.configuration)
+        assert compact.decode(compact.encode(plain)) == plain
 
 
 @pytest.fixture(scope="module")

@@ -221,7 +221,9 @@ def virtual_routes(draw: st.DrawFn) -> VirtualRoute:
         advmss=draw(st.none() | st.integers(1, 65535)),
         onlink=draw(st.booleans()),
         realm=draw(optional),
-        metrics=draw(st.dictionaries(st.sampled_from(names), st.integers(0, 255), max_size=5)),
+        metrics=tuple(
+            draw(st.dictionaries(st.sampled_from(names), st.integers(0, 255), max_size=5)).items()
+        ),
         metric_locks=tuple(draw(st.sets(st.sampled_from(("cwnd", "advmss", "rtt"))))),
         congctl=draw(st.none() | st.just("reno")),
         preference=draw(st.sampled_from((None, "low", "medium", "high"))),
@@ -300,7 +302,7 @@ def test_add_route_equals_pyroute2(route: VirtualRoute) -> None:
     if route.advmss is not None:
         metrics.append(["RTAX_ADVMSS", route.advmss])
     unknown = 0  # pyroute2 has no name for this one
-    for name, value in route.metrics.items():
+    for name, value in route.metrics:
         if name == "fastopen_no_cookie":
             unknown = 1
         else:
@@ -536,7 +538,7 @@ def test_encapsulation(encap: Encap, kind: int, nested: dict[int, str]) -> None:
 
 def test_rtt_in_milliseconds_becomes_kernel_units() -> None:
     """RTAX_RTT counts eighths, RTAX_RTTVAR quarters of a millisecond."""
-    route = VirtualRoute(family=4, dev="eth0", metrics={"rtt_ms": 10, "rttvar_ms": 10})
+    route = VirtualRoute(family=4, dev="eth0", metrics=(("rtt_ms", 10), ("rttvar_ms", 10)))
     message = rtmsg(add_route(route, INTERFACES))
     message.decode()
     assert message.get_attr("RTA_METRICS").get_attr("RTAX_RTT") == 80

@@ -235,7 +235,7 @@ ROUTES = (
         mtu=1400,
         mtu_lock=True,
         advmss=1300,
-        metrics={"initcwnd": 20, "hoplimit": 100, "quickack": 1, "rtt_ms": 30},
+        metrics=(("initcwnd", 20), ("hoplimit", 100), ("quickack", 1), ("rtt_ms", 30)),
         congctl="reno",
     ),
     VirtualRoute(family=4, destination="10.30.0.1", via="10.0.0.254", add_mode="append"),

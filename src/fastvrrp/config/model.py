@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from fastvrrp.config.base import NS_PER_S as NS_PER_S
 from fastvrrp.config.base import Account as Account
 from fastvrrp.config.base import Command as Command
@@ -104,7 +102,7 @@ class VirtualRoute(Struct):
     # hoplimit, initcwnd, initrwnd, window, cwnd, ssthresh, reordering, quickack,
     # fastopen_no_cookie, features (bits, ecn = 1); rtt, rttvar, rto_min in the kernel's own
     # units, or rtt_ms, rttvar_ms, rto_min_ms
-    metrics: dict[str, int] = msgspec.field(default_factory=dict)
+    metrics: tuple[tuple[str, int], ...] = ()
     metric_locks: tuple[str, ...] = ()  # metric names written with `lock`, also advmss, congctl
     congctl: str | None = None
     encap: Encap | None = None

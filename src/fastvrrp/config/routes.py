@@ -372,7 +372,7 @@ class _Route(Options):
             fields["no_track"] = True
         return VirtualRoute(
             family=family,
-            metrics=self.metrics,
+            metrics=tuple(self.metrics.items()),
             metric_locks=tuple(self.locks),
             mtu_lock="mtu" in self.locks,
             nexthops=tuple(NextHop(**hop) for hop in self.hops),

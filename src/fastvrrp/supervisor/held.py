@@ -1,6 +1,6 @@
 """A valid configuration as the supervisor keeps it: what it needs itself, and each child's part.
 
-The parts are MessagePack, a hundredth of the parser's memory and a twentieth of the model's. No
+The parts are bytes (`config.compact`), a thousandth of the parser's memory. No
 child gets what is not its own: a router need not know of 37,000 real servers.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import force_setattr
 
-from fastvrrp.config import model, servers
+from fastvrrp.config import compact, model, servers
 from fastvrrp.supervisor.spawn import IPVS, VRRP
 
 
@@ -19,14 +19,15 @@ class Part(model.Struct):
     """What one child gets. The defaults are those of a child that has nothing to do."""
 
     needed: bool = False  # there is work for the process
-    data: bytes = msgspec.msgpack.encode(model.Configuration())
+    data: bytes = compact.encode(model.Configuration())
     count: int = 0  # of instances or virtual servers
     commands: tuple[model.Command, ...] = ()  # that it may have run, each once
     follows: tuple[str, ...] = ()  # instances or virtual servers whose state it wants to know
     by_time: bool = False  # its loop has work of its own: what hangs there harms at once
 
     def decode(self) -> model.Configuration:
-        return msgspec.msgpack.decode(self.data, type=model.Configuration)
+        """The configuration, without places in files. Raises msgspec.MsgspecError."""
+        return compact.decode(self.data)
 
 
 class Held(model.Struct):
@@ -41,8 +42,8 @@ class Held(model.Struct):
     def of(cls, configuration: model.Configuration, *, only: str | None = None) -> Held:
         """`only`: name of the one role that is run; the others have nothing to do.
 
-        Virtual servers lose their places in the file, also in `configuration`: nobody asks for them
-        any more, and a line more or less must not make thousands of servers different ones.
+        Virtual servers lose their places in the file, also in `configuration`: there are tens of
+        thousands, and nobody asks for them any more.
         """
         makers = {VRRP.name: vrrp_part, IPVS.name: ipvs_part}
         parts = {name: Part() for name in makers} | {
@@ -119,7 +120,7 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
     return Part(
         needed=_has_vrrp(configuration),
         count=len(configuration.vrrp_instances),
-        data=msgspec.msgpack.encode(part),
+        data=compact.encode(part),
         commands=_distinct(commands),
         follows=tuple({one.name: None for servers_of in tracked for one in servers_of}),
         by_time=bool(
@@ -167,7 +168,7 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     return Part(
         count=len(ipvs.virtual_servers),
         needed=bool(ipvs.virtual_servers or sync or ipvs.timeouts != servers.Timeouts()),
-        data=msgspec.msgpack.encode(part),
+        data=compact.encode(part),
         commands=_distinct(commands),
         follows=() if sync is None or sync.instance is None else (sync.instance,),
         by_time=True,

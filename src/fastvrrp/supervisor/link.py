@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from fastvrrp.config import model
+from fastvrrp.config import compact, model
 from fastvrrp.control.protocol import INTERNAL, ControlError
 from fastvrrp.packets import ProtocolError, close_all
 from fastvrrp.supervisor import destinations, messages, process, pulse
@@ -361,6 +361,6 @@ class Link:
 def decode_configuration(fd: int) -> model.Configuration:
     """The configuration in a sealed memfd. Raises ProtocolError."""
     try:
-        return msgspec.msgpack.decode(read_memfd(fd), type=model.Configuration)
+        return compact.decode(read_memfd(fd))
     except msgspec.MsgspecError as exc:
         raise ProtocolError(f"configuration cannot be decoded: {exc}") from exc

@@ -25,7 +25,7 @@ class Wire(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 class Configure(Wire):
     """A configuration to apply; one file descriptor comes with it.
 
-    The descriptor is a sealed memfd holding `model.Configuration` as MessagePack. The first
+    The descriptor is a sealed memfd holding `model.Configuration` (`config.compact`). The first
     Configure of a child starts it, later ones are reloads. Answered by Configured with the epoch.
     """
 

@@ -89,8 +89,8 @@ class Trackers:
 
         `on_change` tells of differences from what was returned here.
         """
-        if instance_name not in self._bindings:
-            return NO_EFFECT
+        if not self._bindings.get(instance_name):
+            return NO_EFFECT  # of thousands, most have no trackers
         effect = self._reported[instance_name] = self._effect(instance_name)
         return effect
 
@@ -267,7 +267,8 @@ class Trackers:
                 return self._statics.get(name, True)
 
     def _effect(self, instance_name: str) -> Effect:
-        return total(self._bindings[instance_name], self._state)
+        bindings = self._bindings[instance_name]
+        return total(bindings, self._state) if bindings else NO_EFFECT
 
     def _file_changed(self, name: str) -> None:
         self._changed(Kind.FILE, name)

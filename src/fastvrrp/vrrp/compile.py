@@ -7,12 +7,14 @@ kept: what many instances share is worked out once and is one object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from fastvrrp import _core
+from fastvrrp._core import AddressItem
 from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.objects import AddressKey, Link
@@ -24,6 +26,7 @@ from fastvrrp.vrrp.links import (
     IFF_LOOPBACK,
     PSEUDO,
     carrier,
+    common_part,
     is_unicast,
     link_key,
     multicast_group,
@@ -110,8 +113,8 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
                 item.router,
                 item.extra,
             )
-            for request, item in self.objects.addresses()
-            if item.mac
+            for request, item in enumerate(self.objects.items)
+            if isinstance(item, AddressItem) and item.mac
         ]
 
     @property
@@ -180,36 +183,11 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
             )
             for a in self.announcements
         ]
-        garp = r.garp
         return _core.Instance(
             slot=slot,
             vrid=self.vrid,
-            family=r.family,
-            version=r.version,
-            priority=r.priority,
-            advert_int_ns=r.advert_int_ns,
-            link=r.link,
-            flags=r.flags,
-            group=r.group,
-            down_timer_adverts=r.down_timer_adverts,
-            preempt_delay_ns=r.preempt_delay_ns,
-            hold_until_ns=r.hold_until_ns,
-            source=r.source,
-            destination=r.destination,
-            peers=list(r.peers),
-            ttl=r.ttl,
             addresses=list(self.addresses),
-            auth_type=r.auth_type,
-            auth_data=r.auth_data,
-            garp_master_repeat=garp.master_repeat,
-            garp_master_delay_ns=garp.master_delay_s * NS,
-            garp_master_refresh_ns=garp.master_refresh_s * NS,
-            garp_master_refresh_repeat=garp.master_refresh_repeat,
-            garp_lower_prio_repeat=garp.lower_prio_repeat,
-            garp_lower_prio_delay_ns=garp.lower_prio_delay_s * NS,
-            garp_extra_if_ns=garp.extra_if_s * NS if self.repeats else 0,
-            timer_expired_backup=r.timer_expired_backup,
-            tracks=list(r.tracks),
+            garp_extra_if_ns=r.garp.extra_if_s * NS if self.repeats else 0,
             fault=r.fault | fault,
             adjust=adjust,
             announce=announce[0] if len(announce) == 1 else b"".join(announce),
@@ -218,8 +196,41 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
                 [(item.delete, OK_GONE) for item in reversed(items) if not item.native]
             ),
             change=change,
-            mac=r.mac,
+            **_arguments(r),
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _arguments(record: Record) -> Mapping[str, Any]:
+    """Those of _core.Instance that follow from a record alone."""
+    garp = record.garp
+    return {
+        "family": record.family,
+        "version": record.version,
+        "priority": record.priority,
+        "advert_int_ns": record.advert_int_ns,
+        "link": record.link,
+        "flags": record.flags,
+        "group": record.group,
+        "down_timer_adverts": record.down_timer_adverts,
+        "preempt_delay_ns": record.preempt_delay_ns,
+        "hold_until_ns": record.hold_until_ns,
+        "source": record.source,
+        "destination": record.destination,
+        "peers": list(record.peers),
+        "ttl": record.ttl,
+        "auth_type": record.auth_type,
+        "auth_data": record.auth_data,
+        "garp_master_repeat": garp.master_repeat,
+        "garp_master_delay_ns": garp.master_delay_s * NS,
+        "garp_master_refresh_ns": garp.master_refresh_s * NS,
+        "garp_master_refresh_repeat": garp.master_refresh_repeat,
+        "garp_lower_prio_repeat": garp.lower_prio_repeat,
+        "garp_lower_prio_delay_ns": garp.lower_prio_delay_s * NS,
+        "timer_expired_backup": record.timer_expired_backup,
+        "tracks": list(record.tracks),
+        "mac": record.mac,
+    }
 
 
 class Place(NamedTuple):
@@ -263,6 +274,7 @@ class Context:
         self._places: dict[str, Place] = {}
         self.sources: dict[tuple[int, int], bytes] = {}  # that were asked for, by their place
         self._records = dict(records or {})
+        self.made: dict[model.VrrpInstance, Record] = {}  # by what instances have in common
         self._multicast: dict[tuple[str, int], bytes] = {}
         self._learning: dict[tuple[int, int], tuple[Link, bool] | None] = {}
 
@@ -330,11 +342,29 @@ def virtual_addresses(configuration: model.Configuration) -> frozenset[bytes]:
 
 def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled:
     """Raises ValueError or OSError when the model holds what cannot be run."""
-    group = None if instance.sync_group is None else context.groups.get(instance.sync_group)
     objects = _objects(instance, context)
+    common = common_part(instance)
+    record = context.made.get(common)
+    if record is None:
+        record = context.made[common] = context.shared(_record(instance, context))
+    family = instance.family
+    listed = _distinct(
+        [packed(a.address, family) for a in instance.virtual_ipaddress if a.family == family]
+    )
+    return Compiled(
+        record,
+        instance.virtual_router_id,
+        objects,
+        None if listed == advertised(objects, family) else listed,
+    )
+
+
+def _record(instance: model.VrrpInstance, context: Context) -> Record:
+    """Must not depend on what `common_part` leaves out."""
+    group = None if instance.sync_group is None else context.groups.get(instance.sync_group)
     unicast = is_unicast(instance)
     mac = context.frame_source(instance)
-    record = Record(
+    return Record(
         family=instance.family,
         version=instance.version,
         priority=instance.priority,
@@ -362,16 +392,6 @@ def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled
         fault=_core.FAULT_CONFIG if _cannot_run(instance, unicast) else 0,
         mac=mac,
     )
-    family = instance.family
-    listed = _distinct(
-        packed(a.address, family) for a in instance.virtual_ipaddress if a.family == family
-    )
-    return Compiled(
-        context.shared(record),
-        instance.virtual_router_id,
-        objects,
-        None if listed == advertised(objects, family) else listed,
-    )
 
 
 def _cannot_run(instance: model.VrrpInstance, unicast: bool) -> bool:
@@ -386,15 +406,17 @@ def _cannot_run(instance: model.VrrpInstance, unicast: bool) -> bool:
 def advertised(objects: Objects, family: int) -> tuple[bytes, ...]:
     """Those of an instance's addresses that its adverts list."""
     return _distinct(
-        item.key.address
-        for _, item in objects.addresses()
-        if item.advertised and item.key.family == family
+        [
+            item.key.address
+            for item in objects.items
+            if isinstance(item, AddressItem) and item.advertised and item.key.family == family
+        ]
     )
 
 
-def _distinct(addresses: Iterable[bytes]) -> tuple[bytes, ...]:
+def _distinct(addresses: Sequence[bytes]) -> tuple[bytes, ...]:
     """Each once, in their order."""
-    return tuple(dict.fromkeys(addresses))
+    return tuple(addresses) if len(addresses) < 2 else tuple(dict.fromkeys(addresses))
 
 
 def _objects(instance: model.VrrpInstance, context: Context) -> Objects:

@@ -25,7 +25,6 @@ from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
-from fastvrrp.vrrp.lean import make_lean
 from fastvrrp.vrrp.parts import Parts
 from fastvrrp.vrrp.status import answer
 from fastvrrp.vrrp.surroundings import SurroundingsError
@@ -101,8 +100,6 @@ class Daemon:
 
         Raises ConfigurationRefused.
         """
-        if self._running is not None:
-            make_lean(configuration)  # as the one is that it is compared with
         configuration = assign_preferences(configuration)
         gc.disable()  # a large configuration is a million objects without a cycle
         try:
@@ -156,7 +153,6 @@ class Daemon:
         self._commit(parts, draft)
         self._running = parts
         parts.upkeep.thaw()
-        make_lean(draft.configuration)
         await parts.client.committed(parts.client.epoch)
         await parts.surroundings.settle(draft.configuration)
         await parts.upkeep.run()

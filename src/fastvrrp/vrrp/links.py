@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.devices import MACVLAN
@@ -73,6 +75,23 @@ class LinkSpec(NamedTuple):
 def _union(a: bytes | None, b: bytes | None) -> bytes | None:
     """Of sets of VRIDs, one a byte; None is all of them."""
     return None if a is None or b is None else bytes(sorted({*a, *b}))
+
+
+def common_part(instance: model.VrrpInstance) -> model.VrrpInstance:
+    """What links and records are made of: an instance without what only its own objects depend on.
+
+    Thousands have it in common. Addresses that name an interface bring a link along: they stay.
+    """
+    addresses, excluded = instance.virtual_ipaddress, instance.virtual_ipaddress_excluded
+    if any(address.dev is not None for address in (*addresses, *excluded)):
+        return msgspec.structs.replace(instance, name="", virtual_router_id=0)
+    return msgspec.structs.replace(
+        instance,
+        name="",
+        virtual_router_id=0,
+        virtual_ipaddress=(),
+        virtual_ipaddress_excluded=(),
+    )
 
 
 def is_unicast(instance: model.VrrpInstance) -> bool:
@@ -206,17 +225,25 @@ def link_specs(
     defs = configuration.global_defs
     buffers: dict[str, int] = {}
     virtual = {device.name for device in configuration.devices if device.kind == MACVLAN}
+    known: dict[model.VrrpInstance, set[int]] = {}  # VRIDs of the users of one link
     for instance in configuration.vrrp_instances:
+        common = common_part(instance)
+        users = known.get(common)
+        if users is not None:
+            users.add(instance.virtual_router_id)
+            if not instance.kernel_rx_buf_size:
+                continue
         key = own_link(instance, observed)
+        if instance.kernel_rx_buf_size:
+            wanted = buffers.get(key, 0) + instance.kernel_rx_buf_size
+            buffers[key] = min(wanted, RX_BUFFER_MAX)
         family = IPV4 if instance.family == 4 else IPV6
         if sends_frames(instance, defs, observed):
             framed[key] = framed.get(key, 0) | family
         else:
             families[key] = families.get(key, 0) | family
-        vrids.setdefault((key, instance.family), set()).add(instance.virtual_router_id)
-        if instance.kernel_rx_buf_size:
-            wanted = buffers.get(key, 0) + instance.kernel_rx_buf_size
-            buffers[key] = min(wanted, RX_BUFFER_MAX)
+        known[common] = users = vrids.setdefault((key, instance.family), set())
+        users.add(instance.virtual_router_id)
         if is_unicast(instance):
             far[key] = far.get(key, 0) | family
         else:

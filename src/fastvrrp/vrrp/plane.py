@@ -31,7 +31,7 @@ from fastvrrp.vrrp.compile import (
 from fastvrrp.vrrp.differences import Wanted, readdressed, taken
 from fastvrrp.vrrp.draft import Draft, Entry, RefusedError, Running
 from fastvrrp.vrrp.engine_client import EngineClient
-from fastvrrp.vrrp.links import ABSENT, PSEUDO, link_keys, link_specs
+from fastvrrp.vrrp.links import ABSENT, PSEUDO, common_part, link_keys, link_specs
 from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.placing import Placer
@@ -156,14 +156,19 @@ class Plane:
             self._groups.copy(),
         )
         keys: set[str] = set()
+        users: dict[model.VrrpInstance, list[list[str]]] = {}  # of the links of alike instances
         for instance in configuration.vrrp_instances:
-            group = groups.get(instance.sync_group or "")
-            names = link_keys(instance, group, observed)
-            keys |= names
-            if instance.interface is not None:
-                names.add(instance.interface)
-            for name in names:
-                draft.users.setdefault(name.removeprefix(PSEUDO), []).append(instance.name)
+            common = common_part(instance)
+            lists = users.get(common)
+            if lists is None:
+                names = link_keys(instance, groups.get(instance.sync_group or ""), observed)
+                keys |= names
+                if instance.interface is not None:
+                    names.add(instance.interface)
+                names = {name.removeprefix(PSEUDO) for name in names}
+                users[common] = lists = [draft.users.setdefault(name, []) for name in names]
+            for using in lists:
+                using.append(instance.name)
         for key in sorted(keys):
             draft.links.take(key)
         for name in groups:
