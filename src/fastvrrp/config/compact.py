@@ -7,6 +7,7 @@ line more or less must not make equal parts differ.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -80,7 +81,7 @@ def encode(configuration: Configuration) -> bytes:
 
 def decode(data: bytes | memoryview) -> Configuration:
     """What `encode` was given. Raises msgspec.MsgspecError."""
-    compact = msgspec.msgpack.decode(data, type=_Compact)
+    compact = _decoder().decode(data)
     commons, address_commons = compact.commons, compact.address_commons
     try:
         instances = tuple(
@@ -102,6 +103,17 @@ def decode(data: bytes | memoryview) -> Configuration:
     except IndexError as exc:
         raise msgspec.DecodeError("a part of an instance is missing") from exc
     return replace(compact.rest, vrrp_instances=instances)
+
+
+def warm_up() -> None:
+    """Make what `decode` needs, which takes as long as to decode thousands of instances: to be
+    called while there is nothing to decode yet."""
+    _decoder()
+
+
+@functools.cache
+def _decoder() -> msgspec.msgpack.Decoder[_Compact]:
+    return msgspec.msgpack.Decoder(_Compact)
 
 
 def common_part(instance: VrrpInstance) -> VrrpInstance:

@@ -110,12 +110,13 @@ class Source:
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         loop.add_reader(reading.pidfd, ended.set_result, None)
+        decoder = msgspec.msgpack.Decoder(Outcome)  # which takes longer than it takes to decode
         try:
             await ended
             code = reading.process.wait()
             if code != 0:
                 raise ReadError(f"its reader ended: {describe_code(code)}")
-            return msgspec.msgpack.decode(read_all(reading.out), type=Outcome)
+            return decoder.decode(read_all(reading.out))
         except (msgspec.MsgspecError, ProtocolError) as exc:
             raise ReadError(f"its reader left nothing readable: {exc}") from exc
         finally:

@@ -7,6 +7,7 @@ import sys
 
 import uvloop
 
+from fastvrrp.config import compact
 from fastvrrp.supervisor.link import Arguments, adopt
 from fastvrrp.vrrp.daemon import Daemon
 
@@ -18,6 +19,7 @@ async def _run(arguments: Arguments) -> int:
 def main() -> int:
     """Run until the supervisor says stop; returns the exit code."""
     arguments = adopt()
+    compact.warm_up()  # while the configuration is being read
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(arguments))
 
