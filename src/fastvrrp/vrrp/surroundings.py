@@ -218,6 +218,7 @@ class Surroundings:
             if self._wanted != self._written:
                 self._journal.write(self._wanted)
                 self._written = self._wanted
+            self._wanted = self._written  # thousands of addresses need not be kept twice
         except OSError as exc:
             self._limit.log(
                 "journal",
