@@ -146,6 +146,14 @@ def bindings_of(instance: model.VrrpInstance, group: model.SyncGroup | None) -> 
     scripts and virtual servers do not count, and a file with weight 1 acts as with weight 0 while
     other weighted files do not count.
     """
+    if group is None and not (
+        instance.track_script
+        or instance.track_process
+        or instance.track_file
+        or instance.track_virtual_server
+        or instance.track_groups
+    ):
+        return ()  # of thousands, most have none
     own: dict[tuple[Kind, str], Binding] = {}
     common = group is not None and not group.sync_group_tracking_weight
     for binding in _listed(instance):

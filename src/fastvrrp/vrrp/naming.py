@@ -67,17 +67,18 @@ class Resolver:
         self._held = held
         self._devices: dict[Identity, Device] = {}
         self._keys: dict[str, Identity] = {}  # of the devices, by name
-        self._taken = {
-            name
-            for instance in configuration.vrrp_instances
-            for name in (_written_name(instance), instance.interface)
-            if name is not None
-        }
+        self._taken: set[str] = set()  # names that are written for something
 
     def resolve(self) -> tuple[model.Configuration, dict[Identity, str]]:
         """The configuration with its devices, and their names to be `held` next time."""
         if not any(map(_needs_device, self._configuration.vrrp_instances)):
             return self._configuration, {}
+        self._taken = {
+            name
+            for instance in self._configuration.vrrp_instances
+            for name in (_written_name(instance), instance.interface)
+            if name is not None
+        }
         # Those of instances first: names that are written, or that one sees every day.
         with_own = [self._with_own(instance) for instance in self._configuration.vrrp_instances]
         instances = tuple(self._with_addresses(instance) for instance in with_own)
