@@ -185,6 +185,11 @@ class Judge:
                 # a new member of a running group has a detection time to listen first
                 self.joining.add((node.index, node.routers[slot].group))
 
+    def removed(self, node: Node, slots: list[int]) -> None:
+        """Instances are about to go; should they come back, they count from nothing."""
+        for slot in slots:
+            self.counters.pop((node.index, node.life, slot), None)
+
     def ticked(self, node: Node) -> None:
         if node.core is not None and node.core.next_due_ns() <= node.local():
             self.fail("overdue", f"router {node.index} leaves a deadline in the past")
@@ -295,14 +300,9 @@ class Judge:
         last = self.counters.get(key, {})
         if status.counters != last:
             for name, value in status.counters.items():
-                if value < last.get(name, 0) and not self._is_new(node, slot):
+                if value < last.get(name, 0):
                     self.fail("counters", f"router {node.index}: {name} went backwards")
             self.counters[key] = status.counters
-
-    def _is_new(self, node: Node, slot: int) -> bool:
-        """Committed since the counters were last looked at: perhaps after a removal."""
-        interval = node.members[slot].advert_int_ns
-        return self.now - self.reconfigured[node.index, slot] <= COUNTERS_EVERY * interval
 
     def _rivals(self, slot: int) -> None:
         router = self.nodes[0].routers[slot]

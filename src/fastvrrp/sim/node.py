@@ -37,6 +37,7 @@ class Observer(Protocol):
     def transmitted(self, node: Node, slot: int, frame: Frame, lost: set[int]) -> None: ...
     def announced(self, node: Node, slot: int, address: bytes, lost: set[int]) -> None: ...
     def committed(self, node: Node, slots: list[int]) -> None: ...
+    def removed(self, node: Node, slots: list[int]) -> None: ...
 
 
 class Node:
@@ -306,6 +307,7 @@ class Node:
             gone = [slot for slot in slots if slot not in self.absent]
             self._last_words = {slot: core.advert_bytes(slot, 0) for slot in gone}
             self.absent.update(gone)
+            self.observer.removed(self, gone)
             return core.commit([], remove=gone, now_ns=now)
 
         self.control(commit)
