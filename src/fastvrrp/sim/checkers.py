@@ -46,7 +46,9 @@ class Judge:
         self.rival_since: dict[tuple[int, int, int], int] = {}  # slot, node, node
         self.told: dict[tuple[int, int], set[bytes]] = {}  # node, slot -> announced as this master
         # address -> per port: who announced last there (a host that missed it knows that itself)
-        self.last_announcer: dict[bytes, dict[int, Node]] = {}
+        self.last_announcer: dict[bytes, dict[int, tuple[Node, int]]] = {}  # and when
+        # master, another master, slot -> when this one surely heard an advert of that one last
+        self.heard: dict[tuple[int, int, int], int] = {}
         # slots in which one of two masters gave up, and the other one never heard of it
         self.unheard: set[int] = set()
         # node, slot that gave up in this very step -> whether the slot was among those before
@@ -212,18 +214,22 @@ class Judge:
 
     def transmitted(self, node: Node, slot: int, frame: Frame, lost: set[int]) -> None:
         self.note(f"r{node.index} s{slot} advert {frame.data.hex()}")
-        if self.leaving.get((node.index, slot)) is False:
-            number = node.routers[slot].segment
-            others = [self.nodes[n] for n in self.masters[slot]]
-            heard = all(
-                n.running
-                and n.links[number]
-                and n.index not in lost
-                and self._understands(n, node, slot)
-                for n in others
-            )
-            if heard and self.segments[number].weather.is_calm(self.now):
+        others = self.masters.get(slot, set()) - {node.index}
+        number = node.routers[slot].segment
+        if others and self.segments[number].weather.is_calm(self.now):
+            hearing = {n for n in others if self._hears(self.nodes[n], node, slot, lost)}
+            for n in hearing:
+                self.heard[n, node.index, slot] = self.now
+            if hearing == others and self.leaving.get((node.index, slot)) is False:
                 self.unheard.discard(slot)
+
+    def _hears(self, node: Node, speaker: Node, slot: int, lost: set[int]) -> bool:
+        return (
+            node.running
+            and node.links[node.routers[slot].segment]
+            and node.index not in lost
+            and self._understands(node, speaker, slot)
+        )
 
     def announced(self, node: Node, slot: int, address: bytes, lost: set[int]) -> None:
         self.note(f"r{node.index} s{slot} announce {address.hex()}")
@@ -234,7 +240,7 @@ class Judge:
         ports = self.last_announcer.setdefault(address, {})
         for port in range(len(self.nodes)):
             if port not in lost:
-                ports[port] = node
+                ports[port] = node, self.now
 
     # ---- periodically ----
 
@@ -374,16 +380,28 @@ class Judge:
 
     def _neighbours(self, slot: int, master: Node, port: int, segment: Segment) -> None:
         """What host `port` believes. Nobody can help a host that an announcement never reached, nor
-        one that a short-lived master misled of whom the right one never heard; what a refresh is
-        for."""
+        one that another master misled of whom the right one never heard; what a refresh is for."""
         host = segment.hosts[port]
         refreshing = master.members[slot].refresh_ns > 0
         for address in master.addresses[slot]:
-            misled = self.last_announcer.get(address, {}).get(port) is not master
-            if not refreshing and (address in host.missed or (misled and slot in self.unheard)):
+            misled = self._misled(slot, master, address, port)
+            if not refreshing and (address in host.missed or misled):
                 continue
             if host.neighbours.get(address) != master.mac:
                 self.fail("neighbours", f"host {port} looks for slot {slot} elsewhere")
+
+    def _misled(self, slot: int, master: Node, address: bytes, port: int) -> bool:
+        """Another one told host `port` last, and gave up, or is in another part of the network
+        now, before the master heard of it."""
+        other, when = self.last_announcer.get(address, {}).get(port, (None, 0))
+        if other is master:
+            return False
+        if slot in self.unheard or other is None:
+            return slot in self.unheard
+        return (
+            other.index in self.masters[slot]
+            and self.heard.get((master.index, other.index, slot), -1) < when
+        )
 
     def _right(self, slot: int, master: Node, alive: list[Node]) -> None:
         """No backup that preempts has a higher priority than the master."""
