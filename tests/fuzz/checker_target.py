@@ -1,4 +1,4 @@
-"""Whatever a checked server answers: SMTP lines, DNS messages, ICMP messages.
+"""Whatever a checked server answers: SMTP lines, DNS messages, replies by UDP, ICMP messages.
 
 Each target raises when a checker takes what it must not, keeps what it need not, or disagrees with
 the reference beside it, which is written from the rules and not from the code.
@@ -6,7 +6,8 @@ the reference beside it, which is written from the rules and not from the code.
 
 from __future__ import annotations
 
-from fastvrrp.ipvs.checks import dns, ping
+from fastvrrp.config.servers import Connection, UdpCheck
+from fastvrrp.ipvs.checks import dns, ping, udp
 from fastvrrp.ipvs.checks.base import DETAIL_CHARACTERS, Verdict, detail
 from fastvrrp.ipvs.checks.smtp import LINE_BYTES_MAX, Dialogue
 
@@ -103,6 +104,47 @@ def fuzz_dns(data: bytes) -> None:
         code = message[3] % 16
         assert answer[0] is (Verdict.DOWN if code else Verdict.UP)
         assert f"rcode {code}" in answer[1] or not code
+
+
+# ---------------------------------------------------------------------- UDP
+
+ASKED = Connection(address="192.0.2.1", port=53)
+
+
+def udp_seeds() -> list[bytes]:
+    """Whether a reply is required and has a mask, the lengths that are good, the size of what is
+    expected, that, its mask, and the datagram."""
+    return [
+        bytes((flags, least, 8, 4)) + b"good" + mask + datagram
+        for flags in (0, 1, 3)
+        for least in (0, 4)
+        for mask in (b"\xff\xff\xff\xff", b"\xff\0\0\xff")
+        for datagram in (b"", b"go", b"good", b"gaad", b"goodbye", b"nonsense!")
+    ]
+
+
+def fuzz_udp(data: bytes) -> None:
+    head, rest = data[:4].ljust(4, b"\0"), data[4:]
+    required, masked = bool(head[0] & 1), bool(head[0] & 2)
+    size = head[3]
+    expected, mask, reply = rest[:size], rest[size : 2 * size], rest[2 * size :]
+    check = UdpCheck(
+        ASKED,
+        require_reply=required,
+        min_reply_length=head[1],
+        max_reply_length=head[2],
+        reply=expected,
+        reply_mask=mask.ljust(len(expected), b"\xff") if masked else None,
+    )
+    verdict, text = udp.judge(reply, check)
+    good = True
+    if required:
+        good = head[1] <= len(reply) <= head[2]
+        for place, (came, due) in enumerate(zip(reply, expected, strict=False)):
+            counts = check.reply_mask[place] if check.reply_mask is not None else 0xFF
+            good = good and (came & counts) == (due & counts)
+    assert verdict is (Verdict.UP if good else Verdict.DOWN)
+    assert text
 
 
 # ---------------------------------------------------------------------- ICMP

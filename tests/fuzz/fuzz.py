@@ -28,6 +28,7 @@ TARGETS = {
     "smtp": ("checker_target", "fuzz_smtp", "smtp_seeds"),
     "http": ("http_target", "fuzz_http", "seeds"),
     "dns": ("checker_target", "fuzz_dns", "dns_seeds"),
+    "udp": ("checker_target", "fuzz_udp", "udp_seeds"),
     "icmp": ("checker_target", "fuzz_icmp", "icmp_seeds"),
 }
 

@@ -24,7 +24,7 @@ def fuzz(target: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "target", ["advert", "configuration", "netlink", "smtp", "http", "dns", "icmp"]
+    "target", ["advert", "configuration", "netlink", "smtp", "http", "dns", "udp", "icmp"]
 )
 def test_nothing_breaks(target: str) -> None:
     done = fuzz(target, str(SECONDS), "-seed=1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -12,7 +13,7 @@ import pytest
 from lvs_scene import METHODS, SERVERS, SETTLE_S, Scene, compare
 
 from fastvrrp.lab.daemons import process_tree
-from fastvrrp.lab.network import wait_for
+from fastvrrp.lab.network import Node, wait_for
 from keepalived_text import block
 
 CASES = [(method, family) for method in METHODS for family in (4, 6)]
@@ -20,7 +21,24 @@ CASES = [(method, family) for method in METHODS for family in (4, 6)]
 PATIENCE_S = 40.0
 
 
-def configuration(scene: Scene, *, weight: int = 1, quorum: int = 1) -> str:
+GUE_PORT = 6080
+TUNNELS = {
+    "gue": f"type gue port {GUE_PORT}",
+    "gue with a checksum": f"type gue port {GUE_PORT} csum",
+    "gre": "type gre",
+    "gre with a checksum": "type gre csum",
+    "ipip": "type ipip",
+}
+
+
+def configuration(
+    scene: Scene,
+    *,
+    weight: int = 1,
+    quorum: int = 1,
+    cases: list[tuple[str, int]] = CASES,
+    tunnel: str = "",
+) -> str:
     """Six services with the same three servers; `weight` is that of r4."""
 
     def service(method: str, family: int) -> str:
@@ -35,11 +53,11 @@ def configuration(scene: Scene, *, weight: int = 1, quorum: int = 1) -> str:
         return block(
             f"virtual_server {METHODS[method][family]} 80",
             *("delay_loop 1", "warmup 0", "connect_timeout 3", "retry 1", "delay_before_retry 1"),
-            *("lvs_sched wrr", f"lvs_method {method}", "protocol TCP", f"quorum {quorum}"),
+            *("lvs_sched wrr", f"lvs_method {method} {tunnel}", "protocol TCP", f"quorum {quorum}"),
             *servers,
         )
 
-    return "\n".join(service(*case) for case in CASES)
+    return "\n".join(service(*case) for case in cases)
 
 
 def spread(scene: Scene, method: str, family: int, **shares: int) -> None:
@@ -71,6 +89,51 @@ def story(scene: Scene) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_requests_reach_the_servers(scene: Scene) -> None:
+    compare(scene, story)
+
+
+def listen_gre(node: Node, *, checksum: bool) -> None:
+    """The other end of GRE tunnels, which takes packets with a checksum or without, not both."""
+    for family, kind, own in ((4, "gre", node.ipv4()), (6, "ip6gre", node.ipv6())):
+        node.run("ip", "link", "delete", f"g{family}", check=False)
+        words = ("local", own, *(["icsum"] if checksum else []))
+        node.run("ip", "link", "add", f"g{family}", "type", kind, *words)
+        node.run("ip", "link", "set", f"g{family}", "up")
+    node.sysctl("net/ipv4/conf/g4/rp_filter", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_tunnel(scene: Scene) -> None:
+    """Another kind with every reload; the servers take apart what reaches them."""
+    modprobe = Path("/proc/sys/kernel/modprobe").read_text().strip()
+    subprocess.run([modprobe, "-a", "fou", "fou6"], check=True)  # nobody asks for them by name
+    for node in scene.servers.values():
+        for family in (4, 6):
+            node.run("ip", f"-{family}", "fou", "add", "port", str(GUE_PORT), "gue")
+
+    cases = [("TUN", family) for family in (4, 6)]
+
+    def story(scene: Scene) -> None:
+        for number, (kind, words) in enumerate(TUNNELS.items(), 1):
+            for node in scene.servers.values():
+                listen_gre(node, checksum="csum" in words)
+            # a weight of its own tells this table from the one before
+            text = configuration(scene, cases=cases, tunnel=words, weight=number)
+            if number == 1:
+                scene.daemon.start(text)
+            else:
+                scene.daemon.reload(text)
+            scene.after(
+                kind,
+                lambda table, n=number: (
+                    len(table) == 8 and sum(f"-w {n}" in line for line in table) >= 2
+                ),
+            )
+            for case in cases:
+                spread(scene, *case, r2=2, r3=2, r4=2 * number)
+        scene.stop()
+
     compare(scene, story)
 
 
