@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,10 +29,10 @@ class Fifo:
         self.born.touch()
         self.out.touch()
 
-    def text(self, path: Path | None = None, mark: str = "first") -> str:
+    def text(self, path: Path | None = None, mark: str = "first", user: str = "") -> str:
         lines = (
-            f"notify_fifo {path or self.path}",
-            f'notify_fifo_script "{self.script} {mark}"',
+            f"notify_fifo {path or self.path} {user}",
+            f'notify_fifo_script "{self.script} {mark}" {user}',
         )
         return CONFIGURATION.format(extra="\n    ".join(lines)) + SERVER
 
@@ -96,6 +98,33 @@ def test_it_changes_by_reload(tmp_path: Path, fifo: Fifo) -> None:
         reload(CONFIGURATION.format(extra="") + SERVER)
         assert not fifo.path.exists()
         wait_for(lambda: not fifo.readers(), "no reader")
+
+
+def test_its_account_changes_by_reload(tmp_path: Path) -> None:
+    """Nobody but its account and root can open it: another one means another FIFO."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as public, Daemon(tmp_path) as daemon:
+        fifo = Fifo(Path(public))
+        for path, mode in ((Path(public), 0o755), (fifo.out, 0o666), (fifo.born, 0o666)):
+            path.chmod(mode)
+        daemon.configure(fifo.text())
+        daemon.ready()
+        fifo.hears("by root")
+        for user, uid in (("nobody", nobody.pw_uid), ("", 0)):
+            (before,) = fifo.readers()
+            daemon.configure(fifo.text(mark=f"reader{uid}", user=user))
+            assert daemon.request("reload")["ok"] is True
+            status = fifo.path.stat()
+            assert stat.S_ISFIFO(status.st_mode)
+            assert stat.S_IMODE(status.st_mode) == 0o600
+            assert status.st_uid == uid
+            fifo.hears("after the reload", f"reader{uid}")
+            wait_for(lambda before=before: before not in fifo.readers(), "the old reader's end")
+            (reader,) = fifo.readers()
+            assert Path(f"/proc/{reader}").stat().st_uid == uid
+        assert daemon.stop() == 0
+        assert not fifo.path.exists()
+        assert fifo.readers() == []
 
 
 def test_a_reload_that_is_refused_keeps_it(tmp_path: Path, fifo: Fifo) -> None:
