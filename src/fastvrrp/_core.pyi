@@ -594,6 +594,13 @@ class Prober:
         events_lost."""
 
 # Loops in C for bench/micro; the product does not use them.
+def prepare_rings(count: int, frames: int) -> None:
+    """Make receive rings side by side, for Engine.link() to take: the kernel takes milliseconds
+    for each. Those that cannot be made Engine.link() makes itself, and says why not."""
+
+def discard_rings() -> None:
+    """Close the prepared ones that were not taken."""
+
 def bench_wire(rounds: int, addresses: int = 1) -> dict[str, int]:
     """ns of `rounds` of "checksum", "encode", "decode" of one IPv4 v3 PDU."""
 

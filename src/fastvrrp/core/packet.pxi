@@ -82,15 +82,31 @@ cdef bint join_frames(int fd, i32 ifindex, const u8 *groups, u32 n, u32 alen) no
     return True
 
 
+cdef pring_t *map_new_ring(u32 frames, int *error) noexcept nogil:
+    """A ring that hears nothing yet; NULL with *error. The kernel waits here until no packet is on
+    its way to the socket, of which there is none: milliseconds, in which others can do the same."""
+    cdef pring_t *r = <pring_t *> calloc(1, sizeof(pring_t))
+    if r == NULL:
+        error[0] = ENOMEM
+        return NULL
+    r.member = -1
+    r.n = frames
+    r.fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    if r.fd >= 0 and map_ring(r):
+        return r
+    error[0] = fv_errno()
+    free_ring(r)
+    return NULL
+
+
 cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups, u32 n,
                     const accept_t *accept) noexcept nogil:
     """False with errno. The groups are joined as IP groups too, on `group_ifindex`: switches listen to
     IGMP and MLD."""
     cdef sockaddr_ll a
     cdef u32 alen = 16 if r.six else 4
-    r.fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     r.member = socket(AF_INET6 if r.six else AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
-    if r.fd < 0 or r.member < 0 or not map_ring(r):
+    if r.member < 0:
         return False
     set_filter(r.fd, r.six, True, accept)
     if not join_frames(r.fd, ifindex, groups, n, alen) or not join_groups(
@@ -103,16 +119,14 @@ cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups
     return bind(r.fd, <const sockaddr *> &a, sizeof(a)) == 0
 
 
-cdef pring_t *make_ring(u32 six, i32 ifindex, i32 group_ifindex, u32 frames, const u8 *groups, u32 n,
-                        const accept_t *accept, int *error) noexcept nogil:
-    """A ring of so many frames that hears the groups on an interface; NULL with *error."""
-    cdef pring_t *r = <pring_t *> calloc(1, sizeof(pring_t))
+cdef pring_t *make_ring(pring_t *prepared, u32 six, i32 ifindex, i32 group_ifindex, u32 frames, const u8 *groups,
+                        u32 n, const accept_t *accept, int *error) noexcept nogil:
+    """A ring of so many frames that hears the groups on an interface, of the prepared one, which is taken
+    over, or (NULL) of a new one; NULL with *error."""
+    cdef pring_t *r = prepared if prepared != NULL else map_new_ring(frames, error)
     if r == NULL:
-        error[0] = ENOMEM
         return NULL
-    r.fd = r.member = -1
     r.six = six
-    r.n = frames
     if open_ring(r, ifindex, group_ifindex, groups, n, accept):
         return r
     error[0] = ENODEV if fv_errno() == ENXIO else fv_errno()

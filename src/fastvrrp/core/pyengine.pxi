@@ -257,7 +257,7 @@ cdef class Engine:
                 if packet & (1 << six) and not failed:
                     framed = accept[six]
                     framed.every_ttl = 0                # frames are multicast
-                    d.ring[six] = make_ring(six, device, group_ifindex, ring_frames,
+                    d.ring[six] = make_ring(take_ring(ring_frames), six, device, group_ifindex, ring_frames,
                                             <const u8 *> <const char *> joined, len(joined) // alen,
                                             &framed, &failed)
                     joined = b""                        # the raw socket beside it is for unicast
@@ -400,7 +400,30 @@ cdef class Engine:
         if any(thread.is_alive() for thread in self.threads):
             return False
         self.threads = None
+        self._close_sockets()
         return True
+
+    def _close_sockets(self):
+        """The kernel waits at each ring until no packet is on its way to it: side by side."""
+        cdef u32 k
+        cdef u32 six
+        cdef int rings = 0
+        for k in range(self.e.core.cap_link):
+            for six in range(2):
+                rings += self.e.links[k].ring[six] != NULL
+        side_by_side(self._close_some, rings)
+
+    def _close_some(self, u32 first, u32 step):
+        cdef u32 k
+        cdef u32 six
+        cdef pring_t *r
+        for k in range(first, self.e.core.cap_link, step):
+            for six in range(2):
+                r = self.e.links[k].ring[six]
+                self.e.links[k].ring[six] = NULL
+                if r != NULL:
+                    with nogil:
+                        free_ring(r)
 
     def status(self, u32 slot):
         return status_of(&self.e.core, slot)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping
 
+from fastvrrp import _core
 from fastvrrp.net.observed import Observed
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.links import ABSENT, PSEUDO, LinkSpec, ifindex_of, is_ethernet, parent_of
@@ -41,6 +43,23 @@ class LinkTable:
         as they were.
         """
         fresh: list[int] = []
+        unknown = [spec for key, spec in specs.items() if slots[key] not in self._defined]
+        rings = Counter(
+            _frames(spec)
+            for spec in unknown
+            for bit in (1, 2)
+            if spec.packet & bit and spec.ifindex
+        )
+        try:
+            for frames, count in rings.items():
+                _core.prepare_rings(count, frames)
+            self._define_all(slots, specs, fresh)
+        finally:
+            _core.discard_rings()
+
+    def _define_all(
+        self, slots: SlotTable[str], specs: Mapping[str, LinkSpec], fresh: list[int]
+    ) -> None:
         for key, spec in specs.items():
             slot = slots[key]
             known = self._defined.get(slot)
@@ -155,7 +174,11 @@ class LinkTable:
             packet=spec.packet,
             down_delay_ns=spec.down_delay_ns,
             up_delay_ns=spec.up_delay_ns,
-            ring_frames=FRAMES_OF_ONE if spec.is_virtual else FRAMES_OF_MANY,
+            ring_frames=_frames(spec),
             group_ifindex=spec.parent,
         )
         self._defined[slot] = spec
+
+
+def _frames(spec: LinkSpec) -> int:
+    return FRAMES_OF_ONE if spec.is_virtual else FRAMES_OF_MANY
