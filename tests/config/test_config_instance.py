@@ -274,6 +274,7 @@ def test_globals_below_an_instance_do_not_reach_it(read: Reader) -> None:
         (["use_vmac netlink_notify_msg"], "netlink_notify_msg has no effect: fastvrrp learns"),
         (["use_vmac v1 02:00:00:00:01 v2"], "unknown option 'v2'"),
         (["use_vmac 01:00:5e:00:00:01"], "'01:00:5e:00:00:01' is a multicast address"),
+        (["use_vmac 00:00:5e:00:01:f0"], "is the MAC address of VRID 240 for IPv4, not of this"),
         (["use_vmac averyveryverylongname"], "cannot be the name of an interface"),
         (["vmac_xmit_base"], "V: vmac_xmit_base needs use_vmac, ignored"),
         (["use_vmac", "use_ipvlan 10.0.0.3/24"], "V: use_ipvlan is ignored beside use_vmac"),

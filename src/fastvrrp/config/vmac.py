@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEYWORDS = frozenset(("use_vmac", "use_vmac_addr", "vmac_xmit_base", "use_ipvlan"))
 _MAC = re.compile(r"([0-9a-fA-F]{1,2}:){4,5}[0-9a-fA-F]{1,2}$")
+_VIRTUAL_MAC = re.compile(r"00:00:5e:00:0([12]):([0-9a-f]{2})$")
 _IPVLAN_MODES = ("bridge", "private", "vepa")
 _NAMING = ("name", "group")
 _SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip"))
@@ -47,6 +48,7 @@ def virtual_device(builder: InstanceBuilder) -> dict[str, Any]:
                 "vmac_xmit_base is ignored in strict mode", "remove it", "vmac_xmit_base"
             )
             vmac = Vmac(name=vmac.name, address=vmac.address, group=vmac.group)
+        _tell_foreign_mac(builder, vmac)
         fields["vmac"] = vmac
         if "use_ipvlan" in entries:
             builder.warning("use_ipvlan is ignored beside use_vmac", "keep one", "use_ipvlan")
@@ -62,6 +64,21 @@ def virtual_device(builder: InstanceBuilder) -> dict[str, Any]:
                 "use_ipvlan",
             )
     return fields
+
+
+def _tell_foreign_mac(builder: InstanceBuilder, vmac: Vmac) -> None:
+    """RFC 9568 7.3: each VRID and family has a MAC address; another's may be used on this link."""
+    found = _VIRTUAL_MAC.match(vmac.address or "")
+    vrid = builder.entries.get("virtual_router_id")
+    if found is None or vrid is None:
+        return
+    family, owner = 4 if found[1] == "1" else 6, int(found[2], 16)
+    if (family, owner) != (builder.family, vrid.value):
+        builder.warning(
+            f"{vmac.address} is the MAC address of VRID {owner} for IPv{family}, not of this one",
+            "leave the MAC out, or write one of your own",
+            "use_vmac",
+        )
 
 
 def read_vmac(context: Context, entries: Entries) -> Vmac:
