@@ -91,7 +91,10 @@ class ServerNotifier:
         """What happened to a virtual server, in its order. The actions of a stop go to `stop`."""
         if self._stopped:
             return
+        quiet = not self._ipvs.rs_init_notifies
         for action in actions:
+            if quiet and isinstance(action, ServerChanged) and action.why is Why.START:
+                continue  # tens of thousands, of which nobody hears
             self._log(virtual_server, action)
             self._mail_check(virtual_server, action)
             told = self._told(virtual_server, action)

@@ -219,7 +219,7 @@ class Parts:
         running = self.plane.running.values()
         return Count(
             virtual_servers=(sum(one.pool.quorum_up for one in running), len(running)),
-            real_servers=(self.plane.servers_up, sum(len(one.servers) for one in running)),
+            real_servers=(self.plane.servers_up, sum(one.pool.size for one in running)),
         )
 
     async def statistics(self) -> Mapping[ServiceKey, ServiceStatistics]:

@@ -100,11 +100,13 @@ class Plane:
         for key in plan.added:
             running = self.running[key] = self._made(key, plan.new[key])
             running.resume(left, observed)
-            self._act(running, running.pool.start())
         self.upkeep.want_all({key: running.want() for key, running in self.running.items()})
-        self.checks.change(self._subscriptions())
         await self.settle_daemons()
         await self.upkeep.settled()
+        # Clients are served; now who looks after the servers, and who wants to know of them.
+        for running in self.running.values():
+            self._tell(running, running.pool.start())
+        self.checks.change(self._subscriptions())
         return changes
 
     async def reload(
@@ -168,7 +170,7 @@ class Plane:
             before = old.get(key)
             if before is None:
                 continue
-            if before == virtual_server:
+            if before is virtual_server or before == virtual_server:
                 new[key] = before
             else:
                 changed.append(key)
@@ -192,7 +194,7 @@ class Plane:
         if running is None:
             return
         pool, position = running.pool, subscriber.check
-        server = running.servers.get(subscriber.server)
+        server = pool.server(subscriber.server)
         if server is None or position >= len(server.checks):
             return  # of the configuration before this one
         check = server.checks[position]
@@ -212,9 +214,11 @@ class Plane:
             self.upkeep.want(running.key, running.want())
 
     def _act(self, running: Running, actions: Sequence[Action]) -> None:
-        if not actions:
-            return
-        running.note(actions, self._clock())
+        if actions:
+            running.note(actions, self._clock())
+            self._tell(running, actions)
+
+    def _tell(self, running: Running, actions: Sequence[Action]) -> None:
         for action in actions:
             if isinstance(action, ServerChanged):
                 self.servers_up += 1 if action.up else -1

@@ -115,8 +115,7 @@ class _Member:
         self.failed = frozenset(failed) or NONE_FAILED  # positions in server.checks
         self.known = not self.failed  # not down because of alpha alone
         self.sources: Mapping[int, Source] = NO_SOURCES  # by position; never changed in place
-        self.weight = 0
-        self.weigh()
+        self.weight = min(max(server.weight, 0), WEIGHT_MAX)
 
     @property
     def up(self) -> bool:
@@ -153,6 +152,15 @@ class Pool:
     def servers(self) -> dict[ServerKey, RealServer]:
         """By the keys under which it has them, in the order of the file."""
         return {key: member.server for key, member in self._members.items()}
+
+    @property
+    def size(self) -> int:
+        """How many real servers there are."""
+        return len(self._members)
+
+    def server(self, key: ServerKey) -> RealServer | None:
+        member = self._members.get(key)
+        return None if member is None else member.server
 
     def up(self, server: ServerKey) -> bool:
         """Raises KeyError for an unknown server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from fastvrrp.config.servers import VirtualServer
+from fastvrrp.config.servers import RealServer, VirtualServer
 from fastvrrp.ipvs.identity import ServerKey, key_of
 from fastvrrp.ipvs.objects import Entries, Entry, ServiceKey, pack_address
 from fastvrrp.ipvs.pool import Action, Pool, QuorumChanged, ServerChanged
@@ -47,12 +47,11 @@ def keys_of(virtual_servers: Iterable[VirtualServer]) -> dict[str, VirtualServer
 class Running:
     """See the module. Times are CLOCK_MONOTONIC, ns."""
 
-    __slots__ = ("_changed_ns", "entries", "key", "pool", "servers", "since_ns", "suspended")
+    __slots__ = ("_changed_ns", "entries", "key", "pool", "since_ns", "suspended")
 
     def __init__(self, key: str, virtual_server: VirtualServer, now_ns: int) -> None:
         self.key = key
         self.pool = Pool(virtual_server)
-        self.servers = self.pool.servers
         self.suspended = False
         self.since_ns = now_ns  # of its quorum
         self.entries: Entries = {}
@@ -62,10 +61,13 @@ class Running:
     def virtual_server(self) -> VirtualServer:
         return self.pool.virtual_server
 
+    @property
+    def servers(self) -> dict[ServerKey, RealServer]:
+        return self.pool.servers
+
     def reload(self, virtual_server: VirtualServer) -> list[Action]:
         """Another configuration of it."""
         actions = self.pool.reload(virtual_server)
-        self.servers = self.pool.servers
         kept = self.servers.keys() & self._changed_ns.keys()
         self._changed_ns = {key: self._changed_ns[key] for key in kept}
         return actions
@@ -102,6 +104,8 @@ class Running:
     def resume(self, left: frozenset[ServiceKey], observed: Mapping[ServiceKey, Entry]) -> None:
         """Go on where a process that ended without removing its services (`left`) stopped: a server
         that is not served in the kernel's table had failed, and must not come back unchecked."""
+        if not left:
+            return
         keys = list(service_keys(self.virtual_server))
         if not left.issuperset(keys) or not observed.keys() >= set(keys):
             return

@@ -126,6 +126,7 @@ def destinations(
     """
     found: Destinations = {}
     forms: dict[int, _Form] = {}  # by identity: many servers have the very same Forwarding
+    new = tuple.__new__  # what the classes do themselves, without a call in between
     for server, weight in servers:
         forwarding = server.forwarding
         form = forms.get(id(forwarding))
@@ -133,14 +134,14 @@ def destinations(
             form = forms[id(forwarding)] = _form(forwarding)
         changes_port, method, tunnel, tunnel_port, tunnel_flags = form
         port = server.port if changes_port else service_port
-        key = DestinationKey(server.family, pack_address(server.address), port)
+        key = new(DestinationKey, (server.family, pack_address(server.address), port))
         if key in found:
             continue
         upper = lower = 0
         if isinstance(server, RealServer):
             upper, lower = server.uthreshold, server.lthreshold
-        found[key] = Destination(
-            key, weight, method, upper, lower, tunnel, tunnel_port, tunnel_flags
+        found[key] = new(
+            Destination, (key, weight, method, upper, lower, tunnel, tunnel_port, tunnel_flags)
         )
     return found
 

@@ -10,15 +10,18 @@ from collections.abc import Iterable
 
 from msgspec.structs import force_setattr
 
-from fastvrrp.config.servers import Schedule, VirtualServer
+from fastvrrp.config.servers import Forwarding, Schedule, VirtualServer
 
 
 def share(virtual_servers: Iterable[VirtualServer]) -> None:
     """Of servers that were just decoded."""
     schedules: dict[Schedule, Schedule] = {}
+    forwardings: dict[Forwarding, Forwarding] = {}
     numbers: dict[int, int] = {}
     for virtual_server in virtual_servers:
         for server in virtual_server.real_servers:
+            forwarding = server.forwarding
+            force_setattr(server, "forwarding", forwardings.setdefault(forwarding, forwarding))
             for check in server.checks:
                 schedule = check.schedule
                 force_setattr(check, "schedule", schedules.setdefault(schedule, schedule))
