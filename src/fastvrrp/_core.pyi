@@ -5,8 +5,8 @@ and `Engine` (the same core driven by a thread that never takes the GIL). Both a
 same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses are packed bytes.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 NEVER: int
 
@@ -582,6 +582,10 @@ class Prober:
         have (None: any), and the ranges of statuses that are good, both ends included. Raises
         ValueError when a value is out of range, RuntimeError when there are 262,144 checks
         already."""
+    def hold(self) -> None:
+        """What is asked from now on may wait: for one that asks for much."""
+    def release(self) -> None:
+        """Now it must be done. Each `hold` needs one."""
     def remove(self, handle: int) -> None:
         """End it; an attempt under way is dropped. This and the others raise KeyError when the
         handle is of no check."""
@@ -592,6 +596,20 @@ class Prober:
     def counters(self) -> dict[str, int]:
         """turns, attempts, answers, timeouts, local, queued (waited for a socket), open, waiting,
         events_lost."""
+
+def ipvs_requests(
+    operations: Sequence[tuple[Any, ...]],
+    family_id: int,
+    sequence: int,
+    name: Callable[[Any], bytes],
+    body: Callable[[Any], bytes],
+) -> bytes:
+    """Generic netlink requests for `ipvs.table.Operation`s, numbered from `sequence`.
+
+    `name` gives the attribute that names the service of a destination that is added or edited, by
+    the operation's key (asked once for those that follow each other), `body` the attributes of
+    every other operation. Raises ValueError, OverflowError when a value does not fit.
+    """
 
 # Loops in C for bench/micro; the product does not use them.
 def prepare_rings(count: int, frames: int) -> None:

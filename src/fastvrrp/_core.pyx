@@ -4,7 +4,7 @@
 # Everything below pyapi.pxi is `noexcept nogil` and touches no Python object.
 
 from libc.string cimport memcmp, memcpy, memset
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 
 include "core/sys.pxi"
 include "core/const.pxi"
@@ -38,4 +38,5 @@ include "core/pyitem.pxi"
 include "core/pycheck.pxi"
 include "core/pyhttp.pxi"
 include "core/pyprobe.pxi"
+include "core/pyipvs.pxi"
 include "core/pybench.pxi"

@@ -37,6 +37,8 @@ class FakeProber:
 
     def __init__(self) -> None:
         self.added: dict[int, tuple[bytes, int, dict[str, Any]]] = {}
+        self.holds = 0
+        self.rung: list[int] = []  # how many checks there were each time it was woken
         self.commands: list[tuple[str, int]] = []
         self.waiting: list[ProbeEvent] = []
         self.lost = False
@@ -49,6 +51,13 @@ class FakeProber:
         handle = 1000 + len(self.added)
         self.added[handle] = (address, port, values)
         return handle
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def release(self) -> None:
+        self.holds -= 1
+        self.rung.append(len(self.added))
 
     def remove(self, handle: int) -> None:
         self.commands.append(("remove", handle))
@@ -169,6 +178,13 @@ def test_everything_of_a_web_check_reaches_the_prober() -> None:
     assert first[1:] == (bytes(16), ((200, 200), (300, 399)))
     assert b"Host: b.example\r\n" in second[0]
     assert second[1:] == (None, ((200, 299),))
+
+
+def test_many_checks_wake_the_prober_once() -> None:
+    scene = Scene()
+    hosts = {f"s{n}": Connection(address=f"192.0.2.{n}", port=80) for n in range(1, 9)}
+    scene.add(**{name: TcpCheck(connection=where) for name, where in hosts.items()})
+    assert (scene.prober.rung, scene.prober.holds) == ([8], 0)
 
 
 PLAIN = HttpCheck(connection=Connection(address="192.0.2.1", port=80), urls=(Url(path="/"),))

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
 SURFACE = {
     *("pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyitem.pxi"),
-    *("pyhttp.pxi", "pyprobe.pxi", "pyrings.pxi"),
+    *("pyhttp.pxi", "pyprobe.pxi", "pyrings.pxi", "pyipvs.pxi"),
 }
 PURE = {
     *("const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "check.pxi"),

@@ -54,6 +54,12 @@ cdef int put_address(u8 *where, bytes address, u16 port) except -1:
     return 0
 
 
+cdef int check_delay(str name, i64 value_ns) except -1:
+    if not 0 <= value_ns <= CHECK_DELAY_MAX_NS:
+        raise ValueError(f"{name} {value_ns} is not in 0..{CHECK_DELAY_MAX_NS}")
+    return 0
+
+
 cdef class Prober:
     cdef prober_t p
     cdef void *memory
@@ -63,6 +69,7 @@ cdef class Prober:
     cdef list free
     cdef set leaving
     cdef u32 fresh              # slots from here on were never used
+    cdef u32 holds              # commands wait for the bell while this is not 0
 
     def __cinit__(self, *, u32 sockets=16384, int pulse=-1, int alarm=-1, i64 alarm_ns=10000000000):
         cdef void *page
@@ -139,8 +146,17 @@ cdef class Prober:
             ring_bell(&self.p.commands)
             with nogil:
                 usleep(500)
-        ring_bell(&self.p.commands)
+        if self.holds == 0:
+            ring_bell(&self.p.commands)
         return 0
+
+    def hold(self):
+        self.holds += 1
+
+    def release(self):
+        self.holds -= 1
+        if self.holds == 0:
+            ring_bell(&self.p.commands)
 
     cdef u32 slot_of(self, object handle) except? 0xFFFFFFFF:
         cdef u64 value = handle
@@ -174,10 +190,10 @@ cdef class Prober:
         cdef probe_t c
         cdef u32 slot
         cdef u32 generation
-        for name, value in (("timeout_ns", timeout_ns), ("delay_loop_ns", delay_loop_ns),
-                            ("delay_before_retry_ns", delay_before_retry_ns), ("warmup_ns", warmup_ns)):
-            if not 0 <= value <= CHECK_DELAY_MAX_NS:
-                raise ValueError(f"{name} {value} is not in 0..{CHECK_DELAY_MAX_NS}")
+        check_delay("timeout_ns", timeout_ns)
+        check_delay("delay_loop_ns", delay_loop_ns)
+        check_delay("delay_before_retry_ns", delay_before_retry_ns)
+        check_delay("warmup_ns", warmup_ns)
         in_range("retry", retry, 0, 0x7FFFFFFF)
         in_range("urls", len(urls), 0, CHECK_STEPS_MAX)
         memset(&c, 0, sizeof(c))

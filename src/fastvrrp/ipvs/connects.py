@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastvrrp import _core
@@ -165,6 +167,15 @@ class Connects:
         )
         one = self._running[handle] = Connected(self, handle, check, tell)
         return one
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """For whoever begins or ends many: the prober is woken once, when all are."""
+        self.prober.hold()
+        try:
+            yield
+        finally:
+            self.prober.release()
 
     def stop(self) -> None:
         """See `reports.Driver`."""

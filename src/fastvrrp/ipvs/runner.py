@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Generic, NamedTuple, TypeVar
 
 from fastvrrp import _core
@@ -138,9 +139,10 @@ class Checks(Generic[S]):
             if entry is None:
                 entry = self._entries[key] = _Entry(key, self._listener)
                 new.append(entry)
+            else:
+                touched.append(entry)
             entry.subscribers[subscriber] = subscription
             self._of[subscriber] = entry
-            touched.append(entry)
             if old is not entry:
                 if old is not None:
                     del old.subscribers[subscriber]
@@ -153,14 +155,18 @@ class Checks(Generic[S]):
             if old is not None:
                 del old.subscribers[subscriber]
                 touched.append(old)
-        self._begin(new, begin)
+        with nullcontext() if self._connects is None else self._connects.together():
+            self._begin(new, begin)
+            self._settle_all(touched)
+        for subscriber, report in news:
+            self._listener(subscriber, report)
+
+    def _settle_all(self, touched: Iterable[_Entry[S]]) -> None:
         for entry in touched:
             if entry.subscribers:
                 self._settle(entry)
             elif self._entries.pop(entry.check, None) is not None and entry.work is not None:
                 entry.work.end()
-        for subscriber, report in news:
-            self._listener(subscriber, report)
 
     def suspend(self, subscribers: Iterable[S], suspended: bool) -> None:
         """ha_suspend: attempts stop when all who want to know are suspended, and states stay.

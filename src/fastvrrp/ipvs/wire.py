@@ -12,17 +12,15 @@ import sys
 from collections.abc import Sequence
 from socket import htons
 
+from fastvrrp import _core
 from fastvrrp.ipvs.objects import (
-    Destination,
     DestinationKey,
     Service,
     ServiceKey,
     address_family,
 )
-from fastvrrp.ipvs.table import Operation, Verb
+from fastvrrp.ipvs.table import Operation
 from fastvrrp.net.wire import (
-    AF_INET,
-    AF_INET6,
     HEADER_SIZE,
     NLM_F_ACK,
     NLM_F_DUMP,
@@ -38,10 +36,7 @@ NLMSG_NOOP = 1
 
 _VERSION = 1  # IPVS_GENL_VERSION, and that of the controller is not looked at
 
-# IPVS_CMD_*; those of services and destinations are table.Verb, whose members are slow to reach
-_ADD_SERVICE, _EDIT_SERVICE = Verb.ADD_SERVICE, Verb.EDIT_SERVICE
-_DELETE_SERVICE = Verb.DELETE_SERVICE
-_DELETE_DESTINATION = Verb.DELETE_DESTINATION
+# IPVS_CMD_*; those of services and destinations are table.Verb
 GET_SERVICE = 4
 GET_DEST = 8
 
@@ -87,8 +82,6 @@ _FLAGS = struct.Struct("=II")  # struct ip_vs_flags
 
 # An address and port, as services and destinations have them. The port is in network order.
 _ADDRESS_PORT = struct.Struct("=HH16sHHHxx")
-# IPVS_CMD_ATTR_DEST with everything in it
-_WHOLE_DEST = struct.Struct("=HH HH16s HHHxx HHHxx HHI HHI HHI HHI HHBxxx HHHxx HHHxx")
 # IPVS_CMD_ATTR_DEST with its identity
 _DEST_IDENTITY = struct.Struct("=HH HH16s HHHxx HHHxx")
 
@@ -124,27 +117,6 @@ def _whole_service(service: Service) -> bytes:
     )
 
 
-def _whole_destination(destination: Destination) -> bytes:
-    (family, address, port), weight, method, upper, lower, tunnel, tunnel_port, tunnel_flags = (
-        destination
-    )
-    # fmt: off
-    return _WHOLE_DEST.pack(
-        _WHOLE_DEST.size, DEST,
-        20, DEST_ADDR, address,
-        6, DEST_PORT, htons(port),
-        6, DEST_ADDR_FAMILY, AF_INET if family == 4 else AF_INET6,
-        8, DEST_FWD_METHOD, method,
-        8, DEST_WEIGHT, weight,
-        8, DEST_U_THRESH, upper,
-        8, DEST_L_THRESH, lower,
-        5, DEST_TUN_TYPE, tunnel,
-        6, DEST_TUN_PORT, htons(tunnel_port),
-        6, DEST_TUN_FLAGS, tunnel_flags,
-    )
-    # fmt: on
-
-
 def _destination_identity(key: DestinationKey) -> bytes:
     # fmt: off
     return _DEST_IDENTITY.pack(
@@ -158,27 +130,20 @@ def _destination_identity(key: DestinationKey) -> bytes:
 
 def encode(operations: Sequence[Operation], family_id: int, sequence: int) -> bytes:
     """Requests for all, numbered from `sequence`, for one send. The kernel tells of refusals."""
-    parts: list[bytes] = []
-    pack, head = _MESSAGE.pack, _MESSAGE.size
-    last_key, named = None, b""
-    for index, (verb, key, service, destination) in enumerate(operations):
-        if verb is _ADD_SERVICE or verb is _EDIT_SERVICE:
-            assert service is not None
-            body = attribute(SERVICE, _whole_service(service))
-        else:
-            if key is not last_key:
-                last_key, named = key, attribute(SERVICE, service_identity(key))
-            body = named
-            if verb is _DELETE_DESTINATION:
-                assert destination is not None
-                body += _destination_identity(destination.key)
-            elif verb is not _DELETE_SERVICE:
-                assert destination is not None
-                body += _whole_destination(destination)
-        size = head + len(body)
-        parts.append(pack(size, family_id, NLM_F_REQUEST, sequence + index, 0, verb, _VERSION))
-        parts.append(body)
-    return b"".join(parts)
+    return _core.ipvs_requests(operations, family_id, sequence, _named, _body)
+
+
+def _named(key: ServiceKey) -> bytes:
+    return attribute(SERVICE, service_identity(key))
+
+
+def _body(operation: Operation) -> bytes:
+    """Of an operation that does not add or edit a destination."""
+    if operation.service is not None:
+        return attribute(SERVICE, _whole_service(operation.service))
+    if operation.destination is not None:
+        return _named(operation.key) + _destination_identity(operation.destination.key)
+    return _named(operation.key)
 
 
 def end_request(sequence: int) -> bytes:
