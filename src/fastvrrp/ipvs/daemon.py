@@ -18,6 +18,7 @@ from typing import Any
 from fastvrrp.config import model
 from fastvrrp.control.protocol import UNAVAILABLE, UNKNOWN_METHOD, ControlError
 from fastvrrp.ipvs import dumps, status
+from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.ipvs.parts import Parts
 from fastvrrp.net.namespace import NamespaceError
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
@@ -51,7 +52,13 @@ class Daemon:
         self._exit_code = 0
         self._settling: asyncio.TimerHandle | None = None
         self._broken: asyncio.Future[None] = self._loop.create_future()
-        self._link = Link(arguments, self, role=IPVS, on_states=self.instance_states)
+        self._link = Link(
+            arguments,
+            self,
+            role=IPVS,
+            on_states=self.instance_states,
+            decode=Decoder().decode,
+        )
 
     async def run(self) -> int:
         """Until stopped; returns the exit code."""

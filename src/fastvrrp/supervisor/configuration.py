@@ -209,7 +209,7 @@ def _written_since(files: Iterable[str], since_ns: int) -> bool:
 def _is_blank(path: Path) -> bool:
     """Whether there is nothing but comments and blanks in a file."""
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as lines:
+            return all(line.lstrip()[:1] in (b"", b"#", b"!") for line in lines)
     except OSError:
         return True
-    return all(line.lstrip()[:1] in (b"", b"#", b"!") for line in lines)

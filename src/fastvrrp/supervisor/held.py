@@ -156,8 +156,11 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     for server in ipvs.virtual_servers:
         commands += [server.quorum_up, server.quorum_down]
         for real in server.real_servers:
-            commands += [real.notify_up, real.notify_down]
-            commands += [c.command for c in real.checks if isinstance(c, servers.MiscCheck)]
+            if real.notify_up is not None or real.notify_down is not None:
+                commands += [real.notify_up, real.notify_down]
+            for check in real.checks:
+                if isinstance(check, servers.MiscCheck):
+                    commands.append(check.command)
     commands += _fifo_scripts(defs.lvs_notify_fifo)
     part = model.Configuration(
         global_defs=_without_reader(defs),

@@ -41,6 +41,7 @@ _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
 OnStates = Callable[[Sequence[messages.InstanceState]], None]
+Decode = Callable[[bytes], model.Configuration]  # raises msgspec.MsgspecError
 
 
 class ConfigurationRefused(Exception):
@@ -158,14 +159,17 @@ class Link:
         *,
         role: Role = VRRP,
         on_states: OnStates | None = None,
+        decode: Decode = compact.decode,
     ) -> None:
-        """`on_states` gets the states of what this child follows of the other (`held.Part`)."""
+        """`on_states` gets the states of what this child follows of the other (`held.Part`),
+        `decode` makes a configuration of the bytes that arrive."""
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
         self._arguments = arguments
         self._defs = model.GlobalDefs()  # in effect
         self._role = role
         self._on_states = on_states
+        self._decode = decode
         self._parent = os.getppid()
         self._left = False  # its end of the channel is closed; the kernel may not yet tell more
         self._configure_lock = asyncio.Lock()
@@ -316,7 +320,7 @@ class Link:
             try:
                 if not fds:
                     raise ProtocolError("configuration descriptor is missing")
-                configuration = decode_configuration(fds[0])
+                configuration = decode_configuration(fds[0], self._decode)
                 self._settle(configuration.global_defs)
                 changes = await self._handlers.configure(configuration, message.epoch)
                 self._defs = configuration.global_defs
@@ -358,9 +362,9 @@ class Link:
         self._channel.send(answer)
 
 
-def decode_configuration(fd: int) -> model.Configuration:
+def decode_configuration(fd: int, decode: Decode) -> model.Configuration:
     """The configuration in a sealed memfd. Raises ProtocolError."""
     try:
-        return compact.decode(read_memfd(fd))
+        return decode(read_memfd(fd))
     except msgspec.MsgspecError as exc:
         raise ProtocolError(f"configuration cannot be decoded: {exc}") from exc
