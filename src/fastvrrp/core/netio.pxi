@@ -33,7 +33,7 @@ ctypedef struct pace_t:         # shared by the links of a garp_group
     i64 next_ns[2]
 
 ctypedef struct netio_t:
-    mmsghdr rx[64]
+    mmsghdr rx[2][64]           # IPv4: all is in the packet, and nothing is written but length and flags
     iovec rx_iov[64]
     u8 *rx_buffer
     u8 rx_control[64][128]
@@ -44,6 +44,7 @@ ctypedef struct netio_t:
     u8 tx_control[64][128]
     sockaddr_in6 tx_name[64]
     u32 tx_slot[64]
+    u16 identification          # of the last IPv4 packet
     int packet_fd               # sends the frames of every link
     u64 ring_lost               # packets that found their ring full
 
@@ -58,10 +59,10 @@ cdef int netio_init(netio_t *io) noexcept nogil:
     for k in range(<u32> RX_BATCH):
         io.rx_iov[k].iov_base = io.rx_buffer + k * RX_BUFFER
         io.rx_iov[k].iov_len = RX_BUFFER
-        io.rx[k].msg_hdr.msg_iov = &io.rx_iov[k]
-        io.rx[k].msg_hdr.msg_iovlen = 1
-        io.rx[k].msg_hdr.msg_name = &io.rx_name[k]
-        io.rx[k].msg_hdr.msg_control = io.rx_control[k]
+        io.rx[0][k].msg_hdr.msg_iov = io.rx[1][k].msg_hdr.msg_iov = &io.rx_iov[k]
+        io.rx[0][k].msg_hdr.msg_iovlen = io.rx[1][k].msg_hdr.msg_iovlen = 1
+        io.rx[1][k].msg_hdr.msg_name = &io.rx_name[k]
+        io.rx[1][k].msg_hdr.msg_control = io.rx_control[k]
     for k in range(<u32> TX_BATCH):
         io.tx[k].msg_hdr.msg_iov = &io.tx_iov[k]
         io.tx[k].msg_hdr.msg_iovlen = 1
@@ -170,23 +171,25 @@ cdef u32 receive_batch(netio_t *io, core_t *c, int fd, u32 six, u32 link, i64 no
     cdef u8 *p
     cdef u32 length
     cdef u8 destination[16]
-    for k in range(<u32> RX_BATCH):
-        io.rx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
-        io.rx[k].msg_hdr.msg_controllen = RX_CONTROL if six else 0
-    n = recvmmsg(fd, io.rx, RX_BATCH, MSG_DONTWAIT, NULL)
+    cdef mmsghdr *rx = io.rx[six]
+    if six:
+        for k in range(<u32> RX_BATCH):
+            rx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
+            rx[k].msg_hdr.msg_controllen = RX_CONTROL
+    n = recvmmsg(fd, rx, RX_BATCH, MSG_DONTWAIT, NULL)
     if n <= 0:
         return 0
     for k in range(<u32> n):
         p = <u8 *> io.rx_iov[k].iov_base
-        length = io.rx[k].msg_len
+        length = rx[k].msg_len
         if six:
-            if io.rx[k].msg_hdr.msg_flags & MSG_TRUNC or not fv_cmsg_rx6(&io.rx[k].msg_hdr, destination, &hops):
+            if rx[k].msg_hdr.msg_flags & MSG_TRUNC or not fv_cmsg_rx6(&rx[k].msg_hdr, destination, &hops):
                 reject_unowned(c, RX_IP, link, now, out)
                 continue
             core_packet(c, link, 16, io.rx_name[k].sin6_addr.s6_addr, destination, <u8> hops, p, length, now, out)
         else:
             ihl = (p[0] & 15) * 4 if length else 0
-            if length < 20 or ihl < 20 or ihl > length or io.rx[k].msg_hdr.msg_flags & MSG_TRUNC:
+            if length < 20 or ihl < 20 or ihl > length or rx[k].msg_hdr.msg_flags & MSG_TRUNC:
                 reject_unowned(c, RX_IP, link, now, out)
                 continue
             core_packet(c, link, 4, p + 12, p + 16, p[8], p + ihl, length - ihl, now, out)
@@ -205,6 +208,8 @@ cdef inline void prepare_tx(netio_t *io, u32 k, const cfg_t *g, const vr_t *v, u
     memset(name6, 0, sizeof(sockaddr_in6))
     if g.alen == 4:
         ipv4_header(g, destination, ttl, p)
+        io.identification = io.identification + 1 if io.identification != 0xFFFF else 1
+        fv_put16(p + 4, io.identification)              # the kernel would choose one for 0, which costs it more
         advert_finish(g, priority, summed(g, v, destination), p + 20)
         io.tx_iov[k].iov_len = 20 + g.pdu_len
         name4.sin_family = AF_INET

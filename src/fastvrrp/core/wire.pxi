@@ -129,7 +129,7 @@ cdef inline const u8 *summed(const cfg_t *g, const vr_t *v, const u8 *destinatio
 
 
 cdef void ipv4_header(const cfg_t *g, const u8 *destination, u8 ttl, u8 *p) noexcept nogil:
-    """The kernel fills identification and checksum (raw(7), IP_HDRINCL)."""
+    """Without identification and checksum; the kernel fills in the latter (raw(7), IP_HDRINCL)."""
     memset(p, 0, 20)
     p[0] = 0x45
     p[1] = 0xC0                                         # internetwork control, as routing protocols use
