@@ -10,7 +10,7 @@ cdef enum:
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
     POLL_TICK_NS = 1000000      # at least, and at most POLL_TICK_MAX_NS: a part of the shortest interval
-    POLL_TICK_MAX_NS = 8000000
+    POLL_TICK_MAX_NS = 20000000     # where adverts are rare, looking costs more than hearing them
     POLL_TICK_PARTS = 25
     POLL_RATE = 2000            # packets a second above which waking per packet costs more than looking each tick
     POLL_WINDOW_NS = 50000000
