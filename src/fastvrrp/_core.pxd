@@ -197,7 +197,8 @@ ctypedef struct track_t:        # one tracked link of one instance
 
 ctypedef cfg_s cfg_t
 
-cdef struct cfg_s:              # immutable after commit
+cdef struct cfg_s:              # immutable after commit: whole cache lines, and the PDU behind them
+    # what an advert heard or sent needs, in the first two of them
     u32 slot
     u32 flags
     u32 link
@@ -219,11 +220,17 @@ cdef struct cfg_s:              # immutable after commit
     u8 destination[16]
     u8 auth[8]
     u8 mac[8]                   # source of frames (6 used)
-    u32 fault
-    i32 adjust
+    u32 n_addresses
+    u32 n_peers
     i64 advert_int_ns
     i64 preempt_delay_ns
     i64 hold_until_ns
+    u32 pdu_len
+    u32 pdu_sum                 # sum of the PDU with priority and checksum 0, without destination
+    u8 *pdu
+    # the rest
+    u32 fault
+    i32 adjust
     i64 garp_delay_ns
     i64 refresh_ns
     i64 lower_delay_ns
@@ -231,13 +238,8 @@ cdef struct cfg_s:              # immutable after commit
     u32 garp_repeat
     u32 refresh_repeat
     u32 lower_repeat
-    u32 n_addresses
-    u32 n_peers
     u32 n_tracks
-    u32 pdu_len
-    u32 pdu_sum                 # sum of the PDU with priority and checksum 0, without destination
     u32 announce_len
-    u8 *pdu
     u8 *announce
     u8 *up                      # program blobs, see apply.pxi
     u8 *down
@@ -245,6 +247,7 @@ cdef struct cfg_s:              # immutable after commit
     peer_t *peers
     track_t *tracks
     cfg_s *displaced            # the block this one replaced at its commit
+    u8 pad[8]
 
 ctypedef struct node_t:         # what the wheel keeps of a record: its first member
     i64 due                     # what the wheel knows
@@ -253,41 +256,44 @@ ctypedef struct node_t:         # what the wheel keeps of a record: its first me
     u16 slot
     u8 queued
 
-ctypedef struct vr_t:           # run-time state of an instance
+ctypedef struct vr_t:           # run-time state of an instance: whole cache lines
+    # what an advert heard or sent needs, in the first two of them
     node_t node
     u8 used
     u8 state
     u8 priority                 # effective
     u8 wants_master             # Active_Down_Timer expired, waiting for the sync group
     u8 stopped
+    u8 master_known
+    u8 master_priority
+    u8 master_untold            # the master changed again while no event was due
     i64 due[6]
     i64 master_int_ns           # learned (v3)
+    i64 preempt_until_ns
+    u8 master[16]
+    u32 next_same               # next instance of the same link, family and VRID
+    u32 group_next
+    u8 late_extended
+    u8 resumed
+    u8 contention
+    u8 vips                     # 0 down, 1 asked for, 2 up
+    u8 down_reason              # what a timeout now would mean: R_NO_RESPONSE, R_PRIORITY_ZERO, R_PREEMPT
+    u8 plain_checksum           # last accepted v3 IPv4 advert had no pseudo-header
+    u8 old_checksum             # the peer sends the checksum of keepalived before 1.3.7
+    u8 adding                   # an up program, played again, is on its way
+    # the rest
+    u8 reason
+    u8 announce_mask
+    u8 retries
+    u8 pad2
+    u32 second_repeat           # of the burst that D_GARP announces
     u32 fault
     i32 adjust
     i32 link_adjust
     u32 sequence
     u32 generation
     u32 reign                   # generation in which it became master
-    u32 next_same               # next instance of the same link, family and VRID
-    u32 group_next
-    u8 reason
-    u8 master_known
-    u8 master_priority
-    u8 late_extended
-    u8 resumed
-    u8 contention
-    u8 vips                     # 0 down, 1 asked for, 2 up
-    u8 down_reason              # what a timeout now would mean: R_NO_RESPONSE, R_PRIORITY_ZERO, R_PREEMPT
-    u8 announce_mask
-    u8 retries
-    u8 plain_checksum           # last accepted v3 IPv4 advert had no pseudo-header
-    u8 adding                   # an up program, played again, is on its way
-    u32 second_repeat           # of the burst that D_GARP announces
-    u8 master_untold            # the master changed again while no event was due
-    u8 old_checksum             # the peer sends the checksum of keepalived before 1.3.7
-    u8 pad2[2]
     i64 zero_after_ns
-    i64 preempt_until_ns
     i64 since_ns
     i64 answer_after_ns
     i64 announce_after_ns       # no announcements because of inferior adverts before this
@@ -296,7 +302,7 @@ ctypedef struct vr_t:           # run-time state of an instance
     i64 contention_until_ns
     i64 logged_reset_ns
     u32 logged
-    u8 master[16]
+    u8 pad3[28]
 
 ctypedef struct stat_t:
     u64 n[30]

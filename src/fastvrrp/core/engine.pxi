@@ -733,8 +733,10 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef u32 catching = 0
     fv_block_signals()
     fv_timer_slack()
+    now = fv_now_ns()
     while e.running:
-        due = imin(imin(core_next_due(&e.core), e.again_ns), e.settle_ns)
+        due = core_next_due(&e.core, now + 2 * e.tick_ns if e.polling else FV_NEVER)
+        due = imin(imin(due, e.again_ns), e.settle_ns)
         wait = -1
         fv_store_u64(&e.pulse.due_ns, <u64> due)
         put_off_alarm(e, due)
@@ -777,7 +779,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
                 ring_answer(&e.commands)
         if e.settle_ns <= now:
             links_settle(e, now)
-        due = core_next_due(&e.core)
+        due = core_next_due(&e.core, now)
         if e.undrained and due != FV_NEVER and now - due > PAUSED_NS and catching < CATCHING_TURNS:
             catching += 1                               # adverts may wait in sockets that had no turn yet
             more = True

@@ -17,16 +17,19 @@ cdef extern from *:
 cdef enum:
     PHASE_NS = 3000000          # between two batches of adverts, where the interval has room for that
     AHEAD = 4                   # records
-    CFG_LINES = 6               # the record and the first 64 bytes of its PDU
+    CACHE_LINE = 64             # bytes
+    DUE_LINES = 2               # of a vr_t: its deadlines, and what else an advert needs
+    CFG_LINES = 2               # of a cfg_t
 
 
-cdef inline void fetch_ahead(const core_t *c, u32 i) noexcept nogil:
+cdef inline void fetch_ahead(const core_t *c, u32 i, u32 counter) noexcept nogil:
     """Thousands of records do not fit the caches, and each is needed once per interval: ask for this one
     while others are worked on."""
     if i < c.cap_vr and c.cfg[i] != NULL:
-        fv_prefetch(&c.vr[i], sizeof(vr_t) / 64)
+        fv_prefetch(&c.vr[i], DUE_LINES)
         fv_prefetch(c.cfg[i], CFG_LINES)
-        fv_prefetch(&c.stat[i].n[N_RX], 1)
+        fv_prefetch(<const u8 *> c.cfg[i] + sizeof(cfg_t), 1)
+        fv_prefetch(&c.stat[i].n[counter], 1)
 
 
 cdef inline action_t *emit(out_t *out, u8 kind, u32 slot, i64 now) noexcept nogil:

@@ -204,9 +204,11 @@ cdef class Instance:
         size = (sizeof(cfg_t) + MAX_PDU_HEAD + ((len(joined) + 15) & ~7) + len(announce) + len(up) + len(down)
                 + len(change) + len(peers) * sizeof(peer_t) + len(tracks) * sizeof(track_t) + 64)
         free(self.cfg)
-        self.cfg = g = <cfg_t *> calloc(1, size)
+        size = (size + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1)
+        self.cfg = g = <cfg_t *> aligned_alloc(CACHE_LINE, size)
         if g == NULL:
             raise MemoryError()
+        memset(g, 0, size)
         self.slot = g.slot = slot
         g.flags = flags
         g.link = link
@@ -593,7 +595,7 @@ cdef class Core:
         return self.actions()
 
     def next_due_ns(self):
-        return core_next_due(&self.core)
+        return core_next_due(&self.core, FV_NEVER)
 
     def status(self, u32 slot):
         return status_of(&self.core, slot)

@@ -121,7 +121,7 @@ cdef u8 core_packet(core_t *c, u32 link, u32 alen, const u8 *source, const u8 *d
     i = find_instance(c, link, alen, data[1], source, destination)
     if i == NONE:
         return reject_unowned(c, RX_VRID, link, now, out)
-    fetch_ahead(c, i + AHEAD)                           # senders of many send them in order
+    fetch_ahead(c, i + AHEAD, RX_OK)                    # senders of many send them in order
     if code == RX_OK:
         code = advert_check(c, i, data, &a, source, destination, ttl)
     if code == RX_OK and (c.vr[i].state == S_INIT or c.vr[i].state == S_FAULT or now < c.cfg[i].hold_until_ns):

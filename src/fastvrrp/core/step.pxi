@@ -265,7 +265,7 @@ cdef void tick_coalesce(core_t *c, i64 now, u32 budget, out_t *out) noexcept nog
     c.early_ns = c.coalesce_ns
     for k in range(n):
         if k + AHEAD < n:
-            fetch_ahead(c, c.scratch[k + AHEAD])
+            fetch_ahead(c, c.scratch[k + AHEAD], C_TX)
         wheel_cancel(&c.wheel, c.scratch[k])
         vr_fire(c, c.scratch[k], now, out)
     c.early_ns = 0
@@ -285,7 +285,7 @@ cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
             return False
         for k in range(n):
             if k + AHEAD < n:
-                fetch_ahead(c, c.scratch[k + AHEAD])
+                fetch_ahead(c, c.scratch[k + AHEAD], C_TX)
             # an earlier member of its group may have moved this one's deadlines meanwhile
             if not c.vr[c.scratch[k]].node.queued:
                 vr_fire(c, c.scratch[k], now, out)
@@ -294,10 +294,11 @@ cdef bint core_tick(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
     return True
 
 
-cdef i64 core_next_due(const core_t *c) noexcept nogil:
+cdef i64 core_next_due(const core_t *c, i64 until) noexcept nogil:
     """Earliest moment at which something may be due; FV_NEVER when nothing is. What waits in the
     wheel under a deadline that was put off meanwhile (every backup that hears its master) wakes
-    nobody: it is armed again with the next turn there is."""
+    nobody: it is armed again with the next turn there is. When nothing is due up to `until`, it is
+    any moment between that and the next deadline: whoever is going to look again spares the search."""
     cdef u32 level
     cdef u32 s
     cdef u32 i
@@ -317,11 +318,13 @@ cdef i64 core_next_due(const core_t *c) noexcept nogil:
             if start >= best:
                 return best
             slots += 1
-            if slots > LOOK_AHEAD:
+            if slots > LOOK_AHEAD or start > until:
                 return start
             seen = 0
             i = c.wheel.head[level * 256 + s]
             while i != NONE:
+                if i >= AHEAD:                          # armed in this order, most likely
+                    fv_prefetch(&c.vr[i - AHEAD], DUE_LINES)
                 best = imin(best, earliest_due(&c.vr[i]))
                 seen += 1
                 if level and seen > LOOK_CROWD:
@@ -347,7 +350,7 @@ cdef u64 core_fingerprint(const core_t *c) noexcept nogil:
 
 cdef size_t core_bytes(u32 vrs, u32 links, u32 groups) noexcept nogil:
     return (vrs * (sizeof(vr_t) + sizeof(stat_t) + sizeof(void *) + 4) + links * sizeof(link_t)
-            + groups * (sizeof(group_t) + 4) + 256)
+            + groups * (sizeof(group_t) + 4) + 256 + CACHE_LINE)
 
 
 cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 now) noexcept nogil:
@@ -357,6 +360,7 @@ cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 no
     c.cap_vr = vrs
     c.cap_link = links
     c.cap_group = groups
+    arena += (CACHE_LINE - (<size_t> arena & (CACHE_LINE - 1))) & (CACHE_LINE - 1)
     c.vr = <vr_t *> arena
     arena += vrs * sizeof(vr_t)
     c.stat = <stat_t *> arena

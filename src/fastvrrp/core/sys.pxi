@@ -23,6 +23,9 @@ cdef extern from "shim.h" nogil:
     void fv_sleep_ns(i64 ns)
     int fv_epoll_wait(int fd, epoll_event *ev, int max, i64 timeout_ns)
 
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t n)
+
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
         u64 u64
