@@ -249,7 +249,9 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
             close(<int> w.slot)
             continue
         if w.kind == W_RING:
-            free_ring(<pring_t *> w.blob)
+            # the kernel takes milliseconds for each, for which no program must wait
+            if fv_aside(end_ring, <void *> w.blob) != 0:
+                free_ring(<pring_t *> w.blob)
             continue
         if w.kind == W_REJOIN:
             rejoin_groups(<groups_t *> w.blob)

@@ -31,6 +31,12 @@ cdef void free_ring(pring_t *r) noexcept nogil:
     free(r)
 
 
+cdef void *end_ring(void *r) noexcept nogil:
+    fv_block_signals()
+    free_ring(<pring_t *> r)
+    return NULL
+
+
 cdef bint map_ring(pring_t *r) noexcept nogil:
     """The ring of a packet socket; False with errno."""
     cdef tpacket_req q

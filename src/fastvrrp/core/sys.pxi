@@ -191,6 +191,20 @@ cdef extern from *:
     #define FV_RANDOM ((uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM))
     #define FV_PKTTYPE ((uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE))
     static int fv_set_int(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
+    /* a thread of its own for something that waits; nobody joins it. 0, or an errno */
+    static int fv_aside(void *(*body)(void *), void *argument)
+    {
+        pthread_attr_t attributes;
+        pthread_t thread;
+        int error = pthread_attr_init(&attributes);
+        if (error)
+            return error;
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attributes, 128 * 1024);
+        error = pthread_create(&thread, &attributes, body, argument);
+        pthread_attr_destroy(&attributes);
+        return error;
+    }
     static void fv_block_signals(void) { sigset_t s; sigfillset(&s); pthread_sigmask(SIG_BLOCK, &s, NULL); }
     /* this thread only, and not inherited by children */
     static int fv_realtime(int priority) {
@@ -219,6 +233,7 @@ cdef extern from *:
     int fv_link_up(int fd, int ifindex) nogil
     int fv_bind_device(int fd, int ifindex) nogil
     int fv_set_int(int fd, int level, int name, int value) nogil
+    int fv_aside(void *(*body)(void *) noexcept nogil, void *argument) nogil
     void fv_block_signals() nogil
     int fv_realtime(int priority) nogil
     int fv_pin(int cpu) nogil
