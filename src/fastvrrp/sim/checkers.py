@@ -51,6 +51,7 @@ class Judge:
         self.heard: dict[tuple[int, int, int], int] = {}
         # slots in which one of two masters gave up, and the other one never heard of it
         self.unheard: set[int] = set()
+        self.farewell: dict[int, bytes] = {}  # slot -> what they should have heard
         # node, slot that gave up in this very step -> whether the slot was among those before
         self.leaving: dict[tuple[int, int], bool] = {}
         self.reconfigured: dict[tuple[int, int], int] = {}  # node, slot -> when
@@ -201,6 +202,8 @@ class Judge:
         if code:
             if any(entry[0] != "event" or entry[1].kind != _core.EV_RX_ERROR for entry in actions):
                 self.fail("deaf", f"router {node.index} acts on a packet it rejects: {actions}")
+            # its configuration changed while the packet was on its way
+            self.unheard.update(s for s, data in self.farewell.items() if data == frame.data)
             return
         core = node.core
         family = 4 if len(frame.source) == 4 else 6
@@ -222,6 +225,7 @@ class Judge:
                 self.heard[n, node.index, slot] = self.now
             if hearing == others and self.leaving.get((node.index, slot)) is False:
                 self.unheard.discard(slot)
+                self.farewell[slot] = frame.data
 
     def _hears(self, node: Node, speaker: Node, slot: int, lost: set[int]) -> bool:
         return (
