@@ -89,7 +89,7 @@ class Upkeep:
         self._frozen = 0
         self._dirty: set[str] = set()
         self._refusals: set[str] = set()  # instances of which it will be said what was refused
-        self._excused: dict[int, float] = {}  # interfaces that are down, until that counts
+        self._excused: dict[int, object] = {}  # interface -> a fall that does not count yet
         self._moved = False  # an interface came, went or got another name or index
         self._deaf: set[str] = set()  # interfaces whose sockets may hear no multicast any more
         self._doubtful: set[Any] = set()  # keys of objects whose owners may be masters or not
@@ -357,15 +357,19 @@ class Upkeep:
         delays = self._plane.configuration.interface_delays
         found = [d.down_ns for d in delays if d.interface in (link.name, *link.altnames)]
         delay_s = found[0] / NS_PER_S if found else 0.0
-        self._excused[link.ifindex] = self._loop.time() + delay_s
-        self._loop.call_later(delay_s, self._look_at_groups)
+        fall = self._excused[link.ifindex] = object()
+        self._loop.call_later(delay_s, self._lasted, link.ifindex, fall)
+
+    def _lasted(self, ifindex: int, fall: object) -> None:
+        """That fall was so long ago that it counts, if the interface is still down."""
+        if self._excused.get(ifindex) is fall:
+            del self._excused[ifindex]
+            self._look_at_groups()
 
     def _look_at_groups(self) -> None:
         """Whether the static objects that a track_group follows are there."""
         if self._closed:
             return
-        now = self._loop.time()
-        self._excused = {index: end for index, end in self._excused.items() if end > now}
         static = self._plane.desired.get(STATIC)
         observed = self._monitor.observed
         self._on_static(set() if static is None else lost_groups(static, observed, self._excused))
