@@ -187,6 +187,8 @@ def test_a_takeover_goes_on_where_it_has_moved(network: Network, start: Start) -
         for k in range(4):
             assert backup.ask(f"move 0 {1 - k % 2}") is True
         wait_for(lambda: VIPS[0] in network["r2"].addresses(), 3, "takeover")
+        # the news of it may come after the address
+        wait_for(lambda: backup.states(0) != before, 3, "the state")
         assert backup.states(0) == [*before, MASTER]
     finally:
         master.process.stdin.close()
