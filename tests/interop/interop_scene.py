@@ -173,9 +173,10 @@ class Scene:
         interval of the prober (20 ms) coarse."""
         return self.machine.longest_ns(prober.losses(since_ns=since_ns), ordinary=True)
 
-    def overlap_ns(self, address: str = VIP) -> int:
+    def overlap_ns(self, address: str = VIP, *, since_ns: int = 0) -> int:
         """The longest time that both routers had an address, as above."""
-        return self.machine.longest_ns(self.addresses.overlaps(address), ordinary=True)
+        overlaps = self.addresses.overlaps(address, since_ns=since_ns)
+        return self.machine.longest_ns(overlaps, ordinary=True)
 
     def is_ordinary(self, port: str) -> bool:
         """Whether the router behind a port may have to wait for its turn: keepalived does

@@ -133,7 +133,7 @@ def test_partition_heals(make_scene) -> None:
     scene.network.wait_holder(VIP, "r1", timeout_s=2)
     # The next advert of r1 tells r2, whose answer tells r1 that hosts were told otherwise.
     limit = 100 * MS + ALLOWANCE_NS
-    assert scene.machine.own_ns(healed, now_ns(), ordinary=True) < limit
+    assert 0 < scene.overlap_ns(since_ns=healed) < limit
     scene.assert_answers(here)
     scene.assert_answers(there)
     assert scene.neighbour("c1") == scene.node("r1").mac()
