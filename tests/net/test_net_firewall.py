@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,8 +13,15 @@ import msgspec
 import pytest
 from net_tools import ip, ip_json, run, wait_until
 
-from fastvrrp.config.model import Configuration, GlobalDefs, VirtualAddress, VrrpInstance
+from fastvrrp.config.model import (
+    Configuration,
+    Device,
+    GlobalDefs,
+    VirtualAddress,
+    VrrpInstance,
+)
 from fastvrrp.net import namespace as net_namespace
+from fastvrrp.net import nftables
 from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, removal, ruleset
 
 
@@ -43,11 +52,9 @@ def configuration(
     )
 
 
-async def runner(argv: Sequence[str], stdin: bytes) -> tuple[int, bytes]:
-    done = await asyncio.to_thread(
-        subprocess.run, argv, input=stdin, capture_output=True, check=False
-    )
-    return done.returncode, done.stderr
+async def commit(messages: Sequence[nftables.Message]) -> None:
+    """In this thread, which is the one in the namespace."""
+    nftables.commit(messages)
 
 
 def test_only_non_owners_without_accept_need_it() -> None:
@@ -57,45 +64,98 @@ def test_only_non_owners_without_accept_need_it() -> None:
     assert not is_needed(configuration())
 
 
-def test_ruleset_sorts_addresses_into_sets() -> None:
-    text = ruleset(configuration("10.0.0.1", "2001:db8::1", "fe80::1")).decode()
-    assert text.startswith("add table inet fastvrrp\ndelete table inet fastvrrp\n")
-    assert "elements = { 10.0.0.1 }" in text
-    assert "elements = { 2001:db8::1 }" in text
-    assert 'elements = { "v0" . fe80::1 }' in text
+IN_WORDS = """\
+table inet fastvrrp {
+	set vips4 {
+		type ipv4_addr
+		elements = { 10.0.0.1 }
+	}
+
+	set vips6 {
+		type ipv6_addr
+		elements = { 2001:db8::1 }
+	}
+
+	set vips6_link_local {
+		type ifname . ipv6_addr
+		elements = { "v0" . fe80::1 }
+	}
+
+	set virtual_macs {
+		type ifname
+		elements = { "vrrp.1" }
+	}
+
+	chain silence {
+		type filter hook output priority filter - 8; policy accept;
+		oifname @virtual_macs ip protocol igmp counter packets 0 bytes 0 drop
+		oifname @virtual_macs icmpv6 type { mld-listener-report, mld-listener-done, \
+nd-router-solicit, mld2-listener-report } counter packets 0 bytes 0 drop
+	}
+
+	chain in {
+		type filter hook input priority filter - 7; policy accept;
+		icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, \
+nd-neighbor-advert, nd-redirect } counter packets 0 bytes 0 accept
+		ip daddr @vips4 counter packets 0 bytes 0 drop
+		ip6 daddr @vips6 counter packets 0 bytes 0 drop
+		iifname . ip6 daddr @vips6_link_local counter packets 0 bytes 0 drop
+	}
+
+	chain out {
+		type filter hook output priority filter - 7; policy accept;
+		icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, \
+nd-neighbor-advert, nd-redirect } counter packets 0 bytes 0 accept
+		ip saddr @vips4 counter packets 0 bytes 0 drop
+		ip6 saddr @vips6 counter packets 0 bytes 0 drop
+		oifname . ip6 saddr @vips6_link_local counter packets 0 bytes 0 drop
+	}
+}
+"""
 
 
-def test_priority_and_counters() -> None:
-    """nftables_priority of both chains, nftables_counters in every rule."""
+@pytest.mark.netns
+def test_nft_reads_what_we_wrote(namespace: str) -> None:
+    """Sets by kind of address, nftables_priority of the chains, nftables_counters in every rule;
+    replaced as a whole, without counters; thousands of addresses; nothing of others is touched."""
+    run("nft", "add", "table", "inet", "other")
+    mac = nftables_device("vrrp.1")
+    defs = GlobalDefs(nftables_priority=-7, nftables_counters=True)
     wanted = msgspec.structs.replace(
-        configuration("10.0.0.1"), global_defs=GlobalDefs(nftables_priority=-7)
+        configuration("10.0.0.1", "2001:db8::1", "fe80::1"), global_defs=defs, devices=(mac,)
     )
-    lines = ruleset(wanted).decode().split("\n")
-    assert [line.split("priority ")[1] for line in lines if "hook" in line] == [
-        "-7; policy accept;"
-    ] * 2
-    assert "counter" not in ruleset(wanted).decode()
-    wanted = msgspec.structs.replace(wanted, global_defs=GlobalDefs(nftables_counters=True))
-    verdicts = [
-        line.split()[-2:]
-        for line in ruleset(wanted).decode().split("\n")
-        if line.endswith((" accept", " drop"))
-    ]
-    assert verdicts == [["counter", "accept"], *[["counter", "drop"]] * 3] * 2
+    nftables.commit(ruleset(wanted))
+    assert run("nft", "list", "table", "inet", "fastvrrp") == IN_WORDS
+
+    many = [f"10.{n >> 8}.{n & 255}.1" for n in range(5000)]
+    nftables.commit(ruleset(configuration(*many)))
+    text = run("nft", "list", "table", "inet", "fastvrrp")
+    assert set(re.findall(r"10\.\d+\.\d+\.1", text)) == set(many)
+    assert "counter" not in text
+    assert "silence" not in text
+
+    nftables.commit(removal("fastvrrp"))
+    nftables.commit(removal("fastvrrp"))
+    assert run("nft", "list", "tables") == "table inet other\n"
+    with pytest.raises(nftables.NoNftables):
+        nftables.commit([nftables.delete_table("fastvrrp")])
+
+
+def nftables_device(name: str) -> Device:
+    return Device(name=name, kind="macvlan", parent="v0", mac=bytes.fromhex("00005e000101"))
 
 
 @pytest.mark.parametrize("name", ["x; flush ruleset", "", "a b", "1abc", "x" * 40, "a\n"])
-def test_names_that_nft_would_read_differently_are_refused(name: str) -> None:
+def test_names_that_no_table_may_have_are_refused(name: str) -> None:
     with pytest.raises(FirewallError, match="table"):
         removal(name)
 
 
 def test_nothing_runs_when_nothing_changed() -> None:
-    scripts: list[bytes] = []
+    scripts: list[Sequence[nftables.Message]] = []
 
-    async def recording(argv: Sequence[str], stdin: bytes) -> tuple[int, bytes]:
-        scripts.append(stdin)
-        return 0, b""
+    async def recording(messages: Sequence[nftables.Message]) -> None:
+        scripts.append(messages)
 
     async def main() -> None:
         firewall = Firewall(recording)
@@ -110,16 +170,16 @@ def test_nothing_runs_when_nothing_changed() -> None:
 
     asyncio.run(main())
     assert len(scripts) == 3
-    assert scripts[1].startswith(removal("fastvrrp"))
+    assert scripts[1][:2] == removal("fastvrrp")
     assert scripts[2] == removal("other")
 
 
 def test_a_refusal_is_reported_and_leaves_the_state() -> None:
-    async def refusing(argv: Sequence[str], stdin: bytes) -> tuple[int, bytes]:
-        return 1, b"Error: Operation not permitted\n"
+    async def refusing(messages: Sequence[nftables.Message]) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
 
     firewall = Firewall(refusing)
-    with pytest.raises(FirewallError, match="Operation not permitted"):
+    with pytest.raises(FirewallError, match=r"^nftables: Operation not permitted$"):
         asyncio.run(firewall.apply(configuration("10.0.0.1")))
     assert firewall.table is None
 
@@ -165,7 +225,7 @@ def test_vips_do_not_answer_but_resolve(neighbour: str) -> None:
     run("ip", "-n", neighbour, "neigh", "flush", "all")
 
     protected = configuration("10.0.0.1", "2001:db8::1", "fe80::100")
-    firewall = Firewall(runner)
+    firewall = Firewall(commit)
     asyncio.run(firewall.apply(protected))
     for address in vips:
         assert not pings(neighbour, address), address
@@ -184,7 +244,7 @@ def test_vips_do_not_answer_but_resolve(neighbour: str) -> None:
 def test_a_backup_still_reaches_the_master(neighbour: str) -> None:
     """The sets hold the VIPs always: traffic of a backup to the master's VIP is not touched."""
     run("ip", "-n", neighbour, "addr", "add", "10.0.0.1/32", "dev", "v0p")
-    asyncio.run(Firewall(runner).apply(configuration("10.0.0.1")))
+    asyncio.run(Firewall(commit).apply(configuration("10.0.0.1")))
     argv = ["ping", "-n", "-q", "-c1", "-W0.3", "10.0.0.1"]
     wait_until(lambda: subprocess.run(argv, capture_output=True, check=False).returncode == 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 from vrrp_tools import configuration, instance, kernel, vip
 
 from fastvrrp.config import model
-from fastvrrp.net.firewall import FirewallError
+from fastvrrp.net import nftables
 from fastvrrp.net.journal import Contents, Journal
 from fastvrrp.vrrp import surroundings
-from fastvrrp.vrrp.surroundings import Surroundings, SurroundingsError, run_nft
+from fastvrrp.vrrp.surroundings import Surroundings, SurroundingsError
 
 NOTHING = model.Configuration()
 PROTECTED = configuration(instance(accept=False))
@@ -22,18 +23,17 @@ PROTECTED = configuration(instance(accept=False))
 class Scene:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.journal = Journal(directory / "journal")
-        self.scripts: list[str] = []
+        self.scripts: list[Sequence[nftables.Message]] = []
         self.listed: list[Contents | None] = []
-        self.refuse = False
-        monkeypatch.setattr(surroundings, "run_nft", self._nft)
+        self.refusal: OSError | None = None
+        monkeypatch.setattr(surroundings, "commit_nftables", self._commit)
         self.surroundings = Surroundings(self.journal, lambda: kernel("eth0", "eth1"))
 
-    async def _nft(self, argv: Sequence[str], script: bytes) -> tuple[int, bytes]:
-        self.scripts.append(script.decode())
+    async def _commit(self, messages: Sequence[nftables.Message]) -> None:
+        self.scripts.append(messages)
         self.listed.append(self.journal.read())
-        if self.refuse:
-            raise FirewallError("no nft today")
-        return 0, b""
+        if self.refusal is not None:
+            raise self.refusal
 
     def addresses(self) -> list[str]:
         contents = self.journal.read()
@@ -72,9 +72,9 @@ def test_the_firewall_s_table_is_listed_before_it_exists(it: Scene) -> None:
         (listed,) = it.listed
         assert listed is not None
         assert listed.nft_tables == ("fastvrrp",)
-        assert "10.0.1.100" in it.scripts[0]
+        assert any(bytes((10, 0, 1, 100)) in body for _, _, body in it.scripts[0])
         await it.surroundings.undo(complete=True)
-        assert it.scripts[1].splitlines()[-1] == "delete table inet fastvrrp"
+        assert it.scripts[1][-1] == nftables.delete_table("fastvrrp")
 
     asyncio.run(body())
 
@@ -82,17 +82,31 @@ def test_the_firewall_s_table_is_listed_before_it_exists(it: Scene) -> None:
 def test_a_firewall_that_refuses_refuses_the_configuration(it: Scene) -> None:
     async def body() -> None:
         await it.surroundings.prepare(NOTHING, configuration(instance()))
-        it.refuse = True
-        with pytest.raises(SurroundingsError, match="no nft today"):
+        it.refusal = OSError(errno.ENOMEM, "no memory today")
+        with pytest.raises(SurroundingsError, match="no memory today"):
             await it.surroundings.prepare(configuration(instance()), PROTECTED)
 
     asyncio.run(body())
 
 
+def test_a_kernel_without_nftables_is_told_in_one_line(
+    it: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """keepalived runs there, too: a router that everybody depends on is not kept from running."""
+    it.refusal = nftables.NoNftables(errno.EOPNOTSUPP, "no nftables here")
+    asyncio.run(it.surroundings.prepare(NOTHING, PROTECTED))
+    assert it.addresses() == ["10.0.1.100"]
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.getMessage() == (
+        "no_accept is without effect, hosts reach the virtual addresses: no nftables here"
+    )
+
+
 def test_a_firewall_that_stays_keeps_the_journal(it: Scene) -> None:
     async def body() -> None:
         await it.surroundings.prepare(NOTHING, PROTECTED)
-        it.refuse = True
+        it.refusal = OSError(errno.ENOMEM, "no memory today")
         await it.surroundings.undo(complete=True)
         assert it.journal.read() is not None
 
@@ -145,7 +159,7 @@ def test_nothing_is_written_after_the_end(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_an_earlier_clean_up_could_not_remove_stays_listed(it: Scene) -> None:
-    """The kernel may have refused, or nft was not there: it is for the next clean-up."""
+    """The kernel may have refused it: it is for the next clean-up."""
     left = Contents(nft_tables=("elsewhere",))
     it.journal.write(left)
     new = configuration(instance())
@@ -169,22 +183,3 @@ def test_a_damaged_journal_is_replaced(it: Scene, caplog: pytest.LogCaptureFixtu
     asyncio.run(it.surroundings.prepare(NOTHING, configuration(instance())))
     assert it.addresses() == ["10.0.1.100"]
     assert "the old journal is replaced" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [(("sh", "-c", "cat; exit 3"), (3, b"hello")), (("sh", "-c", "cat >&2"), (0, b"hello"))],
-)
-def test_programs_get_their_input(argv: tuple[str, ...], expected: tuple[int, bytes]) -> None:
-    assert asyncio.run(run_nft(argv, b"hello")) == expected
-
-
-def test_a_missing_nft_is_named() -> None:
-    with pytest.raises(FirewallError, match="not installed"):
-        asyncio.run(run_nft(("/nowhere/nft",), b""))
-
-
-def test_an_nft_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "NFT_TIMEOUT_S", 0.1)
-    with pytest.raises(FirewallError, match=r"did not end within 0\.1 s"):
-        asyncio.run(run_nft(("sleep", "30"), b""))

@@ -20,22 +20,35 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from fastvrrp.config.model import Configuration, GlobalDefs, VirtualAddress, VrrpInstance
+from fastvrrp.net import nftables as nft
 from fastvrrp.net.devices import virtual_macs
 
 DEFAULT_TABLE = "fastvrrp"
-NFT = ("nft", "-f", "-")
 _OWNER_PRIORITY = 255
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,30}\Z")
 
-# Runs a program with the given standard input; returns exit status and its output (stderr).
-Run = Callable[[Sequence[str], bytes], Awaitable[tuple[int, bytes]]]
+# ICMPv6 types, RFC 4861 4 and RFC 2710 3, RFC 3810 5.2
+_NEIGHBOUR_DISCOVERY = range(133, 138)
+_BY_ITSELF = (131, 132, 143, 133)  # MLD report, done, version 2 report; router solicitation
+_IGMP, _ICMPV6 = socket.IPPROTO_IGMP, socket.IPPROTO_ICMPV6
+_IPV4_PROTOCOL = (9, 1)  # offset in the header, and size
+_IPV4_PLACE = {"in": (16, 4), "out": (12, 4)}  # destination, source
+_IPV6_PLACE = {"in": (24, 16), "out": (8, 16)}
+
+# Has a transaction take effect (net.nftables.commit). Raises OSError.
+Commit = Callable[[Sequence[nft.Message]], Awaitable[None]]
 
 
 class FirewallError(Exception):
-    """nft refused; the text is its message."""
+    """The table cannot be; the text says why."""
+
+
+class NoNftables(FirewallError):
+    """The kernel has no nftables."""
 
 
 def valid_table_name(name: str) -> bool:
@@ -71,90 +84,117 @@ def is_needed(configuration: Configuration) -> bool:
     return protects(configuration) or bool(virtual_macs(configuration))
 
 
-def ruleset(configuration: Configuration) -> bytes:
-    """The whole table as one nft transaction that replaces whatever was there.
+def ruleset(configuration: Configuration) -> list[nft.Message]:
+    """The whole table as one transaction that replaces whatever was there.
 
     Raises FirewallError for an unusable table or interface name.
     """
-    ipv4: set[str] = set()
-    ipv6: set[str] = set()
-    link_local: set[str] = set()
+    ipv4: set[bytes] = set()
+    ipv6: set[bytes] = set()
+    link_local: set[bytes] = set()
     for instance, address in _protected(configuration):
         parsed = ipaddress.ip_address(address.address)
         if parsed.version == 4:
-            ipv4.add(str(parsed))
+            ipv4.add(parsed.packed)
         elif parsed.is_link_local:
             device = address.dev or instance.interface
             if device:  # the same link-local address may be somebody else's on another link
-                link_local.add(f"{_quoted(device)} . {parsed}")
+                link_local.add(_interface(device) + parsed.packed)
         else:
-            ipv6.add(str(parsed))
+            ipv6.add(parsed.packed)
     name = table_name(configuration)
-    defs = configuration.global_defs
-    macs = {_quoted(device) for device in virtual_macs(configuration)}
-    lines = [
-        f"add table inet {name}",
-        f"delete table inet {name}",
-        f"table inet {name} {{",
-        *_set("vips4", "ipv4_addr", ipv4),
-        *_set("vips6", "ipv6_addr", ipv6),
-        *_set("vips6_link_local", "ifname . ipv6_addr", link_local),
-        *(_silence(macs, defs) if macs else ()),
-        *_chain("in", "input", "daddr", "iifname", defs),
-        *_chain("out", "output", "saddr", "oifname", defs),
-        "}",
+    macs = {_interface(device) for device in virtual_macs(configuration)}
+    return [
+        *removal(name),
+        *_Table(name, configuration.global_defs).fill(ipv4, ipv6, link_local, macs),
     ]
-    return ("\n".join(lines) + "\n").encode()
 
 
-def removal(name: str) -> bytes:
+def removal(name: str) -> list[nft.Message]:
     """A transaction that removes the table, also when it does not exist."""
     if not valid_table_name(name):
         raise FirewallError(f"{name!r} cannot be the name of an nftables table")
-    return f"add table inet {name}\ndelete table inet {name}\n".encode()
+    return [nft.new_table(name), nft.delete_table(name)]
 
 
-def _quoted(interface: str) -> str:
-    if '"' in interface or "\n" in interface or "\\" in interface:
-        raise FirewallError(f"interface name {interface!r} cannot be used in nftables")
-    return f'"{interface}"'
+def _interface(name: str) -> bytes:
+    encoded = name.encode()
+    if len(encoded) >= nft.IFNAMSIZ:
+        raise FirewallError(f"interface name {name!r} is too long")
+    return encoded.ljust(nft.IFNAMSIZ, b"\0")
 
 
-def _set(name: str, kind: str, elements: set[str]) -> list[str]:
-    lines = [f"  set {name} {{", f"    type {kind}"]
-    if elements:
-        lines.append(f"    elements = {{ {', '.join(sorted(elements))} }}")
-    return [*lines, "  }"]
+class _Table:
+    """Collects the requests of one table."""
+
+    def __init__(self, name: str, defs: GlobalDefs) -> None:
+        self._name = name
+        self._priority = defs.nftables_priority
+        self._counter = (nft.counter(),) if defs.nftables_counters else ()
+        self._messages: list[nft.Message] = [nft.new_table(name)]
+        self._sets = 0
+
+    def fill(
+        self, ipv4: set[bytes], ipv6: set[bytes], link_local: set[bytes], macs: set[bytes]
+    ) -> list[nft.Message]:
+        vips4 = self._set(ipv4, nft.IPV4_ADDR, "vips4")
+        vips6 = self._set(ipv6, nft.IPV6_ADDR, "vips6")
+        local = self._set(link_local, nft.IFNAME_IPV6_ADDR, "vips6_link_local")
+        if macs:
+            self._silence(self._set(macs, nft.IFNAME, "virtual_macs"))
+        for chain, hook, interface in (
+            ("in", nft.HOOK_INPUT, nft.META_IIFNAME),
+            ("out", nft.HOOK_OUTPUT, nft.META_OIFNAME),
+        ):
+            self._chain(chain, hook, self._priority)
+            self._rule(chain, nft.ACCEPT, *self._icmpv6(_NEIGHBOUR_DISCOVERY))
+            ip4 = nft.load_payload(nft.NETWORK_HEADER, *_IPV4_PLACE[chain])
+            self._rule(chain, nft.DROP, *_family(nft.NFPROTO_IPV4), ip4, vips4.lookup())
+            ip6 = nft.load_payload(nft.NETWORK_HEADER, *_IPV6_PLACE[chain])
+            self._rule(chain, nft.DROP, *_family(nft.NFPROTO_IPV6), ip6, vips6.lookup())
+            behind = nft.load_payload(nft.NETWORK_HEADER, *_IPV6_PLACE[chain], behind_name=True)
+            both = nft.load_meta(interface), behind, local.lookup()
+            self._rule(chain, nft.DROP, *_family(nft.NFPROTO_IPV6), *both)
+        return self._messages
+
+    def _silence(self, macs: nft.Set) -> None:
+        """For virtual MAC devices, before the chain that lets neighbour discovery out."""
+        self._chain("silence", nft.HOOK_OUTPUT, self._priority - 1)
+        device = nft.load_meta(nft.META_OIFNAME), macs.lookup()
+        protocol = nft.load_payload(nft.NETWORK_HEADER, *_IPV4_PROTOCOL)
+        igmp = *_family(nft.NFPROTO_IPV4), protocol, nft.equals(bytes((_IGMP,)))
+        self._rule("silence", nft.DROP, *device, *igmp)
+        self._rule("silence", nft.DROP, *device, *self._icmpv6(_BY_ITSELF))
+
+    def _set(
+        self, elements: Iterable[bytes], kind: tuple[int, int, int], name: str = ""
+    ) -> nft.Set:
+        self._sets += 1
+        made = nft.Set(self._name, self._sets, kind, name or None)
+        self._messages += made.create(sorted(elements))
+        return made
+
+    def _chain(self, chain: str, hook: int, priority: int) -> None:
+        self._messages.append(nft.new_chain(self._name, chain, hook=hook, priority=priority))
+
+    def _rule(self, chain: str, verdict: int, *conditions: bytes) -> None:
+        expressions = *conditions, *self._counter, nft.verdict(verdict)
+        self._messages.append(nft.new_rule(self._name, chain, *expressions))
+
+    def _icmpv6(self, types: Iterable[int]) -> tuple[bytes, ...]:
+        """Conditions: ICMPv6 of one of these types."""
+        kinds = self._set((bytes((t,)) for t in types), nft.ICMPV6_TYPE)
+        return (
+            *_family(nft.NFPROTO_IPV6),
+            nft.load_meta(nft.META_L4PROTO),
+            nft.equals(bytes((_ICMPV6,))),
+            nft.load_payload(nft.TRANSPORT_HEADER, 0, 1),
+            kinds.lookup(),
+        )
 
 
-def _silence(macs: set[str], defs: GlobalDefs) -> list[str]:
-    """Set and chain for virtual MAC devices, before the one that lets neighbour discovery out."""
-    count = "counter " if defs.nftables_counters else ""
-    return [
-        *_set("virtual_macs", "ifname", macs),
-        "  chain silence {",
-        f"    type filter hook output priority {defs.nftables_priority - 1}; policy accept;",
-        f"    oifname @virtual_macs ip protocol igmp {count}drop",
-        "    oifname @virtual_macs icmpv6 type { mld-listener-report, mld-listener-done, "
-        f"mld2-listener-report, nd-router-solicit }} {count}drop",
-        "  }",
-    ]
-
-
-def _chain(name: str, hook: str, direction: str, interface: str, defs: GlobalDefs) -> list[str]:
-    count = "counter " if defs.nftables_counters else ""
-    neighbour_discovery = (
-        "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect"
-    )
-    return [
-        f"  chain {name} {{",
-        f"    type filter hook {hook} priority {defs.nftables_priority}; policy accept;",
-        f"    icmpv6 type {{ {neighbour_discovery} }} {count}accept",
-        f"    ip {direction} @vips4 {count}drop",
-        f"    ip6 {direction} @vips6 {count}drop",
-        f"    {interface} . ip6 {direction} @vips6_link_local {count}drop",
-        "  }",
-    ]
+def _family(number: int) -> tuple[bytes, bytes]:
+    return nft.load_meta(nft.META_NFPROTO), nft.equals(bytes((number,)))
 
 
 class Firewall:
@@ -163,9 +203,9 @@ class Firewall:
     The table's name must be in the journal before `apply` is called.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._applied: bytes = b""
+    def __init__(self, commit: Commit) -> None:
+        self._commit = commit
+        self._applied: list[nft.Message] = []
         self._table: str | None = None
 
     @property
@@ -184,8 +224,8 @@ class Firewall:
         if wanted == self._applied:
             return False
         name = table_name(configuration)
-        old = b"" if self._table in (None, name) else removal(str(self._table))
-        await self._nft(old + wanted)  # one transaction
+        old = [] if self._table in (None, name) else removal(str(self._table))
+        await self._play([*old, *wanted])  # one transaction
         self._applied = wanted
         self._table = name
         return True
@@ -194,13 +234,15 @@ class Firewall:
         """Remove the table; True when there was one. Raises FirewallError."""
         if self._table is None:
             return False
-        await self._nft(removal(self._table))
-        self._applied = b""
+        await self._play(removal(self._table))
+        self._applied = []
         self._table = None
         return True
 
-    async def _nft(self, script: bytes) -> None:
-        status, output = await self._run(NFT, script)
-        if status != 0:
-            text = output.decode("utf-8", "replace").strip()
-            raise FirewallError(f"nft failed with status {status}: {text}")
+    async def _play(self, messages: Sequence[nft.Message]) -> None:
+        try:
+            await self._commit(messages)
+        except nft.NoNftables as exc:
+            raise NoNftables(str(exc.strerror)) from exc
+        except OSError as exc:
+            raise FirewallError(f"nftables: {exc.strerror or exc}") from exc

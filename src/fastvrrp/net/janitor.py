@@ -7,12 +7,10 @@ Synchronous and idempotent: run at every start, by the supervisor after a crash,
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fastvrrp.net import sysctl, wire
+from fastvrrp.net import nftables, sysctl, wire
 from fastvrrp.net.addresses import delete_address
 from fastvrrp.net.devices import deletions, failures
 from fastvrrp.net.firewall import valid_table_name
@@ -28,8 +26,6 @@ from fastvrrp.net.observed import kernel_marks_addresses
 from fastvrrp.net.programs import prefix_text, rule_text
 from fastvrrp.net.rtnl import RtnlSocket
 
-_NFT_TIMEOUT_S = 10.0
-_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ACKNOWLEDGED = wire.NLM_F_REQUEST | wire.NLM_F_ACK
 
 
@@ -177,27 +173,14 @@ def _clean_nft(table: str, removed: list[str], problems: list[str]) -> None:
     if not valid_table_name(table):
         problems.append(f"refused: {table!r} is not a table name")
         return
-    program = shutil.which("nft", path=_SYSTEM_PATH)
-    if program is None:
-        problems.append(f"nft table {table}: the program nft is not installed")
-        return
     try:
-        listed = subprocess.run(
-            [program, "list", "table", "inet", table], capture_output=True, timeout=_NFT_TIMEOUT_S
-        )
-        if listed.returncode != 0:
-            return  # not there
-        script = f"delete table inet {table}\n".encode()
-        done = subprocess.run(
-            [program, "-f", "-"], input=script, capture_output=True, timeout=_NFT_TIMEOUT_S
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        problems.append(f"nft table {table}: {error}")
-        return
-    if done.returncode == 0:
-        removed.append(f"nft table {table}")
+        nftables.commit([nftables.delete_table(table)])
+    except nftables.NoNftables:
+        return  # not there
+    except OSError as error:
+        problems.append(f"nft table {table}: {error.strerror or error}")
     else:
-        problems.append(f"nft table {table}: {done.stderr.decode(errors='replace').strip()}")
+        removed.append(f"nft table {table}")
 
 
 def _restore_settings(

@@ -11,12 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 
 from fastvrrp.config import model
-from fastvrrp.net import sysctl
-from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, protects, table_name
+from fastvrrp.net import nftables, sysctl
+from fastvrrp.net.firewall import (
+    Firewall,
+    FirewallError,
+    NoNftables,
+    is_needed,
+    protects,
+    table_name,
+)
 from fastvrrp.net.journal import Contents, Journal, JournalError, contents_of
 from fastvrrp.net.memberships import Memberships, solicited
 from fastvrrp.net.objects import AddressKey
@@ -27,44 +33,17 @@ from fastvrrp.vrrp.devices import Devices
 
 log = logging.getLogger(__name__)
 
-NFT_TIMEOUT_S = 10.0
 JOURNAL_RETRY_S = 10.0
-SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class SurroundingsError(Exception):
     """The surroundings cannot be made as a configuration needs them; the text says why."""
 
 
-async def run_nft(argv: Sequence[str], script: bytes) -> tuple[int, bytes]:
-    """Run nft with `script` as input; exit status and output. Raises FirewallError.
-
-    Not through the script runner, which gives programs no input. Python starts it by vfork(2)
-    here (nothing runs in the child before exec), so no page of ours is copied or write-protected
-    beside the engine. Only a change of configuration leads here.
-    """
-    environment = {"PATH": SYSTEM_PATH, "LANG": "C"}
-
-    def run() -> tuple[int, bytes]:
-        done = subprocess.run(
-            argv,
-            input=script,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            timeout=NFT_TIMEOUT_S,
-            check=False,
-        )
-        return done.returncode, done.stdout
-
-    try:
-        return await asyncio.to_thread(run)
-    except FileNotFoundError as exc:
-        raise FirewallError("the program nft is not installed (package nftables)") from exc
-    except subprocess.TimeoutExpired as exc:
-        raise FirewallError(f"nft did not end within {NFT_TIMEOUT_S:g} s") from exc
-    except OSError as exc:
-        raise FirewallError(f"nft cannot be run: {exc.strerror}") from exc
+async def commit_nftables(messages: Sequence[nftables.Message]) -> None:
+    """In a thread, because the kernel waits there until no packet sees the old rules. Raises
+    OSError."""
+    await asyncio.to_thread(nftables.commit, messages)
 
 
 class Surroundings:
@@ -83,7 +62,7 @@ class Surroundings:
         self._observed = observed
         self._devices = devices
         self._is_native = is_native
-        self._firewall = Firewall(run_nft)
+        self._firewall = Firewall(commit_nftables)
         self._memberships = Memberships()
         self._settings: tuple[sysctl.Setting, ...] = ()
         self._limit = RateLimit(log, burst=1)
@@ -107,10 +86,13 @@ class Surroundings:
             self._write(both)
             await self._firewall.apply(new)
         except FirewallError as exc:
-            if protects(new):
+            if not protects(new):
+                text = "switches may look for virtual MAC addresses at a backup: %s"
+                log.warning(text, exc)
+            elif isinstance(exc, NoNftables):  # for good: better this than no router at all
+                log.error("no_accept is without effect, hosts reach the virtual addresses: %s", exc)
+            else:
                 raise SurroundingsError(str(exc)) from exc
-            text = "switches may look for virtual MAC addresses at a backup: %s"
-            log.warning(text, exc)
         self._apply(settings)
         return self._devices is not None and await self._devices.bring(new.devices)
 
