@@ -59,3 +59,19 @@ def test_the_namespace_of_the_command_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert compat.main(["-t", "-s", "blue", "-f", str(file), f"-t{log}"]) == 0
     assert not log.read_text()
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("pattern", ["*.conf", "{a,b}.conf", "[ab].conf", "b.con?"])
+def test_a_pattern(pattern: str, tmp_path: Path) -> None:
+    """-f takes what include takes: every file that matches, one after the other."""
+    (tmp_path / "a.conf").write_text("global_defs {\n router_id x\n}\n")
+    (tmp_path / "b.conf").write_text(CASES["unknown keyword"][0])
+    (tmp_path / "c.conf.d").mkdir()
+    program = shutil.which("keepalived", path="/usr/sbin:/sbin:/usr/bin")
+    words = ["-t", "-f", f"{tmp_path}/{pattern}"]
+    theirs = subprocess.run([str(program), *words], capture_output=True, text=True)
+    log = tmp_path / "log"
+    assert compat.main([*words[1:], f"-t{log}"]) == theirs.returncode == 5
+    assert f"{tmp_path}/b.conf:" in theirs.stderr
+    assert f"{tmp_path}/b.conf:" in log.read_text()

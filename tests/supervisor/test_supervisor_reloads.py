@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import time
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from supervised import CONFIGURATION, SERVER, Daemon, wait_for
 from fastvrrp.config import model
 from fastvrrp.config.load import load
 from fastvrrp.supervisor import traces
+from fastvrrp.supervisor.configuration import Source
 from fastvrrp.supervisor.held import dropped
 from fastvrrp.supervisor.planned import due
+from fastvrrp.supervisor.spawn import Wanted
 
 # Berlin: summer time ends on 2026-10-25 at 03:00, which is 02:00 again.
 NOW = datetime.datetime(2026, 10, 24, 12, 0, 0, tzinfo=datetime.UTC)
@@ -154,3 +157,21 @@ def test_only_servers_follow_no_instance(tmp_path: Path) -> None:
     (message,) = dropped(configuration, "ipvs")
     assert "does not follow V1" in message.text
     assert message.position.file == str(file)
+
+
+@pytest.mark.parametrize("pattern", ["", "*.conf"])
+def test_a_directory_or_a_pattern_is_read_again(pattern: str, tmp_path: Path) -> None:
+    """All files are read; only when there is nothing in any of them nothing would be left."""
+    first, second = tmp_path / "a.conf", tmp_path / "b.conf"
+    first.write_text("# nothing\n")
+    second.write_text("global_defs {\n router_id x\n}\n")
+
+    async def read() -> tuple[bool, str]:
+        outcome = await Source(Wanted(file=tmp_path / pattern)).read_again()
+        return outcome.held is not None, " ".join(m.text for m in outcome.messages)
+
+    assert asyncio.run(read())[0]
+    second.write_text("\n")
+    is_read, text = asyncio.run(read())
+    assert not is_read
+    assert "the file is empty" in text

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from fastvrrp.config.context import NEEDS
+from fastvrrp.config.include import matching
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Loaded
 from fastvrrp.config.scripts import WITHOUT_SECURITY
@@ -44,6 +45,6 @@ def code(loaded: Loaded, file: Path) -> int:
         return MISSING_ARGUMENT
     if any(message.text == WITHOUT_SECURITY for message in loaded.messages):
         return INSECURE
-    if not file.exists():
+    if not any(match.exists() for match in matching(file)):
         return NOT_THERE
     return ERRORS if loaded.errors else OK

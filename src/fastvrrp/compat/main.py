@@ -18,6 +18,7 @@ from pathlib import Path
 from fastvrrp.compat import background, options, version
 from fastvrrp.compat.options import Given, UsageError
 from fastvrrp.compat.pidfiles import Identity, PidFiles, Running, paths
+from fastvrrp.config.include import matching
 from fastvrrp.supervisor.destinations import FACILITIES, Destinations
 from fastvrrp.supervisor.housekeeping import UMASK
 from fastvrrp.supervisor.manner import Manner
@@ -188,7 +189,7 @@ def _tell(given: Given, run_dir: Path) -> None:
 def identify(what: Wanted) -> Identity:
     """What tells this daemon from others of the host, as far as its files can be read."""
     try:
-        text = what.file.read_bytes()
+        text = b"\n".join(file.read_bytes() for file in matching(what.file))
     except OSError:
         text = b""  # the daemon says more about that
     identity = Identity(net_namespace=what.net_namespace)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastvrrp.config.build import Builder
 from fastvrrp.config.diagnostics import Diagnostics
+from fastvrrp.config.include import matching
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.source import Source
 
@@ -16,8 +17,9 @@ SUFFIXES = YAML_SUFFIXES | {".conf"}
 def read_files(
     path: Path, source: Source, builder: Builder, diagnostics: Diagnostics, config_id: str
 ) -> None:
-    """Read a file, or those of a directory in the order of their names, into `builder`."""
-    files = _of_directory(path, diagnostics) if _is_directory(path) else [path]
+    """Read a file, or those of a directory or pattern in the order of their names, into
+    `builder`."""
+    files = _of_directory(path, diagnostics) if _is_directory(path) else matching(path)
     native = None
     for file in files:
         if file.suffix not in YAML_SUFFIXES:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 INCLUDES = frozenset(("include", "includer", "includem", "includew", "includeb", "includea"))
 FILES_MAX = 10_000
 ALTERNATIVES_MAX = 1000
+_SPECIAL = frozenset("*?[{")
 
 
 def _first_braces(text: str) -> tuple[str, list[str], str] | None:
@@ -44,6 +45,21 @@ def brace_alternatives(pattern: str) -> list[str]:
         before, words, behind = parts
         todo += [before + word + behind for word in reversed(words)]
     return list(dict.fromkeys(done))
+
+
+def matching(path: Path) -> list[Path]:
+    """The files that a pattern with *, ?, [] or {} means, as keepalived's -f takes it; what is a
+    file, or matches nothing, is itself."""
+    text = str(path)
+    if not _SPECIAL & set(text) or "\0" in text or path.exists():
+        return [path]
+    found = [
+        match
+        for alternative in brace_alternatives(text)
+        for match in sorted(map(Path, glob.glob(alternative)))  # noqa: PTH207 (absolute)
+        if match.is_file()
+    ]
+    return found or [path]
 
 
 class Checks(NamedTuple):

@@ -101,8 +101,8 @@ def load(
     net_namespace: str | None = None,
     strict_includes: bool = False,
 ) -> Loaded:
-    """Read and check the configuration in `path`: a keepalived.conf, a .yaml or .yml file, or a
-    directory with such files.
+    """Read and check the configuration in `path`: a keepalived.conf, a .yaml or .yml file, a
+    directory with such files, or a pattern that matches some.
 
     `config_id` decides about `@` lines (default: the host name up to its first dot), `environ`
     answers ${_ENV NAME} (default: the process's environment), `host` everything about the

@@ -93,7 +93,7 @@ class Source:
             files = _files(self.path, outcome)
             if not _written_since(files, began_ns - SETTLE_NS) or time.monotonic() > limit:
                 break
-        if outcome.held is not None and _is_blank(self.path):
+        if outcome.held is not None and all(map(_is_blank, outcome.held.source_files)):
             message = model.Message(
                 position=model.Position(file=str(self.path), line=1),
                 severity=model.Severity.ERROR,
@@ -206,10 +206,10 @@ def _written_since(files: Iterable[str], since_ns: int) -> bool:
     return False
 
 
-def _is_blank(path: Path) -> bool:
+def _is_blank(file: str) -> bool:
     """Whether there is nothing but comments and blanks in a file."""
     try:
-        with path.open("rb") as lines:
+        with Path(file).open("rb") as lines:
             return all(line.lstrip()[:1] in (b"", b"#", b"!") for line in lines)
     except OSError:
         return True

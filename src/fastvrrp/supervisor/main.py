@@ -21,6 +21,7 @@ import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config import model
+from fastvrrp.config.include import matching
 from fastvrrp.control.protocol import SCHEMA
 from fastvrrp.control.server import ControlServer
 from fastvrrp.net.namespace import NamespaceError, enter
@@ -147,7 +148,8 @@ class Supervisor:
         if outcome.held is None:
             errors = counted(outcome.errors, "error")
             log.error("%s: %s: not started", self._source.path, errors)
-            manner, is_there = self._manner, self._source.path.exists()
+            manner = self._manner
+            is_there = any(file.exists() for file in matching(self._source.path))
             self._exit_code = manner.exit_configuration if is_there else manner.exit_missing
         return outcome.held
 
