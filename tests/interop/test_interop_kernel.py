@@ -230,3 +230,59 @@ def test_the_kernel_looks_the_same(start: Callable[..., Daemon]) -> None:
     more = {name: found.pop(name) for name in MORE_ROUTES.values()}
     assert found == {**STATIC_DIFFERENCES, **VIRTUAL_DIFFERENCES}
     assert all(theirs is None and ours is not None for theirs, ours in more.values())
+
+
+SINGLE = (
+    config(
+        instance(
+            "use_vmac vi0",
+            "use_vmac_addr",
+            block("virtual_ipaddress_excluded", "2001:db8::100/64", "192.0.2.102/24 dev eth0"),
+            vips=("192.0.2.100/24", "198.51.100.100/24 dev eth1"),
+        ),
+        defs=("vmac_addr_prefix va",),
+    ),
+    config(
+        instance(vips=("192.0.2.100/24", "198.51.100.100/24 dev eth1 use_vmac")),
+        instance("use_vmac", name="B", vrid=52, vips=("192.0.2.101/24",)),
+        instance("use_vmac 02:00:00:00:aa", name="C", vrid=53, vips=("192.0.2.103/24",)),
+        defs=("vmac_prefix vm",),
+    ),
+)
+
+
+@pytest.mark.parametrize("configuration", SINGLE, ids=["use_vmac_addr", "use_vmac of addresses"])
+def test_virtual_mac_addresses_of_single_addresses(configuration: str, tmp_path: Path) -> None:
+    """Names with vmac_prefix and vmac_addr_prefix, MAC addresses (also of five octets), parents
+    and what lies on each device are keepalived's."""
+
+    def made(node: Node) -> dict[str, tuple[str, str, str, list[str]]]:
+        own = {node.link_local(), node.link_local(1)}  # keepalived gives it to IPv6 devices
+        return {
+            link["ifname"]: (
+                link["link"],
+                link["address"],
+                link["linkinfo"]["info_data"]["mode"],
+                sorted(a["local"] for a in link["addr_info"] if a["local"] not in own),
+            )
+            for link in json.loads(node.run("ip", "-d", "-j", "addr", "show", "type", "macvlan"))
+            if link
+        }
+
+    found = {}
+    for kind in (Keepalived, Fastvrrp):
+        with Network(routers=1, clients=0, lans=2) as network:
+            node = network["r1"]
+            daemon = kind(node, tmp_path / kind.kind)
+            try:
+                daemon.start(configuration)
+                wait_for(
+                    lambda node=node: [bool(one[3]) for one in made(node).values()] == [True] * 3,
+                    10,
+                    "three devices with addresses",
+                )
+                found[kind.kind] = made(node)
+            finally:
+                daemon.close()
+                print(f"--- {kind.kind}\n{daemon.log()}")
+    assert found["fastvrrp"] == found["keepalived"]

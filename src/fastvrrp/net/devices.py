@@ -138,6 +138,23 @@ def go_up(device: Device) -> bytes:
     return _set(device.name, b"", up=True)
 
 
+def set_mac(device: Device) -> bytes:
+    """The device gets its MAC address, up or down; the kernel refuses one that is in use there."""
+    return _set(device.name, wire.attribute(IFLA_ADDRESS, device.mac))
+
+
+def rename(ifindex: int, name: str) -> bytes:
+    """By index. A kernel before 6.2 refuses it (EBUSY) while the device is up."""
+    body = wire.IFINFOMSG.pack(0, 0, ifindex, 0, 0) + wire.string(IFLA_IFNAME, name)
+    return wire.message(RTM_SETLINK, _ACKNOWLEDGED, body)
+
+
+def rename_down(ifindex: int, name: str) -> list[bytes]:
+    """The same for such a kernel: the device goes down for it, and is left so."""
+    down = wire.IFINFOMSG.pack(0, 0, ifindex, 0, IFF_UP)
+    return [wire.message(RTM_SETLINK, _ACKNOWLEDGED, down), rename(ifindex, name)]
+
+
 def delete(ifindex: int) -> bytes:
     """By index: a name may mean another link by now."""
     body = wire.IFINFOMSG.pack(0, 0, ifindex, 0, 0)

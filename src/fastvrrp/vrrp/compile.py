@@ -162,14 +162,14 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
         """
         r, items = self.record, self.objects.items
         change = b""
-        known: set[bytes] | None = None
+        known: set[tuple[bytes, int, bytes]] | None = None
         if previous is not None:
             own = {item.key for item in items}
             gone = reversed(self.removed(previous))
             change = _core.pack_program(
                 [(i.delete, OK_GONE) for i in gone if i.key in own or not wanted(i)]
             )
-            known = {a.address for a in previous.announcements}
+            known = {(a.address, a.ifindex, a.mac) for a in previous.announcements}
         announce = [
             _core.build_announcement(
                 family=a.family,
@@ -179,7 +179,7 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
                 request=a.request,
                 router=a.router,
                 extra=a.extra,
-                new=known is not None and a.address not in known,
+                new=known is not None and (a.address, a.ifindex, a.mac) not in known,
             )
             for a in self.announcements
         ]

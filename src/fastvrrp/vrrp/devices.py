@@ -6,15 +6,21 @@ their parents meanwhile is put right as soon as the kernel tells of it.
 
 A device that fits and was there before us is used and left behind; everything else under one of
 our names that has a virtual MAC address is what a VRRP daemon left, and is replaced.
+
+One of ours that gets another name or MAC address by a reload stays the same device, up and with
+its addresses: two with one MAC address cannot be up on one parent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.config.model import Device
@@ -60,6 +66,7 @@ class Devices:
         self._loop = asyncio.get_running_loop()
         self._wanted: tuple[Device, ...] = ()
         self._ready: dict[str, int] = {}  # name to ifindex of those that are as they should be
+        self._settled: dict[str, Device] = {}  # how they were made last
         self._made: set[str] = set()
         self.foreign: set[str] = set()  # names of those that were there before us
         self._names: dict[Identity, str] = {}
@@ -132,6 +139,27 @@ class Devices:
 
     # ---------------------------------------------------------------- what is to be done
 
+    def _misnamed(self) -> list[tuple[Link, Device]]:
+        """Links of ours that are wanted under another name."""
+        observed = self._monitor.observed
+        wanted = {device.name for device in self._wanted}
+        idle = [
+            link
+            for name, ifindex in self._ready.items()
+            if name in self._made and (link := observed.links.get(ifindex)) is not None
+            if link.name not in wanted
+        ]
+        found = []
+        for device in self._wanted if idle else ():
+            parent = observed.link_by_name(device.parent)
+            if parent is None or not device.mac or device.name in observed.interfaces:
+                continue
+            fitting = [link for link in idle if encoding.fits(link, device, parent)]
+            if fitting:
+                idle.remove(fitting[0])
+                found.append((fitting[0], device))
+        return found
+
     def _jobs(self) -> list[_Job]:
         observed = self._monitor.observed
         jobs = []
@@ -153,10 +181,18 @@ class Devices:
                 if device.name not in self._made:
                     self.foreign.add(device.name)
                 return _Job(device, parent, [(encoding.adopt(device), 0), *settings], False)
+            known = self._settled.get(device.name, device)
+            own = (known.address, known.prefixlen), (device.address, device.prefixlen)
+            if own[0] != own[1] and device.name in self._made:
+                return self._anew(device, parent, link, settings)
+            if known != device:
+                return _Job(device, parent, [(encoding.adopt(device), 0), *settings], False)
             if encoding.vrf(link, observed) != encoding.vrf(parent, observed):
                 move = [(encoding.join_vrf(device, parent, observed), 0)]
                 return _Job(device, parent, move, False)
             return None
+        if device.name in self._made and self._needs_mac_only(link, device, parent):
+            return _Job(device, parent, [(encoding.set_mac(device), 0), *settings], False)
         if device.name not in self._made and not (
             link.kind == encoding.MACVLAN and encoding.is_virtual(link.mac)
         ):
@@ -170,18 +206,34 @@ class Devices:
                 device.parent,
             )
             return None
+        return self._anew(device, parent, link, settings)
+
+    def _anew(
+        self, device: Device, parent: Link, link: Link, settings: list[tuple[bytes, int]]
+    ) -> _Job:
         requests = [(encoding.delete(link.ifindex), OK_GONE)]
         requests += [(encoding.create(device, parent), 0), *settings]
         return _Job(device, parent, requests, True)
+
+    def _needs_mac_only(self, link: Link, device: Device, parent: Link) -> bool:
+        """Whether the link is the device but for a MAC address that it can be given."""
+        same = msgspec.structs.replace(device, mac=link.mac)
+        others = self._monitor.observed.links.values()
+        return encoding.fits(link, same, parent) and not any(
+            other.mac == device.mac and other.parent == link.parent for other in others
+        )
 
     # ---------------------------------------------------------------- doing it
 
     async def _make(self) -> bool:
         """Down, with all settings; then up, with the addresses of its own."""
+        misnamed = self._misnamed()
+        for known, device in misnamed:
+            await self._rename(known, device.name)
         jobs = self._jobs()
         if not jobs:
             self._retry_s = 0.0
-            return False
+            return bool(misnamed)
         failed = [not done for done in await self._play(jobs, [job.requests for job in jobs])]
         self._monitor.drain()
         good = [job for job, bad in zip(jobs, failed, strict=True) if not bad]
@@ -195,6 +247,7 @@ class Devices:
             link = self._monitor.observed.link_by_name(job.device.name)
             if done and link is not None:
                 self._ready[job.device.name] = link.ifindex
+                self._settled[job.device.name] = job.device
                 if job.is_new:
                     log.info("made %s", _text(job.device))
             else:
@@ -205,6 +258,30 @@ class Devices:
         else:
             self._retry_s = 0.0
         return True
+
+    async def _rename(self, link: Link, name: str) -> None:
+        """What cannot be renamed is made anew."""
+        try:
+            (error,) = await self._monitor.play([(encoding.rename(link.ifindex, name), 0)])
+            stays_up = not error
+            if error == errno.EBUSY:
+                requests = [(r, 0) for r in encoding.rename_down(link.ifindex, name)]
+                error = next(filter(None, await self._monitor.play(requests)), 0)
+        except OSError as exc:
+            stays_up, error = False, exc.errno or errno.EIO
+        self._monitor.drain()
+        if error:
+            log.warning("%s cannot be called %s: %s", link.name, name, os.strerror(error))
+            return
+        log.info("%s is called %s now", link.name, name)
+        for old in [old for old, ifindex in self._ready.items() if ifindex == link.ifindex]:
+            del self._ready[old]
+            if (known := self._settled.pop(old, None)) is not None:
+                self._settled[name] = msgspec.structs.replace(known, name=name)
+            self._made.discard(old)
+        self._made.add(name)
+        if stays_up:
+            self._ready[name] = link.ifindex
 
     async def _play_ipv6(self, jobs: Sequence[_Job]) -> None:
         own = [job.device for job in jobs if job.device.kind == encoding.MACVLAN]
@@ -275,6 +352,7 @@ class Devices:
                     log.error("cannot remove %s: %s", link.name, os.strerror(error))
         for name in names:
             self._ready.pop(name, None)
+            self._settled.pop(name, None)
         self._made.difference_update(tuple(names))
         return done
 

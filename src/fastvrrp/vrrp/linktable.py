@@ -36,6 +36,19 @@ class LinkTable:
 
     # ---------------------------------------------------------------- a new configuration
 
+    def rename(self, slots: SlotTable[str], keys: Collection[str], observed: Observed) -> None:
+        """In a copy of `slots`: interfaces that are wanted under another name than they had keep
+        their slot, with sockets and state. `keys` are those that are wanted."""
+        unknown = {
+            observed.interfaces[key]: key
+            for key in keys
+            if key not in slots and key in observed.interfaces
+        }
+        for old, slot in list(slots.slots.items()) if unknown else ():
+            new = None if old in keys else unknown.pop(self._defined[slot].ifindex, None)
+            if new is not None:
+                slots.move(old, new)
+
     def define_before(self, slots: SlotTable[str], specs: Mapping[str, LinkSpec]) -> None:
         """Links that a commit needs: new ones, and more families or groups on known ones.
 

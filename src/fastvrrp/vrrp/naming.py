@@ -68,6 +68,7 @@ class Resolver:
         self._devices: dict[Identity, Device] = {}
         self._keys: dict[str, Identity] = {}  # of the devices, by name
         self._taken: set[str] = set()  # names that are written for something
+        self._needed: set[Identity] = set()  # devices of the instances themselves
 
     def resolve(self) -> tuple[model.Configuration, dict[Identity, str]]:
         """The configuration with its devices, and their names to be `held` next time."""
@@ -79,6 +80,11 @@ class Resolver:
             for name in (_written_name(instance), instance.interface)
             if name is not None
         }
+        self._needed = {
+            _own_identity(instance, device)
+            for instance in self._configuration.vrrp_instances
+            if (device := _own_device(instance)) is not None
+        }
         # Those of instances first: names that are written, or that one sees every day.
         with_own = [self._with_own(instance) for instance in self._configuration.vrrp_instances]
         instances = tuple(self._with_addresses(instance) for instance in with_own)
@@ -88,37 +94,15 @@ class Resolver:
         return resolved, {key: device.name for key, device in self._devices.items()}
 
     def _with_own(self, instance: model.VrrpInstance) -> model.VrrpInstance:
-        vmac, ipvlan, parent = instance.vmac, instance.ipvlan, instance.interface
-        if parent is None or (vmac is None and ipvlan is None):
+        device = _own_device(instance)
+        if device is None:
             return instance
-        if vmac is not None:
-            device = Device(
-                name=vmac.name or "",
-                kind=MACVLAN,
-                parent=parent,
-                mac=own_mac(instance),
-                group=vmac.group,
-            )
-            key = identity(device)
-        else:
-            assert ipvlan is not None
-            device = Device(
-                name=ipvlan.name or "",
-                kind=IPVLAN,
-                parent=parent,
-                mode=ipvlan.mode,
-                group=ipvlan.group,
-                address=ipvlan.address,
-                prefixlen=ipvlan.prefixlen,
-                carries_ipv4=instance.family == 4,
-                carries_ipv6=instance.family == 6,
-            )
-            key = identity(device, f"{instance.virtual_router_id} {instance.family}")
+        key = _own_identity(instance, device)
         prefix = self._configuration.global_defs.vmac_prefix
         device = self._put(key, device, prefix, instance.virtual_router_id, instance.family)
         source = instance.source
-        if ipvlan is not None and vmac is None and source is None:
-            source = ipvlan.address
+        if instance.vmac is None and source is None:
+            source = device.address
         return msgspec.structs.replace(instance, device=device.name, source=source)
 
     def _with_addresses(self, instance: model.VrrpInstance) -> model.VrrpInstance:
@@ -176,12 +160,19 @@ class Resolver:
         )
 
     def _is_free(self, name: str, device: Device) -> bool:
-        """Whether no link has the name, unless it is the very device."""
+        """Whether no link has the name, unless it is the very device, or one of ours that is not
+        needed as it is: it gets another MAC address."""
         link = self._observed.link_by_name(name)
         if link is None:
             return True
         parent = self._observed.link_by_name(device.parent)
-        return parent is not None and fits(link, device, parent)
+        if parent is None:
+            return False
+        return fits(link, device, parent) or any(
+            held == name and (key.kind, key.parent) == (device.kind, device.parent)
+            for key, held in self._held.items()
+            if key not in self._needed
+        )
 
     def _carry(self, name: str, family: int) -> None:
         key = self._keys[name]
@@ -189,6 +180,40 @@ class Resolver:
         if not (device.carries_ipv4 if family == 4 else device.carries_ipv6):
             field = {f"carries_ipv{family}": True}
             self._devices[key] = msgspec.structs.replace(device, **field)
+
+
+def _own_device(instance: model.VrrpInstance) -> Device | None:
+    """The device that an instance asks for itself, with the name that is written."""
+    vmac, ipvlan, parent = instance.vmac, instance.ipvlan, instance.interface
+    if parent is None:
+        return None
+    if vmac is not None:
+        return Device(
+            name=vmac.name or "",
+            kind=MACVLAN,
+            parent=parent,
+            mac=own_mac(instance),
+            group=vmac.group,
+        )
+    if ipvlan is None:
+        return None
+    return Device(
+        name=ipvlan.name or "",
+        kind=IPVLAN,
+        parent=parent,
+        mode=ipvlan.mode,
+        group=ipvlan.group,
+        address=ipvlan.address,
+        prefixlen=ipvlan.prefixlen,
+        carries_ipv4=instance.family == 4,
+        carries_ipv6=instance.family == 6,
+    )
+
+
+def _own_identity(instance: model.VrrpInstance, device: Device) -> Identity:
+    if device.kind == MACVLAN:
+        return identity(device)
+    return identity(device, f"{instance.virtual_router_id} {instance.family}")
 
 
 def _written_name(instance: model.VrrpInstance) -> str | None:

@@ -169,6 +169,7 @@ class Plane:
                 users[common] = lists = [draft.users.setdefault(name, []) for name in names]
             for using in lists:
                 using.append(instance.name)
+        self.links.rename(draft.links, keys, observed)
         for key in sorted(keys):
             draft.links.take(key)
         for name in groups:
@@ -275,6 +276,12 @@ class Plane:
             raise RefusedError(f"interface {exc.filename}: {exc.strerror}") from exc
         removed = [self.running[instance.name] for instance in draft.plan.removed]
         epoch = self.client.commit(instances, remove=[r.slot for r in removed])
+        for entry in draft.entries:
+            old = entry.old
+            if entry.block is None or old is None:
+                continue
+            if readdressed(old.compiled, entry.running.compiled):
+                self.client.engine.replay(entry.running.slot)
         for running in removed:
             draft.slots.release(running.ident, epoch)
             self._leaving[running.slot] = (epoch, running)

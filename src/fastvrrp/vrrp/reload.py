@@ -1,10 +1,9 @@
 """What a new configuration changes: which old instance goes on as which new one. Pure.
 
 An instance is recognised by what it is on the wire, not by its name: virtual router id, address
-family, interface, multicast group or unicast, whether it has a virtual device, and the source
-address of a unicast one. A rename
-therefore keeps the state. What else changed is told by comparing content; where something is
-written in a file never counts.
+family, interface, multicast group or unicast, and the source address of a unicast one. A rename
+therefore keeps the state, and so does a virtual MAC address that comes or goes. What else changed
+is told by comparing content; where something is written in a file never counts.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ def identity(instance: model.VrrpInstance) -> Hashable:
     if is_unicast(instance):
         kind = ("unicast", instance.source, instance.vrf)
     else:
-        device = (instance.vmac is not None, instance.ipvlan is not None)
-        kind = ("multicast", multicast_text(instance), device)
+        kind = ("multicast", multicast_text(instance))
     return (instance.virtual_router_id, instance.family, instance.interface, kind)
 
 
