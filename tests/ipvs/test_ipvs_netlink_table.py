@@ -27,7 +27,7 @@ from table_contract import (
     put,
 )
 
-from fastvrrp.ipvs.netlink_table import BATCH, NetlinkTable, open_socket
+from fastvrrp.ipvs.netlink_table import NetlinkTable, open_socket
 from fastvrrp.ipvs.objects import (
     Counters,
     Daemon,
@@ -84,13 +84,13 @@ def test_other_kernels(run: Run, *, old: bool, padded: bool) -> None:
     run(scene())
 
 
-def test_many_changes_are_few_messages(run: Run, kernel: FakeKernel, table: Table) -> None:
+def test_many_changes_are_few_messages(run: Run, kernel: FakeKernel, table: NetlinkTable) -> None:
     async def scene() -> None:
         await done(table, add(S4))
         before = kernel.datagrams
         operations = [put(K4, destination(port=1 + n)) for n in range(2000)]
         await done(table, *operations)
-        assert kernel.datagrams - before == -(-2000 // BATCH)
+        assert kernel.datagrams - before == -(-2000 // table.batch)
         assert kernel.table.log == [add(S4), *operations]
 
     run(scene())

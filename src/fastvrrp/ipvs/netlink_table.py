@@ -33,9 +33,10 @@ from fastvrrp.net import namespace as net_namespace
 from fastvrrp.net.rtnl import enlarge_receive_buffer
 from fastvrrp.net.wire import AF_NETLINK, SOL_NETLINK, MalformedMessage
 
-# Operations per send. The kernel may refuse every one; that many refusals fit into the receive
-# buffer of a process that may not enlarge it.
-BATCH = 256
+# Operations per send at most. A request has less than 200 bytes, and the send buffer takes so many
+# as it comes; the kernel may refuse every one, and has to find room for all that it says.
+_BATCH = 1024
+_REFUSAL = 1024  # bytes of the receive buffer, at most
 _DUMPS_PER_TURN = 64  # services whose destinations are read before the loop has its turn
 _BUFFER = 1 << 16  # the kernel sends at most 32 KiB at once
 _RECEIVE_BUFFER = 4 << 20
@@ -87,6 +88,8 @@ class NetlinkTable:
         self._socket = sock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ipvs-table")
         self._buffer = memoryview(bytearray(_BUFFER))
+        # Operations per send.
+        self.batch = min(_BATCH, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _REFUSAL)
         self._sequence = 0
         self._family = 0
 
@@ -152,8 +155,8 @@ class NetlinkTable:
     async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
         family = await self._family_id()
         failures = []
-        for begin in range(0, len(operations), BATCH):
-            batch = operations[begin : begin + BATCH]
+        for begin in range(0, len(operations), self.batch):
+            batch = operations[begin : begin + self.batch]
             first = self._numbers(len(batch) + 1)
             end = first + len(batch)
             request = wire.encode(batch, family, first) + wire.end_request(end)
