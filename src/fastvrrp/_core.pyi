@@ -5,8 +5,11 @@ and `Engine` (the same core driven by a thread that never takes the GIL). Both a
 same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses are packed bytes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+K = TypeVar("K")
+D = TypeVar("D")
 
 NEVER: int
 
@@ -596,6 +599,20 @@ class Prober:
     def counters(self) -> dict[str, int]:
         """turns, attempts, answers, timeouts, local, queued (waited for a socket), open, waiting,
         events_lost."""
+
+def ipvs_destinations(
+    servers: Iterable[
+        tuple[Any, int]
+    ],  # RealServers or SorryServers of config.servers, and weights
+    service_port: int,
+    form: Callable[[Any], tuple[bool, int, int, int, int]],
+    key_type: type[K],
+    destination_type: type[D],
+) -> dict[K, D]:
+    """What `ipvs.services.destinations` says. `form`: of a Forwarding, whether it changes ports,
+    method, kind of tunnel, its port and flags. Raises OSError, ValueError for what is no address
+    of its family.
+    """
 
 def ipvs_requests(
     operations: Sequence[tuple[Any, ...]],

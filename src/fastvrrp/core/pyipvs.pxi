@@ -1,8 +1,12 @@
-# What happens tens of thousands of times when a large load balancer starts: requests that add or edit a
-# destination of the kernel's IPVS table. Typed and documented in _core.pyi.
+# What happens tens of thousands of times when a large load balancer starts: real servers become destinations of
+# the kernel's IPVS table, and these requests that add or edit them. Typed and documented in _core.pyi.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8
+
+cdef extern from "arpa/inet.h" nogil:
+    int inet_pton(int family, const char *text, void *address)
 
 cdef enum:                      # linux/ip_vs.h
     NLM_REQUEST = 0x01          # NLM_F_REQUEST
@@ -72,6 +76,38 @@ cdef u32 put_destination(u8 *at, object destination) except 0:
     head[1] = IPVS_CMD_ATTR_DEST
     memcpy(at, head, 4)
     return n
+
+
+cdef bytes packed_address(str text, int family):
+    cdef u8 raw[16]
+    if family != 4 and family != 6:
+        raise ValueError(f"family {family} is not 4 or 6")
+    if inet_pton(AF_INET if family == 4 else AF_INET6, PyUnicode_AsUTF8(text), raw) != 1:
+        raise OSError(f"{text!r} is not an IPv{family} address")
+    return packed(raw, 4 if family == 4 else 16)
+
+
+def ipvs_destinations(servers, int service_port, form, type key_type, type destination_type):
+    cdef dict found = {}
+    cdef object port_of_service = service_port
+    cdef object item
+    cdef object server
+    cdef object shape
+    cdef object family
+    cdef object port
+    cdef object key
+    for item in servers:
+        server = field(item, 0)
+        shape = form(server.forwarding)
+        family = server.family
+        port = server.port if field(shape, 0) else port_of_service
+        key = _tuple_new(key_type, (family, packed_address(server.address, family), port))
+        if key in found:
+            continue
+        found[key] = _tuple_new(destination_type, (
+            key, field(item, 1), field(shape, 1), getattr(server, "uthreshold", 0),
+            getattr(server, "lthreshold", 0), field(shape, 2), field(shape, 3), field(shape, 4)))
+    return found
 
 
 def ipvs_requests(operations, u16 family_id, u32 sequence, name, body):

@@ -263,7 +263,12 @@ def checks_of(configuration: model.Configuration) -> Iterator[servers.Check]:
 
 def pings(configuration: model.Configuration) -> bool:
     """Whether there is a PING_CHECK."""
-    return any(isinstance(check, servers.PingCheck) for check in checks_of(configuration))
+    return any(
+        isinstance(check, servers.PingCheck)
+        for virtual_server in configuration.ipvs.virtual_servers
+        for server in virtual_server.real_servers
+        for check in server.checks
+    )
 
 
 def tracked_files(configuration: model.Configuration) -> list[model.TrackFile]:

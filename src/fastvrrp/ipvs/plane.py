@@ -92,22 +92,21 @@ class Plane:
         """The first one. `left` are services that a process which ended without removing them
         has left in the table, `observed` is what it holds: there the states go on. `states` are
         those of instances."""
-        plan = self._plan(configuration)
-        changes = differences(plan.old, plan.new)
+        new = keys_of(configuration.ipvs.virtual_servers)
         self.configuration = configuration
         self._states |= states
-        share(plan.new[key] for key in plan.added)
-        for key in plan.added:
-            running = self.running[key] = self._made(key, plan.new[key])
+        for key, virtual_server in new.items():
+            running = self.running[key] = self._made(key, virtual_server)
             running.resume(left, observed)
         self.upkeep.want_all({key: running.want() for key, running in self.running.items()})
         await self.settle_daemons()
         await self.upkeep.settled()
         # Clients are served; now who looks after the servers, and who wants to know of them.
+        share(new.values())
         for running in self.running.values():
             self._tell(running, running.pool.start())
         self.checks.change(self._subscriptions())
-        return changes
+        return differences({}, new)
 
     async def reload(
         self,

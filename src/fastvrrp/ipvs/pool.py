@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -135,11 +136,17 @@ class Pool:
 
     def __init__(self, virtual_server: VirtualServer) -> None:
         self.virtual_server = virtual_server
-        self._members = {key_of(rs): _Member(rs, _alpha(rs)) for rs in virtual_server.real_servers}
         self._stopped = False
-        self.live_weight = 0
-        self._sum()
+        # What is wanted first: of tens of thousands, the table at a start needs no more.
+        self._first: list[Wanted] | None = _first(virtual_server)
+        self.live_weight = sum(wanted.weight for wanted in self._first)
         self.quorum_up = self.live_weight >= virtual_server.quorum + virtual_server.hysteresis
+
+    @cached_property
+    def _members(self) -> dict[ServerKey, _Member]:
+        """Made when one of them is asked for; nothing has changed until then."""
+        self._first = None
+        return {key_of(rs): _Member(rs, _alpha(rs)) for rs in self.virtual_server.real_servers}
 
     # ------------------------------------------------------------------ what is the case
 
@@ -180,6 +187,8 @@ class Pool:
             return []
         sorry = self.virtual_server.sorry_server
         serving = self.sorry is None
+        if self._first is not None and sorry is None:
+            return self._first
         wanted: dict[ServerKey, Wanted] = {}
         for key, member in self._members.items():
             if member.up and serving:
@@ -362,6 +371,24 @@ class Pool:
         if member.up != old.up:
             actions.append(ServerChanged(rs, member.up, Why.CHECK))
         return member
+
+
+def _first(virtual_server: VirtualServer) -> list[Wanted]:
+    """The destinations before any check has said a word, the sorry server apart."""
+    new = tuple.__new__  # what the class does itself, without a call in between
+    found = []
+    for server in virtual_server.real_servers:
+        for check in server.checks:
+            if check.schedule.alpha:
+                if server.inhibit_on_failure:
+                    found.append(Wanted(server, 0))
+                break
+        else:
+            weight = server.weight
+            if not 0 <= weight <= WEIGHT_MAX:
+                weight = min(max(weight, 0), WEIGHT_MAX)
+            found.append(new(Wanted, (server, weight)))
+    return found
 
 
 def _check(member: _Member, position: int) -> Check:

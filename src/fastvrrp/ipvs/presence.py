@@ -7,9 +7,11 @@ pair of balancers need not load the servers with checks whose results nobody use
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
-from fastvrrp.net.monitor import Monitor
-from fastvrrp.net.objects import Address
+if TYPE_CHECKING:
+    from fastvrrp.net.monitor import Monitor
+    from fastvrrp.net.objects import Address
 
 # Addresses only: no full table of routes comes by here.
 _TABLES = frozenset(("addresses",))
@@ -38,6 +40,8 @@ class Presence:
             self.close()
             return
         if self._monitor is None:
+            from fastvrrp.net.monitor import Monitor  # few configurations have ha_suspend
+
             monitor = Monitor(
                 tables=_TABLES, receive_buffer=_RECEIVE_BUFFER, on_address=self._address
             )

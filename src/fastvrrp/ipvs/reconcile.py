@@ -54,6 +54,10 @@ def reconcile(
 def _destinations(key: ServiceKey, want: Destinations, have: Destinations) -> list[Operation]:
     """In the order of `want`: schedulers that hash depend on the order of addition, and two
     balancers of one configuration should choose alike."""
+    new = tuple.__new__  # what the class does itself: tens of thousands are added at a start
+    if not have:
+        add = Verb.ADD_DESTINATION
+        return [new(Operation, (add, key, None, destination)) for destination in want.values()]
     operations = []
     for name, destination in want.items():
         old = have.get(name)

@@ -6,9 +6,11 @@ Pure. A virtual server is one pool and as many services as its group has address
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
+from fastvrrp import _core
 from fastvrrp.config.servers import (
     Forwarding,
     RealServer,
@@ -106,6 +108,7 @@ class _Form(NamedTuple):
     tunnel_flags: int
 
 
+@lru_cache(64)
 def _form(forwarding: Forwarding) -> _Form:
     method = METHODS[forwarding.method]
     if method is not Method.TUNNEL:
@@ -124,26 +127,7 @@ def destinations(
     keepalived does. Of two servers that would be the same destination the first counts: the kernel
     can hold one.
     """
-    found: Destinations = {}
-    forms: dict[int, _Form] = {}  # by identity: many servers have the very same Forwarding
-    new = tuple.__new__  # what the classes do themselves, without a call in between
-    for server, weight in servers:
-        forwarding = server.forwarding
-        form = forms.get(id(forwarding))
-        if form is None:
-            form = forms[id(forwarding)] = _form(forwarding)
-        changes_port, method, tunnel, tunnel_port, tunnel_flags = form
-        port = server.port if changes_port else service_port
-        key = new(DestinationKey, (server.family, pack_address(server.address), port))
-        if key in found:
-            continue
-        upper = lower = 0
-        if isinstance(server, RealServer):
-            upper, lower = server.uthreshold, server.lthreshold
-        found[key] = new(
-            Destination, (key, weight, method, upper, lower, tunnel, tunnel_port, tunnel_flags)
-        )
-    return found
+    return _core.ipvs_destinations(servers, service_port, _form, DestinationKey, Destination)
 
 
 def destination_key(server: RealServer | SorryServer, service_port: int) -> DestinationKey:
@@ -154,20 +138,19 @@ def destination_key(server: RealServer | SorryServer, service_port: int) -> Dest
 
 
 def entries(
-    virtual_server: VirtualServer, wanted: Iterable[tuple[RealServer | SorryServer, int]]
+    virtual_server: VirtualServer, wanted: Collection[tuple[RealServer | SorryServer, int]]
 ) -> Entries:
     """What a virtual server wants in the table, with these servers at these weights.
 
     Services of one port share one dictionary of destinations.
     """
-    servers = list(wanted)
     by_port: dict[int, Destinations] = {}
     found: Entries = {}
     for service in services(virtual_server):
         port = service.key.port
         shared = by_port.get(port)
         if shared is None:
-            shared = by_port[port] = destinations(servers, port)
+            shared = by_port[port] = destinations(wanted, port)
         found[service.key] = Entry(service, shared)
     return found
 
