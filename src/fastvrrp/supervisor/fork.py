@@ -8,6 +8,7 @@ that a fork would leave half alive. What is started later (`spawn.execute`) is a
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -51,6 +52,7 @@ def launch(
     sys.stdout.flush()
     # A signal that comes in between must not find our handlers in the new process.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    gc.freeze()  # a collection would write to all that both processes could have in common
     try:
         pid = os.fork()
         if pid == 0:
@@ -120,9 +122,11 @@ def _keep_only(fds: Sequence[int], *, mute: bool) -> None:
 
 def _run(module: str) -> int:
     """What `python -m MODULE` does; its exit code."""
+    gc.disable()
     found = importlib.import_module(module)
     if hasattr(found, "__path__"):
         found = importlib.import_module(f"{module}.__main__")
+    gc.enable()
     try:
         code: object = found.main()
     except SystemExit as exc:

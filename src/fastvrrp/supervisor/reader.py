@@ -6,6 +6,7 @@ What it found goes to the descriptor `--out`, as MessagePack of an `Outcome`.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ class Outcome(model.Struct):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read one file; returns 0 whatever it says."""
+    gc.disable()  # it ends before there would be anything worth collecting
     from fastvrrp.config.load import load
 
     parser = argparse.ArgumentParser(description="Started by `fastvrrp run` only.")

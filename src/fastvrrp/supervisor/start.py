@@ -1,8 +1,8 @@
 """How `fastvrrp run` begins: its processes are on their way before the supervisor is loaded.
 
-Order: log, run directory and its lock, the reader of the configuration, what both the VRRP process
-and the supervisor have to import, the VRRP process, and only then what is the supervisor's own
-(`main`). The VRRP process waits for its first configuration and does nothing before; when there
+Order: log, run directory and its lock, what all have to import, the reader of the configuration,
+what both the VRRP process and the supervisor have to import, the VRRP process, and only then what
+is the supervisor's own (`main`). The VRRP process waits for its first configuration and does nothing before; when there
 will be none it just ends. The IPVS process is started when a configuration needs it, or in place of
 the VRRP process when it runs alone.
 """
@@ -10,6 +10,7 @@ the VRRP process when it runs alone.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -71,6 +72,9 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     only = options.wanted.only
     first = next(one for one in children if only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
+        gc.disable()  # modules are made for good: nothing of them is worth looking at
+        import fastvrrp.config.model  # noqa: F401 (once, and for all three)
+
         with signals.stop_deferred():
             early.read(options.wanted)
         import fastvrrp.supervisor.link  # noqa: F401 (once, and for both)
@@ -79,6 +83,7 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
             early.spawn(first)
         from fastvrrp.supervisor.main import supervise
 
+        gc.enable()
         return supervise(options, children, run_dir, notifier, early, signals)
 
 
