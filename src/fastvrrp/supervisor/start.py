@@ -2,9 +2,9 @@
 
 Order: log, run directory and its lock, what all have to import, the reader of the configuration,
 what both the VRRP process and the supervisor have to import, the VRRP process, and only then what
-is the supervisor's own (`main`). The VRRP process waits for its first configuration and does nothing before; when there
-will be none it just ends. The IPVS process is started when a configuration needs it, or in place of
-the VRRP process when it runs alone.
+is the supervisor's own (`main`). The VRRP process waits for its first configuration and does
+nothing before; when there will be none it just ends. The IPVS process is started when a
+configuration needs it, or in place of the VRRP process when it runs alone.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     first = next(one for one in children if only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         gc.disable()  # modules are made for good: nothing of them is worth looking at
-        import fastvrrp.config.model  # noqa: F401 (once, and for all three)
+        import fastvrrp.config.model  # once, and for all three
 
         with signals.stop_deferred():
             early.read(options.wanted)
