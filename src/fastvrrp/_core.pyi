@@ -132,6 +132,11 @@ class Instance:
     ) -> None: ...
     slot: int
     @property
+    def content(self) -> tuple[bytes, ...]:
+        """All that it says, for comparison: settings, packet, announcements, programs, tracked
+        links, peers. Raises ValueError once it was committed."""
+
+    @property
     def size(self) -> int: ...
 
 class Status(NamedTuple):
@@ -836,6 +841,38 @@ class AddressItem:
         extra: bool = ...,
     ) -> AddressItem:
         """As of a named tuple."""
+
+def address_key(ifindex: int, family: int, text: str, prefixlen: int) -> AddressKey:
+    """The key of an address without a peer. Raises OSError when it is none of that family."""
+
+def plain_items(
+    listed: tuple[Any, ...],  # model.VirtualAddress
+    excluded: tuple[Any, ...],
+    *,
+    owner: str,
+    family: int,
+    ifindex: int,
+    device: str,
+    mac: bytes,  # of the announcements; b"": none
+    router: bool,
+) -> tuple[AddressItem, ...] | None:
+    """Items of addresses on one interface, none of them the host's own, each once; `listed` are
+    advertised. None when one of them has options, another family or interface, or is invalid:
+    these are for `net.programs`."""
+
+def instance_alike(
+    pattern: Instance,  # which was not committed
+    *,
+    slot: int,
+    vrid: int,
+    items: tuple[object, ...],
+    garp_extra_if_ns: int = 0,
+    fault: int = 0,
+    adjust: int = 0,
+) -> Instance | None:
+    """An instance like another one, with addresses of its own: `items`, and those that they say
+    are advertised. It follows none that runs. None when not all items are AddressItems without
+    requests of their own: the constructor can do it. Raises ValueError."""
 
 def delete_address(key: AddressKey) -> bytes:
     """RTM_DELADDR of exactly this address and prefix length."""

@@ -51,6 +51,7 @@ def check(loaded: Loaded, path: Path) -> None:
         assert msgspec.msgpack.decode(encoded, type=model.Configuration) == loaded.configuration
         plain = compact.without_places(loaded.configuration)
         assert compact.decode(compact.encode(plain)) == plain
+        assert compact.Packed(plain.vrrp_instances) == plain.vrrp_instances
 
 
 @pytest.fixture(scope="module")

@@ -155,6 +155,25 @@ def test_addresses_come_and_go(link: Callable[..., int], play: Play) -> None:
     play(scene)
 
 
+def test_up_to_date_has_what_the_loop_has_not_read_yet(
+    link: Callable[..., int], play: Play
+) -> None:
+    index = link("v0")
+    first, second = (key4(index, f"10.7.0.{n}", 32) for n in (1, 2))
+
+    async def scene(recorder: Recorder) -> None:
+        ip("addr add 10.7.0.1/32 dev v0")
+        await recorder.monitor.up_to_date()
+        assert recorder.observed.address(first) is not None
+        recorder.monitor.resync()  # the table that is being read has it
+        ip("addr add 10.7.0.2/32 dev v0")
+        await recorder.monitor.up_to_date()
+        assert recorder.observed.address(second) is not None
+        assert_like_the_kernel(recorder.observed)
+
+    play(scene)
+
+
 def test_many_addresses_of_ours(link: Callable[..., int], play: Play) -> None:
     """A takeover: they are taken in together, and what comes between is not overtaken."""
     index = link("v0")

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from supervised import CONFIGURATION, Daemon, wait_for
 
+from fastvrrp.config import model
 from fastvrrp.config.compact import without_places
 from fastvrrp.config.load import load
 from fastvrrp.supervisor import spawn
-from fastvrrp.supervisor.configuration import ReadError, Source
+from fastvrrp.supervisor.configuration import ReadError, Source, log_messages
 from fastvrrp.supervisor.held import Held
 
 PLAIN = CONFIGURATION.format(extra="")
@@ -168,6 +169,30 @@ def test_the_process_is_in_the_configured_namespace(tmp_path: Path, namespace: s
 
 
 # ---------------------------------------------------------------------- the reader
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 1000])
+def test_messages_are_logged_in_turns_and_none_gets_lost(
+    turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whenever it is cancelled: the rest is logged then."""
+    at = [model.Position(file="a.conf", line=n) for n in range(1, 101)]
+    said = [model.Message(position=one, severity=model.Severity.WARNING, text="odd") for one in at]
+    logged: list[int] = []
+
+    async def scene() -> None:
+        telling = asyncio.create_task(log_messages(said))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+            logged.append(len(caplog.records))
+        telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
+
+    asyncio.run(scene())
+    expected = said if turns else []  # it had not begun
+    assert [record.getMessage() for record in caplog.records] == [str(one) for one in expected]
+    assert logged[:2] == [16, 32][:turns]
 
 
 def read(path: Path) -> object:

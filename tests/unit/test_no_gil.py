@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
 SURFACE = {
     *("pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyitem.pxi"),
+    "pyalike.pxi",
     *("pyhttp.pxi", "pyprobe.pxi", "pyrings.pxi", "pyipvs.pxi"),
 }
 PURE = {

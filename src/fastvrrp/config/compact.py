@@ -8,8 +8,9 @@ line more or less must not make equal parts differ.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import Any, TypeVar
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _Address = tuple[int, str]
 # The same, name, virtual router id, addresses and excluded addresses.
 _Instance = tuple[int, str, int, tuple[_Address, ...], tuple[_Address, ...]]
+
+_PER_BLOCK = 64  # instances that are made at once
 
 _BLANK: dict[str, Any] = {
     "name": "",
@@ -57,58 +60,139 @@ class _Compact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 def encode(configuration: Configuration) -> bytes:
     """The bytes of a configuration without its places in files. Virtual servers must have lost
     theirs: there are tens of thousands (`supervisor.held`)."""
-    commons: dict[VrrpInstance, int] = {}
-    address_commons: dict[VirtualAddress, int] = {}
-    instances = configuration.vrrp_instances
-    own: list[_Instance] = []
-    for instance in instances:
-        common = common_part(instance)
-        own.append(
-            (
-                commons.setdefault(common, len(commons)),
-                instance.name,
-                instance.virtual_router_id,
-                _addresses(instance.virtual_ipaddress, address_commons),
-                _addresses(instance.virtual_ipaddress_excluded, address_commons),
-            )
-        )
+    commons, address_commons, own = _taken_apart(configuration.vrrp_instances)
     rest = without_places(replace(configuration, vrrp_instances=(), ipvs=Ipvs()))
     rest = replace(rest, ipvs=configuration.ipvs)
-    return msgspec.msgpack.encode(
-        _Compact(rest, tuple(commons), tuple(address_commons), tuple(own))
-    )
+    return msgspec.msgpack.encode(_Compact(rest, commons, address_commons, tuple(own)))
+
+
+class _Numbers(Generic[T]):
+    """Numbers of values that differ, from 0 on."""
+
+    def __init__(self) -> None:
+        self._known: dict[T, int] = {}
+        self._last: tuple[T | None, int] = (None, -1)
+
+    def number(self, value: T) -> int:
+        last, number = self._last
+        if value != last:  # neighbours are mostly alike, and comparing is less than hashing
+            number = self._known.setdefault(value, len(self._known))
+            self._last = (value, number)
+        return number
+
+    @property
+    def all(self) -> tuple[T, ...]:
+        return tuple(self._known)
 
 
 def decode(data: bytes | memoryview) -> Configuration:
     """What `encode` was given. Raises msgspec.MsgspecError."""
     compact = _decoder().decode(data)
-    commons, address_commons = compact.commons, compact.address_commons
     try:
-        instances = tuple(
-            [
-                replace(
-                    commons[common],
-                    name=name,
-                    virtual_router_id=vrid,
-                    virtual_ipaddress=tuple(
-                        [replace(address_commons[kind], address=text) for kind, text in addresses]
-                    ),
-                    virtual_ipaddress_excluded=tuple(
-                        [replace(address_commons[kind], address=text) for kind, text in excluded]
-                    ),
-                )
-                for common, name, vrid, addresses, excluded in compact.instances
-            ]
-        )
+        instances = _put_together(compact.commons, compact.address_commons, compact.instances)
     except IndexError as exc:
         raise msgspec.DecodeError("a part of an instance is missing") from exc
-    return replace(compact.rest, vrrp_instances=instances)
+    return replace(compact.rest, vrrp_instances=tuple(instances))
+
+
+class Packed(Sequence[VrrpInstance]):
+    """Instances that take a fortieth of their memory, without their places in files: each is made
+    anew whenever it is asked for."""
+
+    def __init__(self, instances: Iterable[VrrpInstance]) -> None:
+        commons, address_commons, own = _taken_apart(instances)
+        self._commons = commons
+        self._address_commons = address_commons
+        self._count = len(own)
+        self._blocks = [
+            msgspec.msgpack.encode(own[at : at + _PER_BLOCK])
+            for at in range(0, len(own), _PER_BLOCK)
+        ]
+        self._last: tuple[int, list[VrrpInstance]] = (-1, [])  # neighbours are asked for in turn
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> VrrpInstance: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[VrrpInstance, ...]: ...
+    def __getitem__(self, index: int | slice) -> VrrpInstance | tuple[VrrpInstance, ...]:
+        if isinstance(index, slice):
+            return tuple([self[n] for n in range(*index.indices(self._count))])
+        number, place = divmod(range(self._count)[index], _PER_BLOCK)
+        last, block = self._last
+        if number != last:
+            block = self._block(number)
+            self._last = (number, block)
+        return block[place]
+
+    def __iter__(self) -> Iterator[VrrpInstance]:
+        for number in range(len(self._blocks)):
+            yield from self._block(number)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Packed | tuple):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list: nobody needs one
+
+    def _block(self, number: int) -> list[VrrpInstance]:
+        own = _own_decoder().decode(self._blocks[number])
+        return _put_together(self._commons, self._address_commons, own)
+
+
+def _taken_apart(
+    instances: Iterable[VrrpInstance],
+) -> tuple[tuple[VrrpInstance, ...], tuple[VirtualAddress, ...], list[_Instance]]:
+    """What they have in common, what their addresses have, and what is each one's own."""
+    commons: _Numbers[VrrpInstance] = _Numbers()
+    address_commons: _Numbers[VirtualAddress] = _Numbers()
+    own: list[_Instance] = [
+        (
+            commons.number(common_part(instance)),
+            instance.name,
+            instance.virtual_router_id,
+            _addresses(instance.virtual_ipaddress, address_commons),
+            _addresses(instance.virtual_ipaddress_excluded, address_commons),
+        )
+        for instance in instances
+    ]
+    return commons.all, address_commons.all, own
+
+
+def _put_together(
+    commons: Sequence[VrrpInstance],
+    address_commons: Sequence[VirtualAddress],
+    own: Iterable[_Instance],
+) -> list[VrrpInstance]:
+    """Raises IndexError when something in common is missing."""
+    return [
+        replace(
+            commons[common],
+            name=name,
+            virtual_router_id=vrid,
+            virtual_ipaddress=tuple(
+                [replace(address_commons[kind], address=text) for kind, text in addresses]
+            ),
+            virtual_ipaddress_excluded=tuple(
+                [replace(address_commons[kind], address=text) for kind, text in excluded]
+            ),
+        )
+        for common, name, vrid, addresses, excluded in own
+    ]
 
 
 def warm_up() -> None:
     """Make what `decode` needs, which takes as long as to decode thousands of instances: to be
     called while there is nothing to decode yet."""
     _decoder()
+
+
+@functools.cache
+def _own_decoder() -> msgspec.msgpack.Decoder[list[_Instance]]:
+    return msgspec.msgpack.Decoder(list[_Instance])
 
 
 @functools.cache
@@ -125,14 +209,11 @@ def common_part(instance: VrrpInstance) -> VrrpInstance:
 
 
 def _addresses(
-    addresses: Iterable[VirtualAddress], commons: dict[VirtualAddress, int]
+    addresses: Iterable[VirtualAddress], commons: _Numbers[VirtualAddress]
 ) -> tuple[_Address, ...]:
     return tuple(
         [
-            (
-                commons.setdefault(replace(address, address="", position=None), len(commons)),
-                address.address,
-            )
+            (commons.number(replace(address, address="", position=None)), address.address)
             for address in addresses
         ]
     )

@@ -460,7 +460,7 @@ class Configuration(Struct):
     """A whole configuration, valid by construction."""
 
     global_defs: GlobalDefs = GlobalDefs()
-    vrrp_instances: tuple[VrrpInstance, ...] = ()
+    vrrp_instances: tuple[VrrpInstance, ...] = ()  # of one that runs: compact.Packed, as good
     sync_groups: tuple[SyncGroup, ...] = ()
     track_scripts: tuple[TrackScript, ...] = ()
     track_processes: tuple[TrackProcess, ...] = ()

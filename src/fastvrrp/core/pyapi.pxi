@@ -278,6 +278,22 @@ cdef class Instance:
         return (sizeof(cfg_t) + self.cfg.pdu_len + self.cfg.announce_len + (<u32 *> self.cfg.up)[0]
                 + (<u32 *> self.cfg.down)[0] + (<u32 *> self.cfg.change)[0])
 
+    @property
+    def content(self):
+        """All that the block says, without pointers."""
+        cdef cfg_t head
+        cdef cfg_t *g = self.cfg
+        if g == NULL:
+            raise ValueError("this Instance was committed already")
+        head = g[0]
+        head.pdu = head.announce = head.up = head.down = head.change = NULL
+        head.peers = NULL
+        head.tracks = NULL
+        return (packed(<const u8 *> &head, sizeof(cfg_t)), packed(g.pdu, g.pdu_len), packed(g.announce, g.announce_len),
+                packed(g.up, (<u32 *> g.up)[0]), packed(g.down, (<u32 *> g.down)[0]),
+                packed(g.change, (<u32 *> g.change)[0]), packed(<const u8 *> g.tracks, g.n_tracks * sizeof(track_t)),
+                packed(<const u8 *> g.peers, g.n_peers * sizeof(peer_t)))
+
     cdef cfg_t *take(self, core_t *c) except NULL:
         """Hands the block over to a core: an Instance can be committed once."""
         cdef cfg_t *g = self.cfg

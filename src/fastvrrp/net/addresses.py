@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 
+from fastvrrp import _core
 from fastvrrp._core import AddressItem
 from fastvrrp._core import delete_address as delete_address
 from fastvrrp.config.model import FOREVER_S, VirtualAddress
@@ -42,9 +43,9 @@ def packed(text: str, family: int) -> bytes:
 
 def address_key(address: VirtualAddress, ifindex: int) -> AddressKey:
     """The identity the kernel will report. With a peer the prefix belongs to the peer."""
-    local = packed(address.address, address.family)
     if address.peer is None:
-        return AddressKey(ifindex, address.family, local, address.prefixlen)
+        return _core.address_key(ifindex, address.family, address.address, address.prefixlen)
+    local = packed(address.address, address.family)
     peer_prefixlen = address.peer_prefixlen
     if peer_prefixlen is None:
         peer_prefixlen = 32 if address.family == 4 else 128

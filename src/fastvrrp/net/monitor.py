@@ -147,6 +147,13 @@ class Monitor(Follower):
         while self._task is None and self._turn()[0]:
             pass
 
+    async def up_to_date(self) -> None:
+        """Return when `observed` has all that the kernel has told up to now."""
+        self.drain()
+        while self._task is not None:  # a table is being read again
+            await asyncio.wait({self._task})
+            self.drain()
+
     def _listen(self) -> None:
         """Take notifications in as they come."""
         assert self._loop is not None

@@ -39,6 +39,7 @@ from fastvrrp.net.rules import add_rule, delete_rule, rule_key
 from fastvrrp.net.wire import OK_EXIST, OK_GONE, Request
 
 __all__ = [
+    "NOTHING_MISSING",
     "OK_EXIST",
     "OK_GONE",
     "STATIC",
@@ -55,7 +56,7 @@ __all__ = [
 
 STATIC = ""  # owner of static_ipaddress, static_routes and static_rules; no instance has this name
 _FIRST_AUTOMATIC_PREFERENCE = 16384
-_NONE: frozenset[str] = frozenset()  # one for all: each empty set would have 216 bytes
+NOTHING_MISSING: frozenset[str] = frozenset()  # one for all: each empty set would have 216 bytes
 
 
 class Kind(enum.StrEnum):
@@ -169,7 +170,7 @@ class _Builder:
         self.tracked: list[Tracked] = []
 
     def objects(self) -> Objects:
-        missing = frozenset(self.missing) if self.missing else _NONE
+        missing = frozenset(self.missing) if self.missing else NOTHING_MISSING
         return Objects(self.owner, tuple(self.items.values()), missing, tuple(self.tracked))
 
     def misses(self, name: str, group: str | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ _FIXED = ("net_namespace", "instance", "nftables")
 SETTLE_NS = 50_000_000
 """A file that was written to more recently may be half of what it is going to be."""
 SETTLE_LIMIT_S = 2.0
+LOGGED_PER_TURN = 16  # messages, half a millisecond
 
 
 def wall_clock() -> str:
@@ -68,16 +70,15 @@ class Source:
         self.last_reload: dict[str, Any] | None = None
 
     async def read(self, reading: Reading | None = None) -> Outcome:
-        """Parse and check, logging every message. `reading`: it has been started already.
+        """Parse and check; the messages are for `log_messages`. `reading`: it has been started
+        already.
 
         Raises ReadError, OSError.
         """
-        outcome = await self._read(reading)
-        _log(outcome)
-        return outcome
+        return await self._read(reading)
 
     async def read_again(self) -> Outcome:
-        """`read` for a reload. Raises ReadError, OSError.
+        """`read` for a reload, and all messages are logged. Raises ReadError, OSError.
 
         Editors and tools empty a file before they write it. So files that have just been written
         to are given a moment, and are read again if that happened while they were read; and a
@@ -101,7 +102,7 @@ class Source:
                 hint="write `global_defs { }` if that is meant",
             )
             outcome = Outcome(messages=(message,), held=None)
-        _log(outcome)
+        _log(outcome.messages)
         return outcome
 
     async def _read(self, reading: Reading | None = None) -> Outcome:
@@ -180,8 +181,20 @@ class Source:
         }
 
 
-def _log(outcome: Outcome) -> None:
-    for message in outcome.messages:
+async def log_messages(messages: Iterable[model.Message]) -> None:
+    """Log them a few at a time: a thousand warnings take as long as it takes to start as many
+    routers, for which they must not wait. Whoever cancels this has the rest logged at once."""
+    rest = iter(messages)
+    try:
+        while some := tuple(itertools.islice(rest, LOGGED_PER_TURN)):
+            _log(some)
+            await asyncio.sleep(0)
+    finally:
+        _log(rest)
+
+
+def _log(messages: Iterable[model.Message]) -> None:
+    for message in messages:
         is_error = message.severity is model.Severity.ERROR
         log.log(logging.ERROR if is_error else logging.WARNING, "%s", message)
 

@@ -101,7 +101,7 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
     commands: list[model.Command | None] = [s.command for s in configuration.track_scripts]
     notifies = [i.notify for i in configuration.vrrp_instances]
     notifies += [g.notify for g in configuration.sync_groups]
-    for notify in notifies:
+    for notify in {id(notify): notify for notify in notifies}.values():  # mostly one for all
         commands += [
             notify.notify,
             notify.notify_master,
@@ -112,8 +112,9 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
             notify.notify_master_rx_lower_pri,
         ]
     commands += _fifo_scripts(defs.vrrp_notify_fifo)
-    tracked = [i.track_virtual_server for i in configuration.vrrp_instances]
-    tracked += [g.track_virtual_server for g in configuration.sync_groups]
+    owners: list[model.VrrpInstance | model.SyncGroup] = [*configuration.vrrp_instances]
+    owners += configuration.sync_groups
+    tracked = [tracking for one in owners if (tracking := one.track_virtual_server)]
     part = msgspec.structs.replace(
         configuration, global_defs=_without_reader(defs), ipvs=servers.Ipvs()
     )

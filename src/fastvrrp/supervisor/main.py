@@ -28,7 +28,7 @@ from fastvrrp.net.namespace import NamespaceError, enter
 from fastvrrp.supervisor import dumpfile, janitor, process
 from fastvrrp.supervisor.children import Children
 from fastvrrp.supervisor.common_fifo import CommonFifo
-from fastvrrp.supervisor.configuration import ReadError, Source, wall_clock
+from fastvrrp.supervisor.configuration import ReadError, Source, log_messages, wall_clock
 from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
 from fastvrrp.supervisor.held import Held
 from fastvrrp.supervisor.housekeeping import settle
@@ -145,7 +145,9 @@ class Supervisor:
             log.error("%s cannot be read: %s", self._source.path, exc)
             self._exit_code = 1
             return None
+        telling = self._spawn(log_messages(outcome.messages))
         if outcome.held is None:
+            await telling
             errors = counted(outcome.errors, "error")
             log.error("%s: %s: not started", self._source.path, errors)
             manner = self._manner

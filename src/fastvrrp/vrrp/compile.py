@@ -19,7 +19,7 @@ from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.objects import AddressKey, Link
 from fastvrrp.net.observed import Observed, primary_source
-from fastvrrp.net.programs import Item, Objects, instance_objects
+from fastvrrp.net.programs import NOTHING_MISSING, Item, Objects, instance_objects
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 from fastvrrp.vrrp.links import (
     ETHERNET_ADDRESS,
@@ -161,6 +161,19 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
         ValueError when a value is out of range.
         """
         r, items = self.record, self.objects.items
+        repeats_ns = r.garp.extra_if_s * NS if self.repeats else 0
+        if previous is None and self.listed is None:
+            block = _core.instance_alike(
+                _pattern(r),
+                slot=slot,
+                vrid=self.vrid,
+                items=items,
+                garp_extra_if_ns=repeats_ns,
+                fault=r.fault | fault,
+                adjust=adjust,
+            )
+            if block is not None:
+                return block
         change = b""
         known: set[tuple[bytes, int, bytes]] | None = None
         if previous is not None:
@@ -187,7 +200,7 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
             slot=slot,
             vrid=self.vrid,
             addresses=list(self.addresses),
-            garp_extra_if_ns=r.garp.extra_if_s * NS if self.repeats else 0,
+            garp_extra_if_ns=repeats_ns,
             fault=r.fault | fault,
             adjust=adjust,
             announce=announce[0] if len(announce) == 1 else b"".join(announce),
@@ -198,6 +211,13 @@ class Compiled(msgspec.Struct, frozen=True, gc=False):
             change=change,
             **_arguments(r),
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(record: Record) -> _core.Instance:
+    """What instances of a record are made of that have nothing but addresses of their own. Raises
+    ValueError."""
+    return _core.Instance(slot=0, vrid=1, **_arguments(record))
 
 
 @functools.lru_cache(maxsize=64)
@@ -275,6 +295,7 @@ class Context:
         self.sources: dict[tuple[int, int], bytes] = {}  # that were asked for, by their place
         self._records = dict(records or {})
         self.made: dict[model.VrrpInstance, Record] = {}  # by what instances have in common
+        self.made_of: dict[int, Record] = {}  # the same by the kinds of a Kin
         self._multicast: dict[tuple[str, int], bytes] = {}
         self._learning: dict[tuple[int, int], tuple[Link, bool] | None] = {}
 
@@ -340,13 +361,23 @@ def virtual_addresses(configuration: model.Configuration) -> frozenset[bytes]:
     )
 
 
-def compile_instance(instance: model.VrrpInstance, context: Context) -> Compiled:
-    """Raises ValueError or OSError when the model holds what cannot be run."""
-    objects = _objects(instance, context)
-    common = common_part(instance)
-    record = context.made.get(common)
+def compile_instance(
+    instance: model.VrrpInstance, context: Context, kind: int | None = None
+) -> Compiled:
+    """`kind` is the instance's number in the Kin of a configuration: those of one kind have the
+    same record. Raises ValueError or OSError when the model holds what cannot be run."""
+    record = None if kind is None else context.made_of.get(kind)
     if record is None:
-        record = context.made[common] = context.shared(_record(instance, context))
+        common = common_part(instance)
+        record = context.made.get(common)
+        if record is None:
+            record = context.made[common] = context.shared(_record(instance, context))
+        if kind is not None:
+            context.made_of[kind] = record
+    plain = _plain_objects(instance, context)
+    if plain is not None:
+        return Compiled(record, instance.virtual_router_id, plain, None)
+    objects = _objects(instance, context)
     family = instance.family
     listed = _distinct(
         [packed(a.address, family) for a in instance.virtual_ipaddress if a.family == family]
@@ -417,6 +448,37 @@ def advertised(objects: Objects, family: int) -> tuple[bytes, ...]:
 def _distinct(addresses: Sequence[bytes]) -> tuple[bytes, ...]:
     """Each once, in their order."""
     return tuple(addresses) if len(addresses) < 2 else tuple(dict.fromkeys(addresses))
+
+
+def _plain_objects(instance: model.VrrpInstance, context: Context) -> Objects | None:
+    """The same as `_objects` of an instance that has only addresses without options, on its own
+    interface: nearly all have. None for any other."""
+    device = instance.interface
+    if device is None or instance.device is not None:
+        return None
+    if instance.virtual_routes or instance.virtual_rules:
+        return None
+    ifindex = context.observed.interfaces.get(device)
+    if ifindex is None:
+        return None
+    found = context.learning(ifindex, instance.family)
+    items = _core.plain_items(
+        instance.virtual_ipaddress,
+        instance.virtual_ipaddress_excluded,
+        owner=instance.name,
+        family=instance.family,
+        ifindex=ifindex,
+        device=device,
+        mac=b"" if found is None else found[0].mac,
+        router=found is not None and found[1],
+    )
+    if items is None:
+        return None
+    if instance.priority == OWNER:
+        native = [item.key for item in items if context.is_native(item.key)]
+        if native:
+            items = tuple([item._replace(native=item.key in native) for item in items])
+    return Objects(instance.name, items, NOTHING_MISSING)
 
 
 def _objects(instance: model.VrrpInstance, context: Context) -> Objects:

@@ -17,6 +17,7 @@ from typing import Any
 from fastvrrp.config import model
 from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.net.journal import Journal
+from fastvrrp.net.monitor import Monitor
 from fastvrrp.net.programs import assign_preferences
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.messages import InstanceState
@@ -25,7 +26,7 @@ from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
-from fastvrrp.vrrp.parts import Parts
+from fastvrrp.vrrp.parts import Parts, start_monitor
 from fastvrrp.vrrp.status import answer
 from fastvrrp.vrrp.surroundings import SurroundingsError
 from fastvrrp.vrrp.trackers_view import TrackersView
@@ -61,6 +62,8 @@ class Daemon:
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
         self._statics: dict[str, bool] = {}  # track_groups: whether they lack nothing
+        # Reads the kernel's tables while the configuration is still being read.
+        self._monitor: asyncio.Task[Monitor] | None = self._loop.create_task(start_monitor())
         self._link = Link(arguments, self, on_states=self._server_states)
 
     async def run(self) -> int:
@@ -71,7 +74,16 @@ class Daemon:
         closed = self._loop.create_task(self._link.closed())
         await asyncio.wait({closed, self._broken}, return_when=asyncio.FIRST_COMPLETED)
         closed.cancel()
+        if self._monitor is not None:
+            await self._forget_monitor(self._monitor)
         return self._exit_code
+
+    async def _forget_monitor(self, starting: asyncio.Task[Monitor]) -> None:
+        """No configuration ever came."""
+        starting.cancel()
+        await asyncio.wait({starting})
+        if not starting.cancelled() and starting.exception() is None:
+            starting.result().close()
 
     def _stop_soon(self) -> None:
         self._stop_task = self._loop.create_task(self._link.stop())
@@ -130,8 +142,10 @@ class Daemon:
 
     async def _start(self, configuration: model.Configuration) -> Sequence[str]:
         try:
+            starting, self._monitor = self._monitor, None
             parts = self._parts = await Parts.make(
                 configuration,
+                await (starting or start_monitor()),
                 self._journal,
                 self._runner,
                 self._link,
@@ -158,10 +172,11 @@ class Daemon:
         await parts.upkeep.run()
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
+        parts.plane.pack()
         settle_memory()
         self._arm_chores()
         self._link.ready()
-        return draft.plan.changes
+        return ()  # everything is new, and nobody is told of each
 
     async def _prepare(self, parts: Parts, configuration: model.Configuration) -> Draft:
         """Everything up to the commit, looked at before anything is touched: what is refused
@@ -218,6 +233,7 @@ class Daemon:
         tuning.warn_of_changes(old.global_defs, configuration.global_defs)
         self._arm_chores()
         self._view.update(parts.trackers.status())
+        parts.plane.pack()
         settle_memory()
         return draft.plan.changes
 

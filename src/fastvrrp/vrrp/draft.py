@@ -6,6 +6,7 @@ import msgspec
 
 from fastvrrp import _core
 from fastvrrp.config import model
+from fastvrrp.config.compact import Packed
 from fastvrrp.net.programs import Objects
 from fastvrrp.vrrp import reload
 from fastvrrp.vrrp.compile import Compiled, Record
@@ -27,13 +28,20 @@ class Running(msgspec.Struct, eq=False, gc=False):
 
     ident: int
     slot: int
-    instance: model.VrrpInstance
+    origin: model.VrrpInstance | Packed
     compiled: Compiled
     tracking: tuple[int, int] = (0, 0)  # adjustment and fault bits the engine knows
+    index: int = 0  # in `origin`, where that is many
 
     @property
     def name(self) -> str:
-        return self.instance.name
+        return self.compiled.objects.owner
+
+    @property
+    def instance(self) -> model.VrrpInstance:
+        """As it is configured. It may be made anew each time: ask for what is needed once."""
+        origin = self.origin
+        return origin[self.index] if isinstance(origin, Packed) else origin
 
     @property
     def record(self) -> Record:

@@ -7,7 +7,7 @@ interface share a pseudo link per VRF, whose key starts with a slash (no interfa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -82,9 +82,9 @@ def common_part(instance: model.VrrpInstance) -> model.VrrpInstance:
 
     Thousands have it in common. Addresses that name an interface bring a link along: they stay.
     """
-    addresses, excluded = instance.virtual_ipaddress, instance.virtual_ipaddress_excluded
-    if any(address.dev is not None for address in (*addresses, *excluded)):
-        return msgspec.structs.replace(instance, name="", virtual_router_id=0)
+    for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
+        if address.dev is not None:
+            return msgspec.structs.replace(instance, name="", virtual_router_id=0)
     return msgspec.structs.replace(
         instance,
         name="",
@@ -92,6 +92,25 @@ def common_part(instance: model.VrrpInstance) -> model.VrrpInstance:
         virtual_ipaddress=(),
         virtual_ipaddress_excluded=(),
     )
+
+
+class Kin:
+    """The instances of a configuration by what they have in common, worked out once for all who
+    want it: `kinds` has, for each instance in its order, an index of `commons`."""
+
+    def __init__(self, instances: Sequence[model.VrrpInstance]) -> None:
+        self.kinds: list[int] = []
+        self.commons: list[model.VrrpInstance] = []
+        numbers: dict[model.VrrpInstance, int] = {}
+        last, number = None, -1
+        for instance in instances:
+            common = common_part(instance)
+            if common != last:  # neighbours are mostly alike, and comparing is less than hashing
+                last = common
+                number = numbers.setdefault(common, len(numbers))
+                if number == len(self.commons):
+                    self.commons.append(common)
+            self.kinds.append(number)
 
 
 def is_unicast(instance: model.VrrpInstance) -> bool:
@@ -214,9 +233,13 @@ def parent_of(key: str, observed: Observed) -> int:
 
 
 def link_specs(
-    configuration: model.Configuration, keys: Iterable[str], observed: Observed
+    configuration: model.Configuration,
+    keys: Iterable[str],
+    observed: Observed,
+    kin: Kin | None = None,
 ) -> dict[str, LinkSpec]:
-    """How each of the links `keys` has to be defined now."""
+    """How each of the links `keys` has to be defined now; `kin` is that of the instances, if it is
+    known already."""
     families: dict[str, int] = {}
     groups: dict[tuple[str, int], set[str]] = {}  # text of multicast groups by key and family
     vrids: dict[tuple[str, int], set[int]] = {}
@@ -225,10 +248,10 @@ def link_specs(
     defs = configuration.global_defs
     buffers: dict[str, int] = {}
     virtual = {device.name for device in configuration.devices if device.kind == MACVLAN}
-    known: dict[model.VrrpInstance, set[int]] = {}  # VRIDs of the users of one link
-    for instance in configuration.vrrp_instances:
-        common = common_part(instance)
-        users = known.get(common)
+    kin = kin or Kin(configuration.vrrp_instances)
+    known: list[set[int] | None] = [None] * len(kin.commons)  # VRIDs of the users of one link
+    for kind, instance in zip(kin.kinds, configuration.vrrp_instances, strict=True):
+        users = known[kind]
         if users is not None:
             users.add(instance.virtual_router_id)
             if not instance.kernel_rx_buf_size:
@@ -242,7 +265,7 @@ def link_specs(
             framed[key] = framed.get(key, 0) | family
         else:
             families[key] = families.get(key, 0) | family
-        known[common] = users = vrids.setdefault((key, instance.family), set())
+        known[kind] = users = vrids.setdefault((key, instance.family), set())
         users.add(instance.virtual_router_id)
         if is_unicast(instance):
             far[key] = far.get(key, 0) | family

@@ -39,6 +39,17 @@ def forwards_ipv6(interface: str) -> bool:
         return False
 
 
+async def start_monitor() -> Monitor:
+    """One that follows the kernel already. Raises OSError."""
+    monitor = Monitor()
+    try:
+        await monitor.start()
+    except BaseException:
+        monitor.close()
+        raise
+    return monitor
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
     """What lives from the first configuration to the end, wired to each other."""
@@ -57,6 +68,7 @@ class Parts:
     async def make(
         cls,
         configuration: model.Configuration,
+        monitor: Monitor,
         journal: Journal,
         runner: Runner,
         supervisor: Supervisor,
@@ -68,7 +80,8 @@ class Parts:
         on_left_out: Callable[[], None],
         on_static: Callable[[set[str]], None],
     ) -> Parts:
-        """Everything for this first configuration; nothing of it is in effect yet.
+        """Everything for this first configuration; nothing of it is in effect yet. `monitor` runs,
+        and is closed when this fails.
 
         `servers`, `statics`: see Trackers; `on_static`: see Upkeep; `pulse`: see
         tuning.start_engine; `on_left_out`: the reporter has something to settle.
@@ -76,9 +89,8 @@ class Parts:
         Raises OSError, PermissionError when a capability is missing.
         """
         with ExitStack() as undo:  # of what is there already, should the rest fail
-            monitor = Monitor()
-            await monitor.start()
             undo.callback(monitor.close)
+            await monitor.up_to_date()
             tuning.tune_process(configuration.global_defs)
             engine = tuning.start_engine(configuration, pulse)
             undo.callback(engine.stop)

@@ -11,8 +11,11 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from fastvrrp import _core
 from fastvrrp.config import model
+from fastvrrp.config.compact import Packed
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.devices import virtual_macs
 from fastvrrp.net.objects import Address, AddressKey
@@ -31,7 +34,7 @@ from fastvrrp.vrrp.compile import (
 from fastvrrp.vrrp.differences import Wanted, readdressed, taken
 from fastvrrp.vrrp.draft import Draft, Entry, RefusedError, Running
 from fastvrrp.vrrp.engine_client import EngineClient
-from fastvrrp.vrrp.links import ABSENT, PSEUDO, common_part, link_keys, link_specs
+from fastvrrp.vrrp.links import ABSENT, PSEUDO, Kin, link_keys, link_specs
 from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.placing import Placer
@@ -129,7 +132,7 @@ class Plane:
     def active(self) -> set[str]:
         """Names of the instances in MASTER."""
         found = (self._by_slot[slot] for slot in self.client.masters())
-        return {running.instance.name for running in found if running is not None}
+        return {running.name for running in found if running is not None}
 
     # ---------------------------------------------------------------- a new configuration
 
@@ -156,31 +159,30 @@ class Plane:
             self._groups.copy(),
         )
         keys: set[str] = set()
-        users: dict[model.VrrpInstance, list[list[str]]] = {}  # of the links of alike instances
-        for instance in configuration.vrrp_instances:
-            common = common_part(instance)
-            lists = users.get(common)
-            if lists is None:
-                names = link_keys(instance, groups.get(instance.sync_group or ""), observed)
-                keys |= names
-                if instance.interface is not None:
-                    names.add(instance.interface)
-                names = {name.removeprefix(PSEUDO) for name in names}
-                users[common] = lists = [draft.users.setdefault(name, []) for name in names]
-            for using in lists:
+        kin = Kin(configuration.vrrp_instances)
+        users: list[list[list[str]]] = []  # of the links of alike instances
+        for common in kin.commons:
+            names = link_keys(common, groups.get(common.sync_group or ""), observed)
+            keys |= names
+            if common.interface is not None:
+                names.add(common.interface)
+            names = {name.removeprefix(PSEUDO) for name in names}
+            users.append([draft.users.setdefault(name, []) for name in names])
+        for kind, instance in zip(kin.kinds, configuration.vrrp_instances, strict=True):
+            for using in users[kind]:
                 using.append(instance.name)
         self.links.rename(draft.links, keys, observed)
         for key in sorted(keys):
             draft.links.take(key)
         for name in groups:
             draft.groups.take(name)
-        draft.specs = link_specs(configuration, keys, observed)
+        draft.specs = link_specs(configuration, keys, observed, kin)
         context = self._context(configuration, draft.virtual, draft.links, draft.groups)
         placer = self._placer()
         seating = plan.pairs if placer is None else placer.assign(draft, observed)
         idents = {pair.new.name: self._ident(draft, pair) for pair in seating}
-        for pair in plan.pairs:
-            draft.entries.append(self._entry(draft, pair, idents[pair.new.name], context))
+        for kind, pair in zip(kin.kinds, plan.pairs, strict=True):
+            draft.entries.append(self._entry(draft, pair, idents[pair.new.name], context, kind))
         if placer is not None:
             draft.placement = placer.placement(draft)
         draft.sources = context.sources
@@ -198,10 +200,12 @@ class Plane:
         draft.slots.take(ident)
         return ident
 
-    def _entry(self, draft: Draft, pair: reload.Pair, ident: int, context: Context) -> Entry:
+    def _entry(
+        self, draft: Draft, pair: reload.Pair, ident: int, context: Context, kind: int
+    ) -> Entry:
         old = None if pair.old is None else self.running[pair.old.name]
         slot = draft.slots[ident]
-        compiled = self._compile(pair.new, context)
+        compiled = self._compile(pair.new, context, kind)
         if old is not None and compiled == old.compiled:
             compiled = old.compiled  # what is there already needs no memory of its own
         entry = Entry(Running(ident, slot, pair.new, compiled), old)
@@ -231,9 +235,11 @@ class Plane:
             virtual_macs=frozenset(virtual_macs(configuration)),
         )
 
-    def _compile(self, instance: model.VrrpInstance, context: Context) -> Compiled:
+    def _compile(
+        self, instance: model.VrrpInstance, context: Context, kind: int | None = None
+    ) -> Compiled:
         try:
-            return compile_instance(instance, context)
+            return compile_instance(instance, context, kind)
         except (ValueError, OSError) as exc:
             raise RefusedError(f"instance {instance.name}: {exc}") from exc
 
@@ -293,6 +299,13 @@ class Plane:
                 entry.running.tracking = entry.old.tracking
                 self.set_tracking(entry.running.name, *self._tracker_state(entry.running.name))
         return epoch
+
+    def pack(self) -> None:
+        """Keep the configuration in little memory, now that it is in effect."""
+        packed_ones = Packed(self.configuration.vrrp_instances)
+        self.configuration = replace(self.configuration, vrrp_instances=packed_ones)
+        for index, running in enumerate(self.running.values()):  # in the same order (`_adopt`)
+            running.origin, running.index = packed_ones, index
 
     def _blocks(self, draft: Draft) -> Iterator[_core.Instance]:
         """What was built when the draft was made, unless the trackers have spoken since; what

@@ -41,7 +41,12 @@ class Plan:
 
     pairs: tuple[Pair, ...]  # in the order of the new configuration
     removed: tuple[model.VrrpInstance, ...]
-    changes: tuple[str, ...]  # for people; empty when nothing changed
+    other_changes: tuple[str, ...]  # of what is no instance, for people
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """For people; empty when nothing changed."""
+        return (*_instance_changes(self.pairs, self.removed), *self.other_changes)
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -56,8 +61,7 @@ class Plan:
 def plan(old: model.Configuration, new: model.Configuration) -> Plan:
     """How to get from `old` to `new`."""
     pairs, removed = _match(old.vrrp_instances, new.vrrp_instances)
-    changes = [*_instance_changes(pairs, removed), *_other_changes(old, new)]
-    return Plan(tuple(pairs), tuple(removed), tuple(changes))
+    return Plan(tuple(pairs), tuple(removed), tuple(_other_changes(old, new)))
 
 
 def _match(

@@ -142,15 +142,14 @@ class Reporter:
         running = self._plane.by_slot(change.slot)
         if running is None:
             return
-        instance, new = running.instance, change.new
-        name = instance.name
+        name, new = running.name, change.new
         leaving = self._plane.is_leaving(running)
         state = STATES[new]
         self._log_transition(name, change, state)
         self._tell(running, new, leaving)
         if new != INIT and not leaving:
             self.notifier.instance_state(name, state, change.priority)
-            if instance.family == 6:
+            if running.record.family == 6:
                 self._routers.append(running)
         if self.subscribed:
             self._event(
@@ -170,7 +169,7 @@ class Reporter:
             state = "DELETED"
         elif number == INIT and self.stopping:
             state = "STOPPED"
-        name = running.instance.name
+        name = running.name
         source = address_text(running.compiled.record.source) or ""
         self._states[name] = InstanceState(name, state, source)
 
@@ -235,7 +234,8 @@ class Reporter:
         if running is None:
             return
         name, sender = running.name, address_text(event.address)
-        election = "" if running.instance.lower_prio_no_advert else ", forcing new election"
+        is_silent = running.record.flags & _core.F_LOWER_PRIO_NO_ADVERT
+        election = "" if is_silent else ", forcing new election"
         self._limit.log(
             f"inferior {name}",
             logging.INFO,

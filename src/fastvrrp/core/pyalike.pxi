@@ -1,0 +1,227 @@
+# Thousands of instances differ in slot, VRID and plain addresses alone. What is made of those is made here:
+# their items from the model, their blocks from the block of one of them. Whatever is less common returns
+# None, and is for the general way. Typed and documented in _core.pyi.
+
+cdef extern from "<arpa/inet.h>" nogil:
+    int inet_pton(int family, const char *text, void *destination)
+
+cdef extern from "<string.h>" nogil:
+    size_t strlen(const char *text)
+
+cdef enum:
+    PLAIN_UP = 4 + ADDRESS_REQUEST      # no item takes more in a program, or in announcements
+    PLAIN_DOWN = 4 + ADDRESS_REQUEST
+    PLAIN_ANNOUNCE = ANN_HEADER + NA_FRAME
+    PLAIN_ITEMS_MAX = 4096              # the index of a request has 16 bits; larger ones are rare
+
+
+cdef AddressKey text_key(u32 ifindex, u8 family, str text, u8 prefixlen):
+    """None: it is no address of that family."""
+    cdef AddressKey key = AddressKey.__new__(AddressKey)
+    cdef Py_ssize_t size
+    cdef const char *plain = PyUnicode_AsUTF8AndSize(text, &size)
+    key.ifindex = ifindex
+    key.family = family
+    key.prefixlen = prefixlen
+    key.size = 4 if family == 4 else 16
+    key.peer = b""
+    memset(key.raw, 0, 16)
+    if prefixlen > 8 * key.size or strlen(plain) != <size_t> size:
+        return None
+    if inet_pton(AF_INET if family == 4 else AF_INET6, plain, key.raw) != 1:
+        return None
+    return key
+
+
+def address_key(u32 ifindex, int family, str text not None, int prefixlen):
+    cdef AddressKey key = None
+    if family in (4, 6) and 0 <= prefixlen <= 128:
+        key = text_key(ifindex, <u8> family, text, <u8> prefixlen)
+    if key is None:
+        raise OSError(f"{text}/{prefixlen} is no IPv{family} address")
+    return key
+
+
+cdef bint is_plain(address, int family):
+    if (address.dev is not None or address.track_group is not None or address.peer is not None
+            or address.preferred_lft_s is not None or address.noprefixroute or address.autojoin
+            or address.family != family):
+        return False
+    if family == 4:
+        return address.label is None and address.broadcast is None
+    return not (address.home or address.mngtmpaddr)
+
+
+def plain_items(tuple listed not None, tuple excluded not None, *, str owner not None, int family, u32 ifindex,
+                str device not None, bytes mac not None, bint router):
+    cdef AddressItem item
+    cdef AddressKey key
+    cdef dict found = {}
+    cdef list items = []
+    cdef int round
+    cdef bint advertised
+    for round in range(2):
+        advertised = round == 0
+        for address in listed if advertised else excluded:
+            if not is_plain(address, family):
+                return None
+            key = text_key(ifindex, <u8> family, address.address, address.prefixlen)
+            if key is None:
+                return None
+            item = AddressItem.__new__(AddressItem)
+            item.owner = owner
+            item.key = key
+            item.device = device
+            item.mac = mac
+            item.own = None
+            item.scope = address.scope
+            item.bits = ((ITEM_NODAD if family == 6 and address.nodad else 0)
+                         | (0 if address.no_track else ITEM_RESTORE)
+                         | (ITEM_ADVERTISED if advertised else 0) | (ITEM_ROUTER if router else 0))
+            items.append(item)
+    if len(items) > 1:                                  # each once, the first one
+        for item in items:
+            found.setdefault(item.key, item)
+        return tuple(found.values())
+    return tuple(items)
+
+
+cdef u8 *scratch = NULL
+cdef size_t scratch_size = 0
+
+
+cdef u8 *scratch_of(size_t size) except NULL:
+    """Kept from call to call; belongs to whoever holds the interpreter's lock."""
+    global scratch, scratch_size
+    cdef u8 *more
+    if size > scratch_size:
+        more = <u8 *> realloc(scratch, size)
+        if more == NULL:
+            raise MemoryError()
+        scratch = more
+        scratch_size = size
+    return scratch
+
+
+cdef u8 *put_program(u8 *at, u32 ok, u8 *message, u32 n):
+    """One request of a program (pack_program); returns where the next one goes."""
+    (<i32 *> at)[0] = ok
+    memcpy(at + 4, message, n)
+    memset(at + 4 + n, 0, ((n + 3) & ~<u32> 3) - n)
+    return at + 4 + ((n + 3) & ~<u32> 3)
+
+
+cdef u8 *put_announcement(u8 *at, AddressItem item, u16 request):
+    """As build_announcement, of an address that is not new; returns where the next one goes."""
+    cdef const u8 *mac = <const u8 *> <const char *> item.mac
+    cdef u32 n
+    memset(at, 0, ANN_HEADER)
+    if item.key.family == 4:
+        n = garp_build(item.key.raw, mac, at + ANN_HEADER)
+    else:
+        n = na_build(item.key.raw, mac, item.bits & ITEM_ROUTER != 0, at + ANN_HEADER)
+    memcpy(at, &item.key.ifindex, 4)
+    (<u16 *> at)[2] = <u16> n
+    (<u16 *> at)[3] = request
+    at[8] = (ANN_EXTRA if item.bits & ITEM_EXTRA else 0) | (ANN_IPV6 if item.key.family == 6 else 0)
+    return at + ANN_HEADER + n
+
+
+def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items not None, i64 garp_extra_if_ns=0,
+                   u32 fault=0, i32 adjust=0):
+    cdef const cfg_t *old = pattern.cfg
+    cdef Py_ssize_t n = len(items)
+    cdef Py_ssize_t k
+    cdef Py_ssize_t other
+    cdef AddressItem item
+    cdef Instance made
+    cdef cfg_t *g
+    cdef u8 *up
+    cdef u8 *down
+    cdef u8 *announce
+    cdef u8 *addresses
+    cdef u8 *up_end
+    cdef u8 *down_end
+    cdef u8 *announce_end
+    cdef u8 *cursor
+    cdef u8 message[ADDRESS_REQUEST]
+    cdef u32 n_addresses = 0
+    cdef u32 n_down = 0
+    cdef u32 pdu_room
+    cdef size_t size
+    if old == NULL:
+        raise ValueError("the pattern was committed")
+    in_range("vrid", vrid, 1, 255)
+    if n > PLAIN_ITEMS_MAX:
+        return None
+    up = scratch_of(16 + <size_t> n * (PLAIN_UP + PLAIN_DOWN + PLAIN_ANNOUNCE + 16))
+    down = up + 8 + n * PLAIN_UP
+    announce = down + 8 + n * PLAIN_DOWN
+    addresses = announce + n * PLAIN_ANNOUNCE
+    up_end, down_end, announce_end = up + 8, down + 8, announce
+    for k in range(n):
+        if type(items[k]) is not AddressItem:
+            return None
+        item = <AddressItem> items[k]
+        if item.own is not None:
+            return None
+        up_end = put_program(up_end, OK_EXIST, message, put_new_address(message, item.key, item.scope, item.bits))
+        if len(item.mac):
+            announce_end = put_announcement(announce_end, item, <u16> k)
+        if item.bits & ITEM_ADVERTISED and item.key.family == old.family:
+            cursor = addresses + n_addresses * old.alen
+            memcpy(cursor, item.key.raw, old.alen)
+            for other in range(n_addresses):
+                if memcmp(addresses + other * old.alen, cursor, old.alen) == 0:
+                    break
+            else:
+                n_addresses += 1
+                if n_addresses > MAX_ADDRESSES:
+                    return None
+    for k in range(n - 1, -1, -1):
+        item = <AddressItem> items[k]
+        if not item.bits & ITEM_NATIVE:
+            down_end = put_program(down_end, OK_GONE, message, put_delete_address(message, item.key))
+            n_down += 1
+    (<u32 *> up)[0] = <u32> (up_end - up)
+    (<u32 *> up)[1] = <u32> n
+    (<u32 *> down)[0] = <u32> (down_end - down)
+    (<u32 *> down)[1] = n_down
+    pdu_room = (VRRP_HEADER + n_addresses * old.alen + V2_AUTH_LEN + 7) & ~<u32> 7
+    size = (sizeof(cfg_t) + pdu_room + (up_end - up) + (down_end - down) + len(EMPTY_PROGRAM)
+            + (announce_end - announce) + old.n_tracks * sizeof(track_t) + old.n_peers * sizeof(peer_t) + 4 * 8)
+    size = (size + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1)
+    made = Instance.__new__(Instance)
+    made.cfg = g = <cfg_t *> aligned_alloc(CACHE_LINE, size)
+    if g == NULL:
+        raise MemoryError()
+    memcpy(g, old, sizeof(cfg_t))
+    memset(<u8 *> g + sizeof(cfg_t), 0, size - sizeof(cfg_t))
+    made.slot = g.slot = slot
+    g.vrid = <u8> vrid
+    g.fault = fault
+    g.adjust = adjust
+    g.extra_ns = garp_extra_if_ns
+    g.n_addresses = n_addresses
+    g.announce_len = <u32> (announce_end - announce)
+    cursor = <u8 *> g + ((sizeof(cfg_t) + 7) & ~7)
+    g.pdu = cursor
+    cursor += pdu_room
+    advert_build(g, addresses, g.pdu)
+    g.up = copied(&cursor, up, up_end - up)
+    g.down = copied(&cursor, down, down_end - down)
+    g.change = place(&cursor, EMPTY_PROGRAM)
+    g.announce = copied(&cursor, announce, announce_end - announce)
+    g.tracks = <track_t *> cursor
+    memcpy(g.tracks, old.tracks, old.n_tracks * sizeof(track_t))
+    g.peers = <peer_t *> (cursor + g.n_tracks * sizeof(track_t))
+    memcpy(g.peers, old.peers, old.n_peers * sizeof(peer_t))
+    return made
+
+
+cdef u8 *copied(u8 **cursor, const u8 *data, size_t n):
+    """As place()."""
+    cdef u8 *at = cursor[0]
+    memcpy(at, data, n)
+    cursor[0] = at + ((n + 7) & ~<size_t> 7)
+    return at
