@@ -341,6 +341,7 @@ ctypedef struct wheel_t:
     i64 current                 # tick up to which everything earlier is empty
     u64 occupied[24]            # 6 levels x 256 bits
     u32 head[1536]              # 6 levels x 256
+    i64 low[1536]               # nothing in that slot is due earlier; of an empty one anything
 
 ctypedef struct core_t:
     u32 cap_vr

@@ -288,7 +288,9 @@ class Core:
         ValueError."""
     def sequence(self, slot: int) -> int:
         """See Engine.sequence."""
-    def next_due_ns(self) -> int: ...
+    def next_due_ns(self, until_ns: int = NEVER) -> int:
+        """When something may be due, never later than the earliest deadline; NEVER: there is none.
+        With nothing due up to `until_ns` it is any moment between that and the earliest one."""
     def status(self, slot: int) -> Status:
         """Raises KeyError for an empty slot."""
     def group_state(self, slot: int) -> int: ...
@@ -634,6 +636,10 @@ def ipvs_requests(
     """
 
 # Loops in C for bench/micro; the product does not use them.
+def poll_tick_ns(interval_ns: int) -> int:
+    """How long a packet may wait until it is read, at high packet rates, where interval_ns is the
+    shortest interval of all instances."""
+
 def prepare_rings(count: int, frames: int) -> None:
     """Make receive rings side by side, for Engine.link() to take: the kernel takes milliseconds
     for each. Those that cannot be made Engine.link() makes itself, and says why not."""

@@ -6,6 +6,7 @@ Judged from outside: an AF_PACKET observer in the switch, the kernel's address t
 from __future__ import annotations
 
 import itertools
+import struct
 import time
 from collections.abc import Callable, Iterator
 
@@ -116,6 +117,24 @@ def test_announces_after_the_kernel_has_the_address(network: Network, start: Sta
             wait_for(lambda: len(sniffer.announcements("10.0.0.100")) == 6, 5, "GARPs again")
         finally:
             worker.close()
+
+
+def test_raw_ipv4_adverts_carry_identifications_of_their_own(network: Network) -> None:
+    """RFC 791 3.1, RFC 6864 4.2: never the same twice in a row; and the header's sum is right."""
+    with Sniffer(network["switch"], ports=network.ports()) as sniffer:
+        worker = Worker(network["r1"], count=3, advert_int_ms=20)
+        try:
+            wait_for(lambda: len(sniffer.adverts()) > 60, 10, "adverts")
+            headers = [advert.data[14:34] for advert in sniffer.adverts()]
+        finally:
+            worker.close()
+    found = [int.from_bytes(header[4:6], "big") for header in headers]
+    assert 0 not in found
+    assert all(a != b for a, b in itertools.pairwise(found))
+    assert len(set(found)) == len(found)
+    for header in headers:
+        words = sum(struct.unpack("!10H", header))
+        assert (words & 0xFFFF) + (words >> 16) == 0xFFFF  # RFC 1071
 
 
 @pytest.mark.timing
@@ -263,6 +282,38 @@ def test_two_engines_elect_and_fail_over(network: Network, start: Start, machine
         finally:
             better.process.stdin.close()
             other.close()
+
+
+def test_a_burst_is_heard_in_one_turn(network: Network, start: Start) -> None:
+    """205 adverts that leave together, 20 times a second, are neither read one by one nor waited
+    for every two milliseconds; and when they cease everybody takes over."""
+    many = {"vrid": 1, "count": 205, "advert_int_ms": 50, "repeat": 1}
+    sender = start(network, "r1", priority=200, rt_priority=20, **many)
+    hearer = None
+    try:
+        wait_for(lambda: all(len(sender.states(k)) == 2 for k in range(205)), 20, "masters")
+        hearer = start(network, "r2", priority=100, rt_priority=20, **many)
+        wait_for(
+            lambda: len(hearer.events(_core.EV_MASTER_CHANGED)) == 1, 10, "the master is heard"
+        )
+        before = [hearer.ask("counters")]
+
+        def in_lots() -> bool:
+            time.sleep(0.2)
+            counters = hearer.ask("counters")
+            heard, turns = (counters[k] - before[0][k] for k in ("packets", "turns"))
+            before[0] = counters
+            return heard > 60 * turns
+
+        wait_for(in_lots, 30, "sixty adverts a turn")
+        assert all(hearer.states(k) == [_core.BACKUP] for k in range(205))
+        sender.process.kill()
+        sender.process.wait()
+        wait_for(lambda: all(len(hearer.states(k)) == 2 for k in range(205)), 10, "takeovers")
+    finally:
+        sender.close()
+        if hearer is not None:
+            hearer.close()
 
 
 def test_filters_are_replaced_without_losing_an_advert(network: Network, start: Start) -> None:

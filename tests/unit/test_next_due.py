@@ -1,11 +1,13 @@
-"""When the engine has to wake: never later than a deadline, and not for one that was put off."""
+"""When the engine has to wake: never later than a deadline, and not for one that was put off; and
+what becomes of deadlines when adverts are not read before the next tick."""
 
 from __future__ import annotations
 
 import socket
+from collections import deque
 
 import hypothesis.strategies as st
-from hypothesis import given
+from hypothesis import example, given, settings
 
 from fastvrrp import _core
 
@@ -15,7 +17,7 @@ GROUP, VIP = socket.inet_aton("224.0.0.18"), socket.inet_aton("192.0.2.100")
 DOWN_NS = 3 * 100 * MS + 156 * 100 * MS // 256  # RFC 9568 6.1, priority 100, 100 ms
 
 
-def backups(count: int) -> _core.Core:
+def backups(count: int, *, interval_ns: int = 100 * MS, priority: int = 100) -> _core.Core:
     core = _core.Core(instances=count)
     core.link(0, ifindex=1, up=True, now_ns=0)
     made = [
@@ -24,8 +26,8 @@ def backups(count: int) -> _core.Core:
             vrid=k + 1,
             family=4,
             version=3,
-            priority=100,
-            advert_int_ns=100 * MS,
+            priority=priority,
+            advert_int_ns=interval_ns,
             link=0,
             source=OWN,
             destination=GROUP,
@@ -37,12 +39,12 @@ def backups(count: int) -> _core.Core:
     return core
 
 
-def hear(core: _core.Core, slot: int, now_ns: int) -> None:
+def hear(core: _core.Core, slot: int, now_ns: int, *, interval_ns: int = 100 * MS) -> None:
     pdu = _core.encode_advert(
         version=3,
         vrid=slot + 1,
-        priority=200,
-        interval_cs=10,
+        priority=255,
+        interval_cs=interval_ns // (10 * MS),
         addresses=[VIP],
         source=MASTER,
         destination=GROUP,
@@ -80,3 +82,67 @@ def test_never_later_than_any_deadline(steps: list[tuple[int, int]]) -> None:
             hear(core, slot, now)
         assert core.next_due_ns() <= min(core.status(k).next_due_ns for k in range(20))
         assert all(core.status(k).next_due_ns > now for k in range(20))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 40)), max_size=60),
+    st.lists(st.integers(0, 3000), min_size=1, max_size=8),
+)
+def test_a_horizon_hides_no_deadline(steps: list[tuple[int, int]], horizons_ms: list[int]) -> None:
+    """Whoever looks again by then anyway is told of every deadline up to then, and of one beyond it
+    nothing worse than too early; who asks without a horizon afterwards is told as ever."""
+    core, now = backups(20), 0
+    for slot, wait_ms in steps:
+        now += wait_ms * MS
+        core.tick(now)
+        if core.status(slot).state == _core.BACKUP:
+            hear(core, slot, now)
+        earliest = min(core.status(k).next_due_ns for k in range(20))
+        for ahead_ms in horizons_ms:
+            until = now + ahead_ms * MS
+            told = core.next_due_ns(until_ns=until)
+            assert told <= earliest
+            if earliest > until:
+                assert told > now
+            assert now < core.next_due_ns() <= earliest
+
+
+def becomes_master_ns(
+    core: _core.Core, arrivals: list[int], *, interval_ns: int, tick_ns: int, begin_ns: int
+) -> int:
+    """An engine that reads at ticks: what came before a look is read in it, before any deadline."""
+    coming, now = deque(arrivals), begin_ns
+    while core.status(0).state != _core.MASTER:
+        due = core.next_due_ns(until_ns=now + 2 * tick_ns)
+        now = min(max(now, due), now + tick_ns)
+        while coming and coming[0] <= now:
+            hear(core, 0, now, interval_ns=interval_ns)
+            coming.popleft()
+        core.tick(now)
+    return now
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    interval_cs=st.integers(1, 300),
+    priority=st.integers(1, 254),
+    phase=st.floats(0, 1, exclude_max=True),
+    adverts=st.integers(1, 12),
+)
+@example(interval_cs=25, priority=254, phase=0.999, adverts=8)  # its skew is a fifth of a tick
+@example(interval_cs=50, priority=254, phase=0.5, adverts=8)
+@example(interval_cs=51, priority=254, phase=0.999, adverts=8)
+def test_reading_by_tick_never_takes_over_early_and_at_most_a_tick_late(
+    interval_cs: int, priority: int, phase: float, adverts: int
+) -> None:
+    """However short the skew, and wherever in the tick an advert comes (RFC 9568 6.1)."""
+    interval = interval_cs * 10 * MS
+    tick = _core.poll_tick_ns(interval)
+    assert tick <= max(MS, interval // 25)
+    core = backups(1, interval_ns=interval, priority=priority)
+    arrivals = [k * interval for k in range(1, adverts + 1)]
+    taken = becomes_master_ns(
+        core, arrivals, interval_ns=interval, tick_ns=tick, begin_ns=int(phase * tick)
+    )
+    down = 3 * interval + (256 - priority) * interval // 256
+    assert arrivals[-1] + down <= taken <= arrivals[-1] + down + tick

@@ -9,11 +9,6 @@ cdef enum:
     COMMANDS_PER_TURN = 256
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
-    POLL_TICK_NS = 1000000      # at least, and at most POLL_TICK_MAX_NS: a part of the shortest interval
-    POLL_TICK_MAX_NS = 20000000     # where adverts are rare, looking costs more than hearing them
-    POLL_TICK_PARTS = 25
-    POLL_RATE = 2000            # packets a second above which waking per packet costs more than looking each tick
-    POLL_WINDOW_NS = 50000000
     PAUSED_NS = 5000000         # a turn this late follows a pause of ours: every socket before any timer
     CATCHING_TURNS = 16
     LATENESS_BUCKETS = 40       # by power of two nanoseconds
@@ -105,10 +100,15 @@ ctypedef struct engine_t:
     i64 again_ns                # announcements left over
     i64 settle_ns               # when a link has been down or up for long enough, the earliest
     i64 send_error_told_ns
-    i64 window_ns               # start of the current rate window
-    u64 window_packets
-    i64 tick_ns                 # while polling
-    u8 polling
+    i64 window_ns               # of polling.pxi: when it began
+    i64 window_length_ns
+    u64 window_packets          # before it
+    u32 finds                   # looks in it that found packets
+    u32 bursts                  # runs of such
+    u8 found                    # the last look found some
+    u8 polling                  # WAIT_...
+    i64 tick_ns
+    i64 gap_ns                  # between two bursts, about
     u8 undrained                # this turn left packets in a socket
     u64 turns
     u64 packets
@@ -216,14 +216,6 @@ cdef void watch_socket(engine_t *e, int fd, u32 source, u32 tag, bint on) noexce
     epoll_ctl(e.ep, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, fd, &ev)
 
 
-cdef void watch_rings(engine_t *e, bint on) noexcept nogil:
-    """While they are looked at by tick, nobody waits for them, and a packet costs its sender
-    no wake-up of ours."""
-    cdef u32 k
-    for k in range(e.n_ringed):
-        watch_socket(e, e.links[e.ringed[k] >> 1].ring[e.ringed[k] & 1].fd, SRC_RING, e.ringed[k], on)
-
-
 cdef void give_up_socket(engine_t *e, int fd) noexcept nogil:
     """Closing a socket leaves its groups, which waits for the kernel's RTNL lock: not in this thread."""
     cdef work_t w
@@ -260,11 +252,11 @@ cdef void swap_rings(engine_t *e, linkdef_t *d) noexcept nogil:
     cdef u32 six
     for six in range(2):
         if io.ring[six] != NULL:
-            if not e.polling:
+            if e.polling != WAIT_TICK:
                 watch_socket(e, io.ring[six].fd, SRC_RING, 0, False)
             give_up_ring(e, io.ring[six])
         io.ring[six] = d.ring[six]
-        if io.ring[six] != NULL and not e.polling:
+        if io.ring[six] != NULL and e.polling != WAIT_TICK:
             watch_socket(e, io.ring[six].fd, SRC_RING, d.slot * 2 + six, True)
     count_rings(e)
 
@@ -577,15 +569,6 @@ cdef void results_drain(engine_t *e, i64 now) noexcept nogil:
             engine_flush(e, now)
 
 
-cdef void choose_tick(engine_t *e) noexcept nogil:
-    cdef u32 k
-    cdef i64 shortest = FV_NEVER
-    for k in range(e.core.high_vr):
-        if e.core.vr[k].used:
-            shortest = imin(shortest, e.core.cfg[k].advert_int_ns)
-    e.tick_ns = imax(POLL_TICK_NS, imin(POLL_TICK_MAX_NS, shortest // POLL_TICK_PARTS))
-
-
 cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
     cdef u32 k
     cdef cfg_t *g
@@ -702,18 +685,6 @@ cdef void ring_event(engine_t *e, u32 tag, u32 events) noexcept nogil:
         getsockopt(e.links[tag >> 1].ring[tag & 1].fd, SOL_SOCKET, SO_ERROR, &error, &n)
 
 
-cdef void choose_polling(engine_t *e, i64 now) noexcept nogil:
-    """Once a window: does the rate of packets make looking every tick cheaper than waking up?"""
-    cdef u8 before = e.polling
-    if now - e.window_ns < POLL_WINDOW_NS:
-        return
-    e.polling = (e.packets - e.window_packets) * FV_NS_PER_S > <u64> (POLL_RATE * (now - e.window_ns))
-    e.window_ns = now
-    e.window_packets = e.packets
-    if e.polling != before:
-        watch_rings(e, not e.polling)
-
-
 cdef void engine_loop(engine_t *e) noexcept nogil:
     """Body of the engine thread; returns after CMD_EXIT."""
     cdef epoll_event evs[64]
@@ -721,7 +692,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef work_t w
     cdef i64 now
     cdef i64 due
-    cdef i64 wait
+    cdef u64 packets
     cdef int n
     cdef int k
     cdef epoll_event *event
@@ -735,29 +706,19 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     fv_timer_slack()
     now = fv_now_ns()
     while e.running:
-        due = core_next_due(&e.core, now + 2 * e.tick_ns if e.polling else FV_NEVER)
+        due = core_next_due(&e.core, horizon(e, now))
         due = imin(imin(due, e.again_ns), e.settle_ns)
-        wait = -1
         fv_store_u64(&e.pulse.due_ns, <u64> due)
         put_off_alarm(e, due)
-        if more or e.n_owed:
-            wait = 0
-        elif due != FV_NEVER:
-            wait = imax(due - fv_now_ns(), 0)
-        if e.polling and wait != 0:
-            # nobody sleeps on the sockets, so a packet wakes nobody: cheaper for us and for the sender
-            fv_sleep_ns(e.tick_ns if wait < 0 else imin(wait, e.tick_ns))
-            wait = 0
-        n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, wait)
-        if n < 0:                                       # stopped and continued: what came meanwhile counts first
-            n = fv_epoll_wait(e.ep, evs, EPOLL_BATCH, 0)
+        n = wait_for_work(e, evs, due, more or e.n_owed != 0)
         now = fv_now_ns()
         e.turns += 1
         fv_store_u64(&e.pulse.due_ns, <u64> now)
         fv_store_u64(&e.pulse.turns, e.turns)
         commands = 0
         e.undrained = n == EPOLL_BATCH
-        if e.polling:
+        packets = e.packets
+        if e.polling == WAIT_TICK:
             serve_rings(e, now)
         for k in range(n):                              # packets before anything that counts time, in turn
             event = &evs[(k + e.turns) % <u32> n]
@@ -768,6 +729,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
             if (source == SRC_PACKET and not serve_packets(e, tag, now)) or (
                     source == SRC_RING and not serve_ring(e, tag, now)):
                 break
+        count_look(e, packets)
         choose_polling(e, now)
         for k in range(n):
             source = <u32> (evs[k].data.u64 >> 32)

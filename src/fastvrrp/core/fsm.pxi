@@ -15,7 +15,8 @@ cdef extern from *:
     const u8 fv_legal[4][4]
 
 cdef enum:
-    PHASE_NS = 3000000          # between two batches of adverts, where the interval has room for that
+    BURSTS = 8                  # into which the adverts of an interval are gathered: a wake-up costs more than ten adverts
+    BURST_BITS = 8              # of slots that are in one: those of a link, mostly
     AHEAD = 4                   # records
     CACHE_LINE = 64             # bytes
     DUE_LINES = 2               # of a vr_t: its deadlines, and what else an advert needs
@@ -123,14 +124,13 @@ cdef inline bint is_owner(const core_t *c, u32 i) noexcept nogil:
 
 
 cdef inline i64 advert_phase(const core_t *c, u32 i, i64 now) noexcept nogil:
-    """How much earlier than its interval the second advert comes: each block of 64 instances has its own
-    place in the interval, the same after every takeover. Those that became master together do not send
-    together for ever, and those of one block, mostly of one link, leave in one batch and one wake-up."""
+    """How much earlier than its interval the second advert comes: each block of 256 instances has its own
+    place in the interval, the same after every takeover. Thousands that became master together do not
+    send together for ever, and those of one block, mostly of one link, leave in one batch and one wake-up."""
     cdef i64 step = c.cfg[i].advert_int_ns
-    cdef i64 space = imax(step / 64, imin(step / 8, PHASE_NS))
     if c.coalesce_ns == 0:
         return 0
-    return (now + step - c.base_ns - ((i >> 6) % (step / space)) * space) % step
+    return (now + step - c.base_ns - ((i >> BURST_BITS) % BURSTS) * (step / BURSTS)) % step
 
 
 cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out) noexcept nogil:

@@ -96,7 +96,7 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
         for six in range(2):
             if io.fd[six] >= 0:
                 watch_socket(e, io.fd[six], SRC_PACKET, 0, False)
-            if io.ring[six] != NULL and not e.polling:
+            if io.ring[six] != NULL and e.polling != WAIT_TICK:
                 watch_socket(e, io.ring[six].fd, SRC_RING, 0, False)
             io.fd[six] = -1
             io.ring[six] = NULL
@@ -128,7 +128,7 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
         for six in range(2):
             if io.fd[six] >= 0:
                 watch_socket(e, io.fd[six], SRC_PACKET, slot * 2 + six, True)
-            if io.ring[six] != NULL and not e.polling:
+            if io.ring[six] != NULL and e.polling != WAIT_TICK:
                 watch_socket(e, io.ring[six].fd, SRC_RING, slot * 2 + six, True)
         if io.ifindex > 0:
             link_heard(e, slot, fv_link_up(e.control_fd, io.ifindex) == 1, now)

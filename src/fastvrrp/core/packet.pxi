@@ -220,7 +220,7 @@ cdef void ipv6_header(const cfg_t *g, const u8 *destination, u8 hops, u8 *p) noe
 
 cdef void prepare_frame(netio_t *io, u32 k, const cfg_t *g, u8 priority, i32 ifindex) noexcept nogil:
     """Message k: this instance's advert as an Ethernet frame (RFC 9568 5.1, 7.3)."""
-    cdef u8 *p = io.tx_buffer + k * TX_BUFFER
+    cdef u8 *p = tx_place(io, k)
     cdef sockaddr_ll *name = <sockaddr_ll *> &io.tx_name[k]
     cdef u32 head = 34 if g.alen == 4 else 54
     io.tx_slot[k] = g.slot

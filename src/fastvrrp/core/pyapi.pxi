@@ -610,8 +610,8 @@ cdef class Core:
         core_stop(&self.core, slot, now_ns, &self.out)
         return self.actions()
 
-    def next_due_ns(self):
-        return core_next_due(&self.core, FV_NEVER)
+    def next_due_ns(self, i64 until_ns=FV_NEVER):
+        return core_next_due(&self.core, until_ns)
 
     def status(self, u32 slot):
         return status_of(&self.core, slot)

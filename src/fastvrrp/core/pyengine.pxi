@@ -8,6 +8,11 @@ import threading as _threading
 cdef enum:
     STACK_BYTES = 524288        # neither thread needs a tenth of it, and vrrp_no_swap locks all of it
 
+
+def poll_tick_ns(i64 interval_ns):
+    return poll_tick(interval_ns)
+
+
 cdef class Engine:
     cdef engine_t *e
     cdef u8 *page               # shared with the supervisor; NULL: nobody watches
@@ -71,7 +76,7 @@ cdef class Engine:
         e.by_ifindex = <u32 *> calloc(hash_size, 4)
         e.hash_mask = hash_size - 1
         e.again_ns = e.settle_ns = FV_NEVER
-        e.tick_ns = POLL_TICK_NS
+        choose_tick(e)
         if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
                 or e.ringed == NULL or e.by_ifindex == NULL):
             raise MemoryError()

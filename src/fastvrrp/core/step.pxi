@@ -304,31 +304,31 @@ cdef i64 core_next_due(const core_t *c, i64 until) noexcept nogil:
     cdef u32 i
     cdef u32 seen
     cdef u32 slots = 0
-    cdef i64 block
-    cdef i64 start
+    cdef i64 low
     cdef i64 best = FV_NEVER
     for level in range(<u32> LEVELS):
-        block = (c.wheel.current >> (8 * (level + 1))) << (8 * (level + 1))
         s = <u32> ((c.wheel.current >> (8 * level)) & 255) + (1 if level else 0)
         while True:
             s = next_occupied(&c.wheel.occupied[level * 4], s)
             if s > 255:
                 break
-            start = (block + (<i64> s << (8 * level))) << TICK_BITS
-            if start >= best:
+            low = c.wheel.low[level * 256 + s]
+            if low >= best:                             # so is every later slot's
                 return best
             slots += 1
-            if slots > LOOK_AHEAD or start > until:
-                return start
+            if slots > LOOK_AHEAD or low > until:
+                return low
             seen = 0
             i = c.wheel.head[level * 256 + s]
             while i != NONE:
                 if i >= AHEAD:                          # armed in this order, most likely
                     fv_prefetch(&c.vr[i - AHEAD], DUE_LINES)
                 best = imin(best, earliest_due(&c.vr[i]))
+                if best <= low:
+                    return best
                 seen += 1
                 if level and seen > LOOK_CROWD:
-                    return start
+                    return low
                 i = c.vr[i].node.next
             s += 1
     return best

@@ -55,6 +55,9 @@ cdef inline void wheel_arm(wheel_t *w, u32 i, i64 due) noexcept nogil:
     v.next = w.head[s]
     if v.next != NONE:
         node_at(w, v.next).prev = i
+        w.low[s] = imin(w.low[s], due)
+    else:
+        w.low[s] = due
     w.head[s] = i
     w.occupied[s >> 6] |= <u64> 1 << (s & 63)
     v.queued = 1
@@ -95,14 +98,14 @@ cdef i64 wheel_next_tick(const wheel_t *w, u32 *level_out, u32 *slot_out) noexce
 
 
 cdef i64 wheel_next_due(const wheel_t *w) noexcept nogil:
-    """Earliest moment at which something may be due: exact, or the start of a far, crowded slot."""
+    """Earliest moment at which something may be due: exact, or at which the first node of a far, crowded
+    slot was to be due once."""
     cdef u32 level = 0
     cdef u32 s = 0
     cdef u32 seen = 0
     cdef u32 i
     cdef i64 best = FV_NEVER
-    cdef i64 tick = wheel_next_tick(w, &level, &s)
-    if tick < 0:
+    if wheel_next_tick(w, &level, &s) < 0:
         return FV_NEVER
     i = w.head[s]
     while i != NONE:
@@ -111,18 +114,33 @@ cdef i64 wheel_next_due(const wheel_t *w) noexcept nogil:
         i = node_at(w, i).next
         seen += 1
         if level and seen > 16:
-            return tick << TICK_BITS
+            return w.low[s]
     return best
 
 
+cdef inline u32 in_order(wheel_t *w, const u32 *items, u32 n, bint down) noexcept nogil:
+    """How many from the first on are in ascending, or descending, order."""
+    cdef u32 k = 1
+    while k < n and due_before(w, items[k], items[k - 1]) == down:
+        k += 1
+    return k
+
+
 cdef void sort_due(wheel_t *w, u32 *items, u32 n) noexcept nogil:
-    """Heap sort by (due, index): bounded, in place."""
+    """By (due, index), in place. Whoever is armed in this order comes out of a slot in this or the
+    reverse one; for any other there is a heap sort, which is bounded."""
     cdef u32 start = n // 2
     cdef u32 end = n
     cdef u32 root
     cdef u32 child
     cdef u32 t
-    if n < 2:
+    if n < 2 or in_order(w, items, n, False) == n:
+        return
+    if in_order(w, items, n, True) == n:
+        for root in range(n // 2):
+            t = items[root]
+            items[root] = items[n - 1 - root]
+            items[n - 1 - root] = t
         return
     while end > 1:
         if start > 0:
@@ -180,6 +198,8 @@ cdef u32 wheel_pop_due(wheel_t *w, i64 now, u32 *items, u32 limit) noexcept nogi
     i = w.head[s]
     while i != NONE and n < limit:
         nxt = node_at(w, i).next
+        if nxt != NONE:                           # armed one after the other, most likely
+            fv_prefetch(node_at(w, nxt + (nxt - i) * AHEAD), 1)
         if node_at(w, i).due <= now:
             due = node_at(w, i).due
             wheel_cancel(w, i)
