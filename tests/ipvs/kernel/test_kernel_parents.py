@@ -32,6 +32,10 @@ from fastvrrp.lab.network import Node, wait_for
 from fastvrrp.lab.sniffer import Sniffer
 
 LIMIT_S = 60.0
+WITHOUT_NFTABLES = (
+    "vrrp warning: switches may look for virtual MAC addresses at a backup:"
+    " this kernel has no nftables (CONFIG_NF_TABLES_INET)"
+)
 
 
 class Scene:
@@ -180,6 +184,9 @@ def test_on_every_kind_of_interface(scene: Scene) -> None:
     follow_the_parents(scene)
     assert scene.fastvrrp.stop() == 0
     assert "traceback" not in scene.fastvrrp.log().lower()
+    told = [line for line in scene.fastvrrp.log().splitlines() if "nftables" in line]
+    assert len(told) == 2  # one a start; keepalived tells the kernel's error numbers
+    assert all(line.endswith(WITHOUT_NFTABLES) for line in told)
 
 
 def follow_the_parents(scene: Scene) -> None:
