@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from supervised import CONFIGURATION, Daemon, wait_for
 
 from fastvrrp.config import model
@@ -214,10 +215,35 @@ def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
     part = outcome.held.parts["vrrp"]
     assert part.decode() == without_places(loaded.configuration)
     assert part.decode() != loaded.configuration, "there are places in it"
-    assert outcome.held == Held.of(loaded.configuration)
+    assert outcome.held == Held.of(loaded.configuration, memory=outcome.held.memory)
     assert (part.count, part.needed) == (1, True)
     assert {command.argv for command in part.commands} == {("/bin/true",)}
     assert outcome.held.source_files == (str(file),)
+
+
+def test_the_reader_of_a_reload_knows_what_is_in_effect(tmp_path: Path) -> None:
+    """What came of the same text is taken as it is: here it is something else."""
+    file = tmp_path / "a.conf"
+    head = "lvs_sched rr\nlvs_method NAT\nprotocol TCP"
+    servers = [
+        f"virtual_server 10.0.0.{n} 80 {{\n{head}\nreal_server 10.0.1.{n} 80 {{\n}}\n}}\n"
+        for n in range(1, 10)
+    ]
+    file.write_text("".join(servers))
+    source = Source(spawn.Wanted(file))
+    before = descriptors()
+    outcome = asyncio.run(source.read())
+    assert outcome.held is not None
+    part = outcome.held.parts["ipvs"]
+    changed = replace(part, data=part.data.replace(b"10.0.1.7", b"10.0.2.7"))
+    source.accept(replace(outcome.held, parts=outcome.held.parts | {"ipvs": changed}))
+    file.write_text("".join(servers[:7]).replace("10.0.1.4", "10.0.3.4"))
+    outcome = asyncio.run(source.read())
+    assert not descriptors() - before
+    assert outcome.held is not None
+    ipvs = outcome.held.parts["ipvs"].decode().ipvs
+    addresses = [real.address for one in ipvs.virtual_servers for real in one.real_servers]
+    assert addresses == [f"10.0.{ {4: 3, 7: 2}.get(n, 1) }.{n}" for n in range(1, 8)]
 
 
 def test_a_command_is_held_once(tmp_path: Path) -> None:

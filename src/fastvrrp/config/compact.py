@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 from msgspec.structs import replace
 
-from fastvrrp.config.model import Configuration, Notify, VirtualAddress, VrrpInstance
+from fastvrrp.config.model import Configuration, Notify, Position, VirtualAddress, VrrpInstance
 from fastvrrp.config.servers import Ipvs
 
 T = TypeVar("T")
@@ -57,6 +57,15 @@ class _Compact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     instances: tuple[_Instance, ...]
 
 
+class _Routers(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The same where the rest is not asked for."""
+
+    rest: msgspec.Raw
+    commons: tuple[VrrpInstance, ...]
+    address_commons: tuple[VirtualAddress, ...]
+    instances: tuple[_Instance, ...]
+
+
 def encode(configuration: Configuration) -> bytes:
     """The bytes of a configuration without its places in files. Virtual servers must have lost
     theirs: there are tens of thousands (`supervisor.held`)."""
@@ -87,7 +96,7 @@ class _Numbers(Generic[T]):
 
 def decode(data: bytes | memoryview) -> Configuration:
     """What `encode` was given. Raises msgspec.MsgspecError."""
-    compact = _decoder().decode(data)
+    compact: _Compact = decoder(_Compact).decode(data)
     try:
         instances = _put_together(compact.commons, compact.address_commons, compact.instances)
     except IndexError as exc:
@@ -139,7 +148,7 @@ class Packed(Sequence[VrrpInstance]):
     __hash__ = None  # type: ignore[assignment]  # as of a list: nobody needs one
 
     def _block(self, number: int) -> list[VrrpInstance]:
-        own = _own_decoder().decode(self._blocks[number])
+        own = decoder(list[_Instance]).decode(self._blocks[number])
         return _put_together(self._commons, self._address_commons, own)
 
 
@@ -184,20 +193,36 @@ def _put_together(
     ]
 
 
+class Instances:
+    """The instances in what `encode` made, one at a time. Raises msgspec.MsgspecError."""
+
+    def __init__(self, data: bytes, place: Position) -> None:
+        """`place` is where their addresses are said to stand."""
+        compact = decoder(_Routers).decode(data)
+        self._commons = compact.commons
+        self._address_commons = tuple(
+            [replace(common, position=place) for common in compact.address_commons]
+        )
+        self._instances = compact.instances
+
+    def __len__(self) -> int:
+        return len(self._instances)
+
+    def one(self, number: int, **changes: Any) -> VrrpInstance:
+        own = self._instances[number : number + 1]
+        (made,) = _put_together(self._commons, self._address_commons, own)
+        return replace(made, **changes)
+
+
 def warm_up() -> None:
-    """Make what `decode` needs, which takes as long as to decode thousands of instances: to be
-    called while there is nothing to decode yet."""
-    _decoder()
+    """Make what `decode` needs: to be called while there is nothing to decode yet."""
+    decoder(_Compact)
 
 
 @functools.cache
-def _own_decoder() -> msgspec.msgpack.Decoder[list[_Instance]]:
-    return msgspec.msgpack.Decoder(list[_Instance])
-
-
-@functools.cache
-def _decoder() -> msgspec.msgpack.Decoder[_Compact]:
-    return msgspec.msgpack.Decoder(_Compact)
+def decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
+    """To make one takes as long as to decode thousands of instances."""
+    return msgspec.msgpack.Decoder(kind)
 
 
 def common_part(instance: VrrpInstance) -> VrrpInstance:

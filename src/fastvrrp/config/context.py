@@ -16,39 +16,51 @@ NEEDS = " needs a value"
 
 
 class Context:
-    """One load."""
+    """One load.
+
+    asks   counts what was asked of the machine or of other blocks, by which the same words may
+           mean something else another time (`remembered`)
+    """
 
     def __init__(self, diagnostics: Diagnostics, host: HostInfo) -> None:
+        self.asks = 0
         self.diagnostics = diagnostics
         self.error = diagnostics.error
         self.warning = diagnostics.warning
-        self.host = host
+        self._host = host
         self.names_etc = ETC_DIR
         self.names_usr = USR_DIR
         # (block path, whether it has an effect) -> words of a statement -> name and value.
         self.known: dict[tuple[str, bool], dict[tuple[str, ...], tuple[str, Any]]] = {}
-        self._interfaces = host.interfaces()
-        self._is_elsewhere = False
+        self.interfaces = host.interfaces()  # names; None: not known
+        self.is_elsewhere = False  # in another network namespace
         self._addresses: Addresses | None = None
         self._reported: set[str] = set()
+        self.met: set[str] = set()  # interfaces that were asked for and exist
+
+    @property
+    def host(self) -> HostInfo:
+        """The machine."""
+        self.asks += 1
+        return self._host
 
     def leave_namespace(self) -> None:
         """The interfaces are those of another network namespace: nothing is known of them."""
-        self._interfaces = None
-        self._is_elsewhere = True
+        self.interfaces = None
+        self.is_elsewhere = True
 
     def mtu(self, interface: str | None) -> int | None:
         """Bytes, or None if it cannot be known."""
-        return None if interface is None or self._is_elsewhere else self.host.mtu(interface)
+        return None if interface is None or self.is_elsewhere else self.host.mtu(interface)
 
     def is_here(self, interface: str | None) -> bool:
         """Whether an interface is known to exist."""
-        return self._interfaces is not None and interface in self._interfaces
+        return self.interfaces is not None and interface in self.interfaces
 
     def addresses(self) -> Addresses:
         """The addresses of the host's interfaces by name, without those that are not known."""
         if self._addresses is None:
-            known = None if self._interfaces is None else self.host.addresses()
+            known = None if self.interfaces is None else self.host.addresses()
             self._addresses = {} if known is None else known
         return self._addresses
 
@@ -86,13 +98,19 @@ class Context:
 
     def check_interface(self, node: Node, name: str, *, word: int = 1) -> None:
         """Mention, once, an interface that does not exist now."""
-        if self._interfaces is None or name in self._interfaces or name in self._reported:
+        if self.interfaces is None:
+            return
+        if name in self.interfaces:
+            self.met.add(name)
+            return
+        self.asks += 1
+        if name in self._reported:
             return
         self._reported.add(name)
         self.warning(
             node,
             f"interface {shown(name)} does not exist now",
-            suggestion(name, self._interfaces) or "it is used as soon as it appears",
+            suggestion(name, self.interfaces) or "it is used as soon as it appears",
             word=word,
         )
 

@@ -65,8 +65,9 @@ def bounded(
 ) -> tuple[InterfaceDelay, ...]:
     """The delays, each shorter than the time after which a backup that hears nothing takes over:
     otherwise one whose own cable is pulled would do so."""
+    entries = list(entries)
     limits: dict[str, tuple[int, str]] = {}
-    for instance in instances:
+    for instance in instances if entries else ():
         limit_ns = (instance.down_timer_adverts - 1) * instance.advert_int_ns - NS_PER_MS
         for name in _interfaces(instance):
             limit = limit_ns, instance.name

@@ -19,6 +19,7 @@ from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
+from fastvrrp.config.remembered import Blocks, TakenNode
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.trackers import KINDS, Trackers
 from fastvrrp.config.tracking import instance_tracking
@@ -98,21 +99,26 @@ class Instances:
         lines: Mapping[str, LineReader],
         trackers: Trackers,
         scripts: Scripts,
+        blocks: Blocks,
     ) -> None:
         self.context = context
+        self._blocks = blocks
         self.lines = lines
         self.trackers = trackers
         self.scripts = scripts
         self.sync_daemons: list[tuple[str, Entry]] = []  # lvs_sync_daemon_interface, by instance
         # What was written, and where it counts -> an instance of which only the own parts change.
-        self._alike: dict[tuple[object, ...], VrrpInstance] = {}
+        # Whether more than these words decided about it (Context.asks) goes with it.
+        self._alike: dict[tuple[object, ...], tuple[VrrpInstance, bool]] = {}
 
     def build(
         self, raw: RawInstance, *, sync_group: str | None, weights_allowed: bool
     ) -> VrrpInstance | None:
         """The instance, or None after an error. `weights_allowed` is false in a sync group
         without sync_group_tracking_weight."""
-        diagnostics = self.context.diagnostics
+        if type(raw.node) is TakenNode:
+            return self._blocks.instance(raw.node, raw.defaults, sync_group)
+        diagnostics, context = self.context.diagnostics, self.context
         errors = diagnostics.errors
         entries = read_block(self.context, raw.node, "vrrp_instance", self.lines)
         builder = InstanceBuilder(raw, entries, self.context)
@@ -121,13 +127,15 @@ class Instances:
             raw.defaults,
             *[line.words for line in raw.node.body or () if line.words[0] not in _OWN],
         )
-        base = self._alike.get(key)
-        if base is None:
-            said = diagnostics.count
+        found = self._alike.get(key)
+        if found is None:
+            said, asks = diagnostics.count, context.asks
             base = VrrpInstance(name="", virtual_router_id=0, **builder.settings())
             if diagnostics.count == said:
-                self._alike[key] = base
+                self._alike[key] = base, context.asks != asks
         else:
+            base, has_asked = found
+            context.asks += has_asked
             builder.version, builder.priority = base.version, base.priority
         own = builder.own()
         if not _TRACKING.isdisjoint(entries):
@@ -135,6 +143,7 @@ class Instances:
         own["notify"] = build_notify(entries, raw.defaults, self.scripts)
         own["sync_group"] = sync_group
         if "lvs_sync_daemon_interface" in entries:
+            context.asks += 1
             self.sync_daemons.append((builder.name, entries["lvs_sync_daemon_interface"]))
         if diagnostics.errors > errors or "virtual_router_id" not in own:
             return None

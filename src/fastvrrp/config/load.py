@@ -7,11 +7,12 @@ depends on the other: scripts, trackers, virtual servers, groups' members, insta
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -63,6 +64,7 @@ from fastvrrp.config.model import (
     VirtualAddress,
 )
 from fastvrrp.config.node import Node
+from fastvrrp.config.remembered import NOWHERE, Blocks, Last, Origin, Unread
 from fastvrrp.config.routes import read_routes, read_static_routes
 from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
@@ -110,14 +112,73 @@ def load(
     `strict_includes`: as if the file began with `include_check`. Every problem is a Message;
     `configuration` is None after any error.
     """
-    host = host or SystemHost()
-    config_id, definitions = _settings(config_id, environ, host)
+    how = _How(config_id, environ, host or SystemHost(), net_namespace, strict_includes)
+    return _load(path, how, Blocks()).loaded
+
+
+class Again(NamedTuple):
+    """What `load_again` found. `memory` is for the next time, with the bytes of the configuration
+    (`remembered.Last`); `parsed` says how many blocks were not taken over."""
+
+    loaded: Loaded
+    memory: bytes
+    parsed: int
+
+
+def load_again(
+    path: str | Path,
+    last: Last | None,
+    *,
+    config_id: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    host: HostInfo | None = None,
+    net_namespace: str | None = None,
+    strict_includes: bool = False,
+) -> Again:
+    """`load`, but blocks that are written as in the `last` configuration are not parsed.
+
+    A virtual server of such a block is a `remembered.TakenServer`: nobody but the encoder
+    (`remembered.in_bytes`) sees its real servers.
+    """
+    how = _How(config_id, environ, host or SystemHost(), net_namespace, strict_includes)
+    found = None
+    if last is not None:
+        with contextlib.suppress(Unread):
+            found = _load(path, how, Blocks(last, keeps=True))
+    if found is None:
+        found = _load(path, how, Blocks(keeps=True))
+    loader, config_id = found.loader, found.config_id
+    return Again(found.loaded, loader.memory(config_id), loader.blocks.parsed)
+
+
+class _How(NamedTuple):
+    """The arguments of `load` but its file."""
+
+    config_id: str | None
+    environ: Mapping[str, str] | None
+    host: HostInfo
+    net_namespace: str | None
+    strict_includes: bool
+
+
+class _Found(NamedTuple):
+    loaded: Loaded
+    loader: _Loader
+    config_id: str
+
+
+def _load(path: str | Path, how: _How, blocks: Blocks) -> _Found:
+    """Raises Unread, never without anything to be taken over."""
+    config_id, definitions = _settings(how.config_id, how.environ, how.host)
     was_enabled = gc.isenabled()
     gc.disable()  # nothing here is cyclic, and a large file is a million objects
     try:
-        loader = _Loader(host, net_namespace)
-        checks = Checks(True, True, True, True) if strict_includes else Checks()
-        return loader.load(Path(path), config_id, definitions, checks)
+        loader = _Loader(how.host, how.net_namespace, blocks)
+        checks = Checks(True, True, True, True) if how.strict_includes else Checks()
+        loaded = loader.load(Path(path), config_id, definitions, checks)
+        if any(message.position == NOWHERE for message in loaded.messages):
+            raise Unread
+        return _Found(loaded, loader, config_id)
     finally:
         if was_enabled:
             gc.enable()
@@ -153,8 +214,9 @@ def _settings(
 class _Loader:
     """One load: what the blocks said, until the model is made of it."""
 
-    def __init__(self, host: HostInfo, net_namespace: str | None) -> None:
+    def __init__(self, host: HostInfo, net_namespace: str | None, blocks: Blocks) -> None:
         self.net_namespace = net_namespace
+        self.blocks = blocks
         self.diagnostics = Diagnostics()
         self.context = Context(self.diagnostics, host)
         self.scripts = Scripts(self.context)
@@ -166,6 +228,8 @@ class _Loader:
         self.instances: dict[str, RawInstance] = {}
         self.groups: dict[str, RawGroup] = {}
         self.virtual_servers: list[RawVirtualServer] = []
+        self.servers_read: list[Origin] = []  # see Blocks.memory
+        self.instances_read: list[Origin] = []
         self.service_groups: dict[str, ServiceGroup] = {}
         self.tls: Entries = {}
         self.definitions: list[tuple[str, str, int, Node, Entries]] = []
@@ -174,7 +238,10 @@ class _Loader:
 
     def load(self, path: Path, config_id: str, definitions: Definitions, checks: Checks) -> Loaded:
         builder = Builder(self.diagnostics)
-        source = Source(self.diagnostics, builder, definitions, config_id, checks=checks)
+        blocks = self.blocks
+        source = Source(
+            self.diagnostics, builder, definitions, config_id, checks=checks, blocks=blocks
+        )
         configuration = None
         exhausted: tuple[Message, ...] = ()
         try:
@@ -182,6 +249,7 @@ class _Loader:
             named = any(node.words[0] == "net_namespace" for node in builder.root)
             if named or self.net_namespace is not None:
                 self.context.leave_namespace()
+            blocks.check(config_id, self.context)
             for order, node in enumerate(builder.root):
                 self._statement(node, order)
             configuration = self._configuration(source)
@@ -193,6 +261,12 @@ class _Loader:
             configuration = None
         messages = in_order(self.diagnostics.messages, [str(f) for f in source.includes.files])
         return Loaded(configuration=configuration, messages=(*messages, *exhausted))
+
+    def memory(self, config_id: str) -> bytes:
+        """What to remember of a load without errors."""
+        if self.diagnostics.errors:
+            return b""
+        return self.blocks.memory(config_id, self.context, self.servers_read, self.instances_read)
 
     def _statement(self, node: Node, order: int) -> None:
         """One statement outside all blocks."""
@@ -308,13 +382,14 @@ class _Loader:
         virtual_servers = self._virtual_servers()
         trackers.servers = TrackedServers(context, virtual_servers)
         owners = assign_members(context, self.groups, self.instances)
-        made = Instances(context, _LINES, trackers, scripts)
+        made = Instances(context, _LINES, trackers, scripts, self.blocks)
         instances = []
         for kind in ("static_ipaddress", "static_routes", "static_rules"):
             self.statics[kind] = self.track_groups.resolve(self.statics.get(kind, ()))
         followed = self.track_groups.members(self.instances)
         for raw in self.instances.values():
             group = owners.get(raw.name)
+            asks = context.asks
             instance = made.build(
                 raw,
                 sync_group=group.name if group is not None else None,
@@ -324,6 +399,8 @@ class _Loader:
                 if raw.name in followed:
                     instance = msgspec.structs.replace(instance, track_groups=followed[raw.name])
                 instances.append((instance, raw.node))
+                is_own = context.asks == asks
+                self.instances_read.append((raw.node, raw.defaults) if is_own else None)
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
         by_name = {instance.name: instance for instance, _ in instances}
         daemon = sync_daemon(context, self.top, self.globals, by_name, made.sync_daemons)
@@ -357,9 +434,15 @@ class _Loader:
 
     def _virtual_servers(self) -> tuple[VirtualServer, ...]:
         context, groups = self.context, self.service_groups
-        make = VirtualServers(context, self.scripts, self.trackers, groups).build
-        servers = [(make(raw), raw.node) for raw in self.virtual_servers]
-        built = [(server, node) for server, node in servers if server is not None]
+        make = VirtualServers(context, self.scripts, self.trackers, groups, self.blocks).build
+        built: list[tuple[VirtualServer, Node]] = []
+        for raw in self.virtual_servers:
+            asks = context.asks
+            server = make(raw)
+            if server is not None:
+                built.append((server, raw.node))
+                is_own = context.asks == asks
+                self.servers_read.append((raw.node, raw.defaults) if is_own else None)
         check_conflicts(context, built)
         for group in groups.values():
             if not group.is_used:

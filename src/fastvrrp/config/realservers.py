@@ -80,11 +80,15 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Pattern(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A real server whose twins are made from it."""
+    """A real server whose twins are made from it.
+
+    asks   whether more than its words decided about it, see Context
+    """
 
     model: RealServer
     checks: tuple[Draft, ...]
     commands: tuple[tuple[str, int], ...]  # field, number of its statement
+    asks: bool
 
     def made(self, node: Node, address: str) -> RealServer:
         """A real server that says the same in its own lines."""
@@ -113,6 +117,7 @@ class Mould(msgspec.Struct, frozen=True, eq=False, gc=False):
     only: tuple[Any, Any, int, int] | None  # checker, its connection, place; instead of `checks`
     checks: tuple[tuple[Draft, tuple[int, int], tuple[int, int] | None], ...]
     commands: tuple[tuple[str, tuple[int, int]], ...]
+    asks: bool  # as of the pattern
 
     def cast(self, node: Node, address: str) -> RealServer:
         """The real server of a twin."""
@@ -163,7 +168,7 @@ def _mould(pattern: Pattern, node: Node) -> Mould:
     if len(checks) == 1 and checks[0][0].has_address:
         draft, (down, column), _ = checks[0]
         only = draft.check, draft.check.connection, down, column
-    return Mould(pattern.model, only, tuple(checks), tuple(commands))
+    return Mould(pattern.model, only, tuple(checks), tuple(commands), pattern.asks)
 
 
 def _shape(body: list[Node]) -> tuple[Any, ...]:
@@ -201,6 +206,7 @@ class RealServers:
             words = node.words
             mould = moulds.get((id(node.body), words[2])) if len(words) == 3 else None
             if mould is not None and is_ipv4(words[1]):
+                self.context.asks += mould.asks
                 servers.append((mould.cast(node, fresh(words[1])), node))
                 continue
             server = self._read(node, service, around, known)
@@ -253,6 +259,8 @@ class RealServers:
                 return None
             if diagnostics.count == said:
                 known.patterns[key] = pattern
+        else:
+            context.asks += pattern.asks
         if diagnostics.count == said and place.family == 4 and len(node.words) == 3:
             known.moulds[identity, node.words[2]] = _mould(pattern, node)
         return pattern.made(node, fresh(place.address))
@@ -261,7 +269,7 @@ class RealServers:
         self, node: Node, place: Endpoint, service: Service, around: Surroundings
     ) -> Pattern | None:
         context, body = self.context, node.body or []
-        errors = context.diagnostics.errors
+        errors, asks = context.diagnostics.errors, context.asks
         entries = read_block(context, node, REAL_SERVER, {})
         forwarding: Forwarding = get(entries, "lvs_method", service.forwarding)
         port = port_to(context, node, place.port, forwarding, service)
@@ -294,7 +302,7 @@ class RealServers:
             **commands,
         )
         numbers = tuple([(field, body.index(entries[field].node)) for field in commands])
-        return Pattern(model, checks, numbers)
+        return Pattern(model, checks, numbers, context.asks != asks)
 
     def _commands(self, entries: Entries, around: Surroundings) -> dict[str, Any]:
         found: dict[str, Command] = {}

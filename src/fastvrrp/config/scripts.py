@@ -179,6 +179,7 @@ class Scripts:
         if draft is None:
             return None
         context, node = self._context, draft.node
+        context.asks += 1
         account = self._complete(draft.account or account)
         if draft.bad_account:
             context.warning(

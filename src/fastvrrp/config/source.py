@@ -28,6 +28,7 @@ from fastvrrp.config.expand import (
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.node import Node, TwinNode, mark, place
+from fastvrrp.config.remembered import Blocks
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 RAW_LINE_MAX = 64 * 1024  # characters of a line before substitution
@@ -79,14 +80,16 @@ class Source:
         config_id: str,
         *,
         checks: Checks | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
-        """`checks`: of includes, in force from the beginning."""
+        """`checks`: of includes, in force from the beginning; `blocks`: read the last time."""
         self.includes = Includes()
         self._diagnostics = diagnostics
         self._builder = builder
         self._definitions = definitions
         self._config_id = config_id
         self._checks = checks or Checks()
+        self._known = blocks or Blocks()
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
         self._templates: list[str] = []  # being expanded now
@@ -143,6 +146,9 @@ class Source:
         """The statements of one file."""
         self._directory(file)
         builder, kinds, body = self._builder, self._kinds, self._builder.body
+        root, known = builder.root, self._known
+        outermost: Node | None = None  # block that is being read
+        is_plain = True  # whether all of its lines are
         lines = text.split("\n")
         numbered = enumerate(lines, 1)
         for number, line in numbered:
@@ -150,6 +156,12 @@ class Source:
             if kind == _STATEMENT:
                 body.append(Node(detail, file, number, text))
                 continue
+            if body is root and kind in (_OPEN, _SPECIAL):
+                block = known.take(lines, number, file)
+                if block is not None:
+                    body.append(block)
+                    next(itertools.islice(numbered, block.record.lines - 2, None))
+                    continue
             if kind == _CLOSE:
                 builder.close(file, number, detail)
             elif kind == _OPEN:
@@ -164,10 +176,21 @@ class Source:
                 if detail[0] in _ALIKE:
                     self._remember(lines, node)
             elif kind == _WHOLE:
+                is_plain = False
                 self._statement(line, None, file, number, "")
             elif kind == _SPECIAL:
+                is_plain = False
                 self._physical(line, numbered, file, number)
-            body = builder.body
+            before, body = body, builder.body
+            if body is before:
+                continue
+            if before is root:
+                outermost = root[-1] if root else None
+                is_plain = kind == _OPEN
+            elif body is root and outermost is not None and outermost is root[-1]:
+                if outermost.file == file and not outermost.via:
+                    known.read(outermost, lines, number, is_plain=is_plain)
+                outermost = None
 
     def _twins(self, lines: list[str], number: int, file: str, body: list[Node]) -> int:
         """Adds blocks, from line `number` on, that are like one of the last ones; returns how

@@ -192,6 +192,7 @@ class Trackers:
     ) -> list[tuple[Tracked, Node]]:
         """The references of one track_... block with the trackers' own weights filled in."""
         block = listed(entries, kind)
+        self._context.asks += 1
         if kind == TRACK_VIRTUAL_SERVER:
             return self.servers.resolve(block, owner)
         if kind == "track_interface":
@@ -233,6 +234,7 @@ class Trackers:
     ) -> TrackScript | TrackFile | TrackProcess | None:
         """A tracker that something else than a track_... block refers to; says why there is
         none."""
+        self._context.asks += 1
         definition = self._find(kind, name, node, owner, order)
         if definition is None or definition.model is None:
             return None

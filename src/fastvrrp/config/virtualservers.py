@@ -15,6 +15,7 @@ from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.lvsreaders import PERSISTENCE_S
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.realservers import RealServers, Service, check_family, endpoint, port_to
+from fastvrrp.config.remembered import Blocks, TakenNode
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.servers import (
     Forwarding,
@@ -59,16 +60,20 @@ class VirtualServers:
         scripts: Scripts,
         trackers: Trackers,
         groups: Mapping[str, ServiceGroup],
+        blocks: Blocks,
     ) -> None:
         self.context = context
         self.scripts = scripts
         self.trackers = trackers
         self.real_servers = RealServers(context)
         self._groups = groups
+        self._blocks = blocks
         self._uses: dict[str, int] = {}  # of groups
 
     def build(self, raw: RawVirtualServer) -> VirtualServer | None:
         """The virtual server; None after an error, or where there is nothing to balance."""
+        if type(raw.node) is TakenNode:
+            return self._blocks.server(raw.node, raw.defaults)
         errors = self.context.diagnostics.errors
         services = self._services(raw.node)
         entries = read_block(self.context, raw.node, PATH, {})
@@ -114,6 +119,7 @@ class VirtualServers:
 
     def _group(self, node: Node) -> tuple[ServiceAddress, ...]:
         name = node.words[2]
+        self.context.asks += 1
         group = self._groups.get(name)
         if group is None:
             self.context.error(

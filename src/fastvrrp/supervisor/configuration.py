@@ -107,7 +107,7 @@ class Source:
 
     async def _read(self, reading: Reading | None = None) -> Outcome:
         if reading is None:
-            reading = start_reading(self._wanted)
+            reading = start_reading(self._wanted, last=self.held.last())
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         loop.add_reader(reading.pidfd, ended.set_result, None)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from fastvrrp.config import compact, model, servers
+from fastvrrp.config.remembered import Last, in_bytes
 from fastvrrp.supervisor.spawn import IPVS, VRRP
 
 
@@ -37,9 +38,12 @@ class Held(model.Struct):
     source_files: tuple[str, ...]
     namespace_ipvs: str | None  # in which the IPVS process works, where that is another one
     parts: dict[str, Part]  # by name of the role (spawn.Role)
+    memory: bytes = b""  # for the next reading, see config.remembered
 
     @classmethod
-    def of(cls, configuration: model.Configuration, *, only: str | None = None) -> Held:
+    def of(
+        cls, configuration: model.Configuration, *, only: str | None = None, memory: bytes = b""
+    ) -> Held:
         """`only`: name of the one role that is run; the others have nothing to do.
 
         Virtual servers lose their places in the file, also in `configuration`: there are tens of
@@ -56,7 +60,15 @@ class Held(model.Struct):
             source_files=configuration.source_files,
             namespace_ipvs=configuration.ipvs.net_namespace,
             parts=parts,
+            memory=memory,
         )
+
+    def last(self) -> bytes:
+        """What the next reader gets of it; nothing where nothing is to be taken over."""
+        if not self.memory:
+            return b""
+        ipvs, vrrp = self.parts[IPVS.name], self.parts[VRRP.name]
+        return msgspec.msgpack.encode(Last(self.memory, ipvs.data, vrrp.data))
 
 
 def dropped(configuration: model.Configuration, only: str | None) -> list[model.Message]:
@@ -166,7 +178,7 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     part = model.Configuration(
         global_defs=_without_reader(defs),
         track_files=configuration.track_files,
-        ipvs=ipvs,
+        ipvs=msgspec.structs.replace(ipvs, virtual_servers=in_bytes(ipvs.virtual_servers)),
         source_files=configuration.source_files,
     )
     return Part(

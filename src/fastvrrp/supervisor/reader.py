@@ -1,6 +1,7 @@
 """Reads a configuration in a process of its own: `python -m fastvrrp.supervisor.reader`.
 
-What it found goes to the descriptor `--out`, as MessagePack of an `Outcome`.
+What it found goes to the descriptor `--out`, as MessagePack of an `Outcome`. `--last` holds what
+the configuration in effect was made of (`Held.last`): its blocks are not parsed again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fastvrrp.config import model
+from fastvrrp.config.remembered import Last
 from fastvrrp.supervisor.held import Held, dropped
 
 
@@ -32,7 +34,7 @@ class Outcome(model.Struct):
 def main(argv: Sequence[str] | None = None) -> int:
     """Read one file; returns 0 whatever it says."""
     gc.disable()  # it ends before there would be anything worth collecting
-    from fastvrrp.config.load import load
+    from fastvrrp.config.load import load_again
 
     parser = argparse.ArgumentParser(description="Started by `fastvrrp run` only.")
     parser.add_argument("file", type=Path)
@@ -41,17 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--net-namespace")
     parser.add_argument("--strict-includes", action="store_true")
     parser.add_argument("--out", type=int, required=True)
+    parser.add_argument("--last", type=int)
     args = parser.parse_args(argv)
-    loaded = load(
+    last = None
+    if args.last is not None:
+        with open(args.last, "rb") as known:  # noqa: PTH123 (a descriptor)
+            last = msgspec.msgpack.decode(known.read(), type=Last)
+    again = load_again(
         args.file,
+        last,
         config_id=args.config_id,
         net_namespace=args.net_namespace,
         strict_includes=args.strict_includes,
     )
+    loaded = again.loaded
     held, messages = None, loaded.messages
     if loaded.configuration is not None:
         messages = (*messages, *dropped(loaded.configuration, args.only))
-        held = Held.of(loaded.configuration, only=args.only)
+        held = Held.of(loaded.configuration, only=args.only, memory=again.memory)
     data = msgspec.msgpack.encode(Outcome(messages=messages, held=held))
     with open(args.out, "wb") as out:  # noqa: PTH123 (a descriptor)
         out.write(data)

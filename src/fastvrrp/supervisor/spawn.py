@@ -200,19 +200,28 @@ class Reading(NamedTuple):
         os.close(self.out)
 
 
-def start_reading(wanted: Wanted, launch: Launch = execute) -> Reading:
-    """Have a process of its own read a configuration. Raises OSError.
+def start_reading(wanted: Wanted, launch: Launch = execute, last: bytes = b"") -> Reading:
+    """Have a process of its own read a configuration; `last` is what it may take over from the
+    one in effect (`held.Held.last`). Raises OSError.
 
     What the parser needs is gone with that process, and no fault of it can harm this one.
     """
-    out = os.memfd_create("fastvrrp-configuration", os.MFD_CLOEXEC)
-    try:
-        argv = [*READER_ARGV, f"--out={out}", *wanted.arguments()]
-        process = launch(argv, pass_fds=(out,), cwd=None, mute=True)
-        return Reading(process, _watched(process), out)
-    except OSError:
-        os.close(out)
-        raise
+    with contextlib.ExitStack() as failed, contextlib.ExitStack() as theirs:
+        out = os.memfd_create("fastvrrp-configuration", os.MFD_CLOEXEC)
+        failed.callback(os.close, out)
+        argv, fds = [*READER_ARGV, f"--out={out}"], [out]
+        if last:
+            known = os.memfd_create("fastvrrp-last", os.MFD_CLOEXEC)
+            theirs.callback(os.close, known)
+            with open(known, "wb", closefd=False) as stream:
+                stream.write(last)
+            os.lseek(known, 0, os.SEEK_SET)
+            argv.append(f"--last={known}")
+            fds.append(known)
+        process = launch([*argv, *wanted.arguments()], pass_fds=fds, cwd=None, mute=True)
+        reading = Reading(process, _watched(process), out)
+        failed.pop_all()
+    return reading
 
 
 def _watched(process: Process) -> int:

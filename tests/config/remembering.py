@@ -1,0 +1,51 @@
+"""Reading one configuration after the other, as a daemon does, and each as if it were the first."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from config_reading import Reader
+
+from fastvrrp.config.load import load_again
+from fastvrrp.config.model import Message
+from fastvrrp.config.remembered import Last
+from fastvrrp.supervisor.held import Held
+
+
+class Result(NamedTuple):
+    """What the daemon gets of a reading. `held` is None after errors."""
+
+    messages: tuple[Message, ...]
+    held: Held | None
+    parsed: int
+
+    @property
+    def outcome(self) -> tuple[tuple[Message, ...], Held | None]:
+        """All but how it was found: the bytes for both processes, what the supervisor needs."""
+        held = self.held
+        if held is not None:
+            held = msgspec.structs.replace(held, memory=b"")
+        return self.messages, held
+
+
+def reading(read: Reader, before: Held | None) -> Result:
+    """Read the file of `read` while `before` is in effect."""
+    last = None
+    if before is not None and before.memory:
+        last = msgspec.msgpack.decode(before.last(), type=Last)
+    again = load_again(
+        read.path, last, config_id=read.config_id, environ=read.environ, host=read.host
+    )
+    held = None
+    if again.loaded.configuration is not None:
+        held = Held.of(again.loaded.configuration, memory=again.memory)
+    return Result(again.loaded.messages, held, again.parsed)
+
+
+def same(read: Reader, before: Held | None) -> Result:
+    """Read it so, and assert that nothing else comes of it than of reading it afresh."""
+    found, fresh = reading(read, before), reading(read, None)
+    assert found.messages == fresh.messages
+    assert found.outcome == fresh.outcome
+    return found

@@ -1,0 +1,339 @@
+"""A reload does not parse again what has not changed, and nothing else comes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beside_keepalived import Here
+from config_reading import Reader, instance
+from corpus import cases
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from remembering import Result, reading, same
+from servers_reading import HEAD, check, real, virtual
+
+from fastvrrp.supervisor.held import Held
+
+START = "global_defs {\nenable_script_security\nscript_user root\n}\n"
+TCP = check("TCP_CHECK", "connect_timeout 3")
+
+
+def servers(count: int, weights: dict[int, int] | None = None) -> str:
+    """Virtual servers with two real servers each; `weights` by the number of the virtual server."""
+    return "".join(
+        virtual(
+            real(TCP, f"weight {(weights or {}).get(number, 1)}"),
+            real(TCP, at="10.0.0.3 80"),
+            head=f"10.1.0.{number} 80",
+        )
+        for number in range(count)
+    )
+
+
+def after(read: Reader, text: str, before: Held | None) -> Result:
+    read.path.write_text(text)
+    return same(read, before)
+
+
+def first(read: Reader, text: str) -> Held:
+    """A configuration that is in effect."""
+    read.path.write_text(text)
+    held = reading(read, None).held
+    assert held is not None
+    return held
+
+
+def test_one_of_many_virtual_servers_is_parsed(read: Reader) -> None:
+    held = first(read, START + servers(20))
+    assert after(read, START + servers(20), held).parsed == 0
+    changed = after(read, START + servers(20, {7: 3}), held)
+    assert changed.parsed == 1
+    assert after(read, START + servers(20, {7: 3}), changed.held).parsed == 0
+    assert after(read, START + servers(20), changed.held).parsed == 1
+
+
+def routers(count: int, priorities: dict[int, int] | None = None) -> str:
+    return "".join(
+        instance(
+            f"priority {(priorities or {}).get(number, 100)}",
+            "authentication {\nauth_type PASS\nauth_pass secret\n}",
+            name=f"V{number}",
+            vrid=number,
+            vips=f"10.0.0.{number}/24",
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def test_one_of_many_instances_is_parsed(read: Reader) -> None:
+    held = first(read, START + routers(20))
+    assert after(read, START + routers(20), held).parsed == 0
+    changed = after(read, START + routers(20, {7: 90}), held)
+    assert changed.parsed == 1
+    group = "vrrp_sync_group G {\ngroup {\nV1\nV7\n}\n}\n"
+    grouped = after(read, START + group + routers(20, {7: 90}), changed.held)
+    assert grouped.parsed == 0
+    assert after(read, START + routers(19, {7: 90}), grouped.held).parsed == 0
+
+
+def test_instances_that_do_not_fit_together(read: Reader) -> None:
+    """What is said of two has the places of both, though one of them was not parsed."""
+    held = first(read, START + routers(3))
+    wrong = after(
+        read, "\n" + START + routers(3).replace("virtual_router_id 3", "virtual_router_id 1"), held
+    )
+    assert len(wrong.messages) == 1
+    twice = START + routers(3).replace("10.0.0.2", "10.0.0.3")
+    said = after(read, twice, held)
+    assert (said.parsed, len(said.messages)) == (3, 1)
+    assert after(read, twice, said.held).parsed == 1
+
+
+def test_what_is_said_of_an_instance_by_what_the_machine_has(read: Reader) -> None:
+    text = START + routers(3).replace("/24", "/32")
+    held = first(read, text)
+    read.host.give("eth0", "192.0.2.1/24")
+    assert len(after(read, text, held).messages) == 3
+
+
+def test_where_a_block_stands_does_not_matter(read: Reader) -> None:
+    """Moved down, to another place among others, to another file; one more, one less."""
+    one, two, three = (virtual(real(TCP), head=f"10.1.0.{n} 80") for n in range(3))
+    held = first(read, START + one + two)
+    assert after(read, "# more\n\n" + START + one + "\n" + two, held).parsed == 0
+    assert after(read, START + two + three + one, held).parsed == 1
+    assert after(read, START + two, held).parsed == 0
+    read.file("conf.d/one.conf", one)
+    there = after(read, START + "include conf.d/*.conf\n" + two, held)
+    assert there.parsed == 0
+    read.file("conf.d/one.conf", one.replace("rr", "wrr"))
+    assert after(read, START + "include conf.d/*.conf\n" + two, there.held).parsed == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (START, "global_defs {\nsmtp_alert_checker on\n}\n"),
+        (START, START.replace("}", "checker_log_all_failures\n}")),
+    ],
+)
+def test_what_global_defs_give(read: Reader, before: str, behind: str) -> None:
+    """Other defaults than the last time: everything is parsed."""
+    held = first(read, before + servers(3))
+    assert after(read, behind + servers(3), held).parsed == 3
+
+
+def test_the_same_service_twice(read: Reader) -> None:
+    """Blocks that begin alike, and an error that only both together are."""
+    udp = tuple(line.replace("TCP", "UDP") for line in HEAD)
+    text = START + virtual(real()) + virtual(real(), common=udp)
+    held = first(read, text)
+    assert after(read, text, held).parsed == 0
+    wrong = after(read, text.replace("UDP", "TCP"), held)
+    assert wrong.held is None
+    assert len(wrong.messages) == 1
+
+
+LATER = [
+    pytest.param(virtual(real("weight 1 2")), id="a message"),
+    pytest.param("$W=3\n" + virtual(real("weight $W")), id="a definition"),
+    pytest.param(virtual(real("notify_up /bin/true")), id="a script"),
+    pytest.param(virtual(real(check("MISC_CHECK", "misc_path /bin/check"))), id="a check's script"),
+    pytest.param(virtual("include more.conf"), id="an include"),
+    pytest.param(
+        "track_file F {\nfile /run/x\n}\n" + virtual(real(check("FILE_CHECK", "track_file F"))),
+        id="a tracked file",
+    ),
+    pytest.param(
+        "virtual_server_group G {\n10.0.0.1 80\n}\n" + virtual(real(), head="group G"), id="a group"
+    ),
+]
+
+
+@pytest.mark.parametrize("text", LATER)
+def test_what_is_parsed_always(read: Reader, text: str) -> None:
+    """More than its text decides about the block, or there is something to be said of it."""
+    read.file("more.conf", real())
+    held = first(read, START + text)
+    assert after(read, START + text, held).parsed == 1
+
+
+def test_every_real_server_written_like_one_with_a_script(read: Reader) -> None:
+    """It is made from the first one, but its script is looked at again, too."""
+    body = check("MISC_CHECK", "misc_path /bin/check")
+    text = START + virtual(real(body)) + virtual(real(body), head="10.0.0.9 80")
+    held = first(read, text)
+    assert after(read, text, held).parsed == 2
+    del read.host.files["/bin/check"]
+    assert len(after(read, text, held).messages) == 2
+
+
+def test_what_decides_on_lines_or_on_the_machine(read: Reader) -> None:
+    local = check("TCP_CHECK", "bind_if eth1")
+    text = START + virtual("@r1 delay_loop 3", "@r2 delay_loop 5", real(local))
+    held = first(read, text)
+    assert after(read, text, held).parsed == 0
+    read.config_id = "r2"
+    assert after(read, text, held).parsed == 1
+    read.config_id = "r1"
+    read.host.links = frozenset(("eth0",))
+    without = after(read, text, held)
+    assert (without.parsed, len(without.messages)) == (1, 1)
+    read.host.links = None
+    assert after(read, text, held).parsed == 1
+    read.host.links = frozenset(("eth0", "eth1"))
+    assert after(read, text, without.held).parsed == 1
+
+
+def test_comments_and_quotes(read: Reader) -> None:
+    text = START + virtual(
+        'lvs_sched "wrr" # as ever', "! the first one", real(TCP), head="10.0.0.1 80"
+    ).replace("{", "{ # mine", 1)
+    held = first(read, text)
+    assert after(read, text, held).parsed == 0
+    assert after(read, text.replace("ever", "never"), held).parsed == 1
+
+
+def test_nothing_is_kept_of_a_file_with_errors(read: Reader) -> None:
+    read.path.write_text(START + servers(2) + "frob\n")
+    assert reading(read, None).held is None
+
+
+PIECES = (
+    START,
+    "global_defs {\nsmtp_alert_checker off\n}\n",
+    "global_defs {\nvrrp_version 3\nvrrp_garp_master_delay 2\n}\n",
+    "# nothing\n\n",
+    "$W=3\n",
+    "$W=4\n",
+    "$REAL= \\\nreal_server 10.3.0.1 80 {\\\nweight 2\\\n}\n",
+    "include conf.d/*.conf\n",
+    "vrrp_script S {\nscript /bin/true\nweight 5\n}\n",
+    "vrrp_script S {\nscript /bin/check\n}\n",
+    "track_file F {\nfile /run/x\n}\n",
+    "virtual_server_group G {\n10.4.0.1 80\n}\n",
+    "virtual_server_group G {\n10.4.0.2 80\n10.4.0.3 80\n}\n",
+    "vrrp_sync_group A {\ngroup {\nV1\nV2\n}\n}\n",
+    "vrrp_sync_group B {\ngroup {\nV1\n}\nsync_group_tracking_weight\n}\n",
+    "track_group T {\ngroup {\nV1\n}\n}\nstatic_ipaddress {\n10.0.9.9 dev eth0 track_group T\n}\n",
+    "static_ipaddress {\n10.0.0.1/24 dev eth0\n}\n",
+    "interface_up_down_delays {\neth0 1\n}\n",
+    servers(2),
+    virtual(real(TCP), head="10.1.0.1 80"),
+    virtual(real(TCP), real("weight $W", at="10.0.0.4 80"), head="10.1.0.5 80"),
+    virtual("$REAL", real(), head="10.1.0.6 80"),
+    virtual("@r1 quorum 1", "@^r1 quorum 2", real(TCP), real(at="10.0.0.4 80"), head="10.1.0.7 80"),
+    virtual(real(check("MISC_CHECK", "misc_path /bin/check")), head="10.1.0.8 80"),
+    virtual(real(check("FILE_CHECK", "track_file F")), head="10.1.0.9 80"),
+    virtual(real(check("TCP_CHECK", "bind_if eth3")), head="10.1.0.10 80"),
+    virtual(real(), head="group G"),
+    virtual(real(), "frob 3", head="10.1.0.11 80"),
+    virtual(real(), "quorum_up /bin/true", head="10.1.0.12 80"),
+    virtual(real(), common=(), head="10.1.0.13 80"),
+    "~LST(N,20,21) virtual_server 10.1.0.$N 80 { lvs_sched rr\n real_server 10.0.0.2 80 { }\n}\n",
+    "virtual_server 10.1.0.30 80\n{\nprotocol TCP\nlvs_sched rr\nlvs_method NAT\n" + real() + "}\n",
+    "virtual_server 10.1.0.31 80 {\n",
+    "}\n",
+    "{\n",
+    instance("priority 50", name="V1", vrid=1),
+    instance("priority 60", name="V1", vrid=1),
+    instance("priority 50 # more", name="V2", vrid=2, vips="10.0.0.2/24"),
+    instance("priority 50", name="V2", vrid=1, vips="10.0.0.1/24"),
+    instance("track_script {\nS\n}", name="V3", vrid=3, vips="10.0.0.3/24"),
+    instance("track_script {\nS weight 3\n}", name="V3", vrid=3, vips="10.0.0.3/24"),
+    instance("track_interface {\neth1 weight 5\n}", name="V4", vrid=4, vips="10.0.0.4/24"),
+    instance("track_interface {\neth1\n}", name="V4", vrid=4, vips="10.0.0.4/24"),
+    instance("notify /bin/true", name="V5", vrid=5, vips="10.0.0.5/24"),
+    instance("priority 255", name="V6", vrid=6, vips="10.0.7.5/24"),
+    instance("unicast_peer {\n10.0.0.9\n}", "unicast_src_ip 10.0.0.8", name="V7", vrid=7),
+    instance("virtual_routes {\n10.9.0.0/16 dev eth1 table small\n}", name="V8", vrid=8),
+    instance("use_vmac", "advert_int 0.5", name="V9", vrid=9, interface="eth2"),
+    instance("use_vmac", "advert_int 0.5", name="V10", vrid=10, interface="eth2"),
+    instance("preempt_delay 4", "state BACKUP", name="V11", vrid=11, vips="10.0.0.1/24 dev eth3"),
+    instance("track_virtual_server {\n10.1.0.1 80\n}", name="V12", vrid=12, vips="10.0.0.12"),
+    instance("lvs_sync_daemon_interface eth0", name="V13", vrid=13, vips="10.0.0.13"),
+    instance("kernel_rx_buf_size MTU", name="V14", vrid=14, vips="10.0.0.14"),
+    instance("authentication {\nauth_type PASS\nauth_pass a#b\n}", name="V15", vrid=15),
+)
+INCLUDED = ("", virtual(real(TCP), head="10.1.0.40 80"), "$W=7\n", instance(name="V40", vrid=40))
+FILE = st.lists(st.sampled_from(range(len(PIECES))), max_size=7)
+
+
+def _machine(read: Reader, number: int) -> None:
+    """One of several states of the machine."""
+    read.host = type(read.host)()
+    read.config_id = "r1"
+    if number == 1:
+        read.host.links = frozenset(("lo", "eth0", "eth2"))
+    elif number == 2:
+        del read.host.files["/bin/check"]
+    elif number == 3:
+        read.host.give("eth0", "10.0.0.8/24")
+        read.host.give("eth2", "192.0.2.1/24")
+    elif number == 4:
+        read.config_id = "r2"
+    elif number == 5:
+        read.host.links = None
+    elif number == 6:
+        read.host.mtus = {"eth0": 9000}
+        read.host.tables["rt_tables"]["small"] = 78
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
+    """Configurations one after the other, each mostly like the one before: pieces, what is
+    included, the machine."""
+    pieces, included, machine = draw(FILE), draw(st.integers(0, 3)), draw(st.integers(0, 6))
+    history = [(pieces, included, machine)]
+    for _ in range(3):
+        pieces = list(pieces)
+        change = draw(st.integers(0, 6))
+        where = draw(st.integers(0, len(pieces)))
+        if change == 0:
+            pieces.insert(where, draw(st.sampled_from(range(len(PIECES)))))
+        elif change == 1:
+            del pieces[where : where + 1]
+        elif change == 2:
+            pieces[where : where + 1] = [draw(st.sampled_from(range(len(PIECES))))]
+        elif change == 3:
+            pieces.reverse()
+        elif change == 4:
+            included = draw(st.integers(0, 3))
+        elif change == 5:
+            machine = draw(st.integers(0, 6))
+        history.append((pieces, included, machine))
+    return history
+
+
+@settings(max_examples=150, deadline=None)
+@given(history=histories())
+def test_after_any_other_configuration(
+    history: list[tuple[list[int], int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    read = Reader(tmp_path_factory.mktemp("remembered", numbered=True))
+    held = None
+    for pieces, included, machine in history:
+        _machine(read, machine)
+        read.file("conf.d/a.conf", INCLUDED[included])
+        found = after(read, "".join(PIECES[number] for number in pieces), held)
+        held = found.held or held  # what has errors does not come into effect
+
+
+def test_the_corpus(tmp_path: Path) -> None:
+    """For one of three keywords a configuration: further down, and after it the next one."""
+    read: Any = Reader(tmp_path)
+    read.host = Here()
+    good = [case for case in cases() if case.kind == "good" and "_RANDOM" not in case.text]
+    assert len(good) > 600
+    held = None
+    for case in good[::3]:
+        held = reading_of(read, case.text, held)
+        held = reading_of(read, f"# one line more\n{case.text}", held)
+
+
+def reading_of(read: Reader, text: str, before: Held | None) -> Held:
+    held = after(read, text, before).held
+    assert held is not None
+    return held
