@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 from netns_tools import BEAT_NS, World, now_ns
 
+from fastvrrp.lab.daemons import Keepalived
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
 
@@ -134,3 +135,27 @@ def test_settings_of_a_device_that_stays(world: World) -> None:
     assert macvlans(world) == {"vip1": "00:00:5e:00:01:34"}
     assert holders(world, VIP1) == []
     assert "traceback" not in world.daemon.log().lower()
+
+
+def test_what_a_killed_keepalived_left(world: World) -> None:
+    """Its device, with the address, is replaced and goes at the stop: on a backup it would answer
+    for the address."""
+    text = config(instance("use_vmac"))
+    keepalived = Keepalived(world.router, world.directory / "keepalived")
+    try:
+        keepalived.start(text)
+        world.network.wait_holder(VIP, "r1")
+        keepalived.kill()
+    finally:
+        keepalived.close()
+    assert holders(world, VIP) == ["vrrp.51"]
+    (left,) = json.loads(world.router.run("ip", "-j", "link", "show", "dev", "vrrp.51"))
+    world.start(text)
+    world.await_adverts(2)
+    (made,) = json.loads(world.router.run("ip", "-j", "link", "show", "dev", "vrrp.51"))
+    assert made["ifindex"] != left["ifindex"]
+    assert made["address"] == RFC_MAC
+    assert holders(world, VIP) == ["vrrp.51"]
+    assert world.daemon.stop() == 0
+    assert macvlans(world) == {}
+    assert holders(world, VIP) == []

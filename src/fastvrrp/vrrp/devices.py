@@ -4,8 +4,9 @@ They are made before the first commit that uses them and taken away behind the l
 a change of mastership finds them there: it only brings addresses. Whatever happens to them or to
 their parents meanwhile is put right as soon as the kernel tells of it.
 
-A device that fits and was there before us is used and left behind; everything else under one of
-our names that has a virtual MAC address is what a VRRP daemon left, and is replaced.
+A device that fits and was there before us is used and left behind, unless a virtual address lies
+on it: that is what a VRRP daemon left. It is replaced, and so is everything else under one of our
+names that has a virtual MAC address.
 
 One of ours that gets another name or MAC address by a reload stays the same device, up and with
 its addresses: two with one MAC address cannot be up on one parent.
@@ -17,7 +18,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -65,6 +66,7 @@ class Devices:
         self._limit = limit or RateLimit(log)
         self._loop = asyncio.get_running_loop()
         self._wanted: tuple[Device, ...] = ()
+        self._virtual: Collection[bytes] = frozenset()
         self._ready: dict[str, int] = {}  # name to ifindex of those that are as they should be
         self._settled: dict[str, Device] = {}  # how they were made last
         self._made: set[str] = set()
@@ -85,11 +87,15 @@ class Devices:
         resolved, self._next_names = resolver.resolve()
         return resolved
 
-    async def bring(self, devices: tuple[Device, ...]) -> bool:
+    async def bring(
+        self, devices: tuple[Device, ...], virtual: Collection[bytes] = frozenset()
+    ) -> bool:
         """Make those that are missing and can be made; True when the kernel was changed. A refusal
-        is logged and tried again: the instances are in FAULT meanwhile."""
+        is logged and tried again: the instances are in FAULT meanwhile. `virtual` are the packed
+        virtual addresses."""
         async with self._lock:
             self._wanted = devices
+            self._virtual = virtual
             self._last_names, self._names = self._names, self._next_names
             return await self._make()
 
@@ -179,6 +185,8 @@ class Devices:
         if encoding.fits(link, device, parent):
             if self._ready.get(device.name) != link.ifindex:
                 if device.name not in self._made:
+                    if self._is_leftover(link):
+                        return self._anew(device, parent, link, settings)
                     self.foreign.add(device.name)
                 return _Job(device, parent, [(encoding.adopt(device), 0), *settings], False)
             known = self._settled.get(device.name, device)
@@ -214,6 +222,13 @@ class Devices:
         requests = [(encoding.delete(link.ifindex), OK_GONE)]
         requests += [(encoding.create(device, parent), 0), *settings]
         return _Job(device, parent, requests, True)
+
+    def _is_leftover(self, link: Link) -> bool:
+        """Whether only a VRRP daemon can have made it."""
+        addresses = self._monitor.observed.addresses.get(link.ifindex, {})
+        return encoding.is_virtual(link.mac) and any(
+            key.address in self._virtual for key in addresses
+        )
 
     def _needs_mac_only(self, link: Link, device: Device, parent: Link) -> bool:
         """Whether the link is the device but for a MAC address that it can be given."""

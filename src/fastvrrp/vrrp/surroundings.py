@@ -94,7 +94,9 @@ class Surroundings:
             else:
                 raise SurroundingsError(str(exc)) from exc
         self._apply(settings)
-        return self._devices is not None and await self._devices.bring(new.devices)
+        if self._devices is None:
+            return False
+        return await self._devices.bring(new.devices, virtual_addresses(new))
 
     async def restore(self, old: model.Configuration) -> None:
         """After a change that was refused: as before."""
