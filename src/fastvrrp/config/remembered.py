@@ -16,11 +16,10 @@ taken over raises `Unread`: then everything is read, as if nothing were known.
 
 from __future__ import annotations
 
-import hashlib
-import zlib
+from _blake2 import blake2b  # hashlib's, which would load OpenSSL as well: 5 ms of every start
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -70,12 +69,12 @@ _UNREAD = _Unread()
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A block.
 
-    head      checksum of its first line, by which it is found
+    head      its first line, by which it is found
     digest    of all its lines, `lines` of them
     defaults  number of what global_defs said above it, see Memory
     """
 
-    head: int
+    head: str
     digest: bytes
     lines: int
     defaults: int = 0
@@ -148,10 +147,9 @@ class TakenNode(Node, kw_only=True, eq=False, gc=False):
     number: int  # in the last configuration
 
 
-class Span(NamedTuple):
-    """A block that was read or taken over, and the lines where it stands."""
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """A block that was read or taken over, and the number of its first line."""
 
-    file: str
     first: int
     record: Record
     node: Node
@@ -171,7 +169,7 @@ class Blocks:
         self._spans: dict[str, list[Span]] = {}  # by file, in its order
         self._memory: Memory | None = None
         self._is_used = False  # whether any block was taken over
-        self._heads: dict[int, list[tuple[Record, int]]] = {}
+        self._heads: dict[str, list[tuple[Record, int]]] = {}
         self._servers: tuple[msgspec.Raw, ...] = ()
         self._instances: Instances | None = None
         self._defaults: dict[int, tuple[Defaults, bytes]] = {}
@@ -211,10 +209,8 @@ class Blocks:
 
     def take(self, lines: list[str], number: int, file: str) -> TakenNode | None:
         """The block that begins at line `number` if it is known."""
-        if not self._heads:
-            return None
         line = lines[number - 1]
-        for record, which in self._heads.get(_head(line), ()):
+        for record, which in self._heads.get(line, ()):
             text = "\n".join(lines[number - 1 : number - 1 + record.lines])
             if _digest(text) == record.digest:
                 words = _words(line)
@@ -222,7 +218,7 @@ class Blocks:
                 node = TakenNode(
                     words, file, number, line, body=_UNREAD, record=record, number=which
                 )
-                self._spans.setdefault(file, []).append(Span(file, number, record, node))
+                self._spans.setdefault(file, []).append(Span(number, record, node))
                 return node
         return None
 
@@ -237,8 +233,8 @@ class Blocks:
         text = "\n".join(lines[node.line - 1 : end])
         if not is_plain and (any(word in text for word in _FOREIGN) or _words(first) != node.words):
             return
-        record = Record(_head(first), _digest(text), end - node.line + 1)
-        self._spans.setdefault(node.file, []).append(Span(node.file, node.line, record, node))
+        record = Record(first, _digest(text), end - node.line + 1)
+        self._spans.setdefault(node.file, []).append(Span(node.line, record, node))
 
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
         """What came of a virtual_server. Raises Unread where other defaults apply to it now."""
@@ -333,9 +329,5 @@ def _words(line: str) -> tuple[str, ...]:
     return tuple(line.partition("{")[0].split())
 
 
-def _head(line: str) -> int:
-    return zlib.crc32(line.encode())
-
-
 def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
