@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,21 @@ def test_arguments_and_order(run: Run) -> None:
         ]
         notifier.instance_state("A", "MASTER", 100)
         assert all(q["idle"] for q in notifier.status()["queues"])
+
+    run(scene())
+
+
+def test_the_configuration_is_not_kept(run: Run) -> None:
+    """There may be thousands of instances in it."""
+
+    async def scene() -> None:
+        first, second = configuration(instance("V")), configuration(instance("V"))
+        counts = [sys.getrefcount(first), sys.getrefcount(second)]
+        notifier = Notifier(first, Fake())
+        await notifier.start()
+        await notifier.reload(second)
+        assert [sys.getrefcount(first), sys.getrefcount(second)] == counts
+        await notifier.stop_all()
 
     run(scene())
 

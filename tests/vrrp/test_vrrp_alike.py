@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from vrrp_tools import Bench, address, configuration, instance, kernel, vip
 
 from fastvrrp import _core
 from fastvrrp.config import model
+from fastvrrp.config.compact import Packed
 from fastvrrp.net.observed import Observed
 from fastvrrp.vrrp import compile as making
 from fastvrrp.vrrp.compile import Context, compile_instance
@@ -175,3 +177,27 @@ def test_an_address_of_somebody_else_is_another_key() -> None:
     assert key == address(1, "10.0.1.5", 24).key
     assert key != address(2, "10.0.1.5", 24).key
     assert _core.address_key(1, 6, "fe80::5", 64) == address(1, "fe80::5", 64).key
+
+
+def test_what_runs_is_kept_as_bytes_and_is_the_same(bench: Bench) -> None:
+    own = [
+        instance(f"V{n}", virtual_router_id=n, virtual_ipaddress=(vip(f"10.0.1.{n}/24"),))
+        for n in (1, 2, 3)
+    ]
+    before = configuration(*own)
+    bench.apply(before)
+    bench.plane.pack()
+    assert isinstance(bench.plane.configuration.vrrp_instances, Packed)
+    assert bench.plane.configuration == before
+    assert [running.instance for running in bench.plane.running.values()] == own
+    bench.forget_calls()
+
+    assert bench.apply(before) == ()
+    assert bench.calls("commit") == [([], [])]
+    bench.plane.pack()
+    changed = [own[2], msgspec.structs.replace(own[0], priority=77)]
+    told = bench.apply(configuration(*changed))
+    assert told == ("instance V2 removed", "instance V1 changed")
+    bench.plane.pack()
+    assert [running.instance for running in bench.plane.running.values()] == changed
+    assert [running.name for running in bench.plane.running.values()] == ["V3", "V1"]

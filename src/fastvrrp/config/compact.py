@@ -227,15 +227,25 @@ def decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
 
 def common_part(instance: VrrpInstance) -> VrrpInstance:
     """All but what makes an instance one of many: name, virtual router id, addresses, places."""
-    changes = {
-        name: without_places(part) for name in _PLACED if (part := getattr(instance, name)) != ()
-    }
+    if instance.notify == _SILENT and not (
+        instance.virtual_routes
+        or instance.virtual_rules
+        or instance.track_interface
+        or instance.track_script
+        or instance.track_file
+        or instance.track_process
+        or instance.track_virtual_server
+    ):
+        return replace(instance, **_BLANK)
+    changes = {name: without_places(getattr(instance, name)) for name in _PLACED}
     return replace(instance, **_BLANK, **changes)
 
 
 def _addresses(
     addresses: Iterable[VirtualAddress], commons: _Numbers[VirtualAddress]
 ) -> tuple[_Address, ...]:
+    if not addresses:
+        return ()
     return tuple(
         [
             (commons.number(replace(address, address="", position=None)), address.address)

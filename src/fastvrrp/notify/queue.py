@@ -77,7 +77,8 @@ class Notifier:
         self._runner = runner
         self._events = events
         self._clock = clock
-        self._config = config
+        # Not the configuration: there may be thousands of instances in it.
+        self._account = config.global_defs.script_account
         self._entities: dict[tuple[str, str], _Entity] = {}
         self._retired: dict[tuple[str, str], _Entity] = {}
         self._started = False
@@ -151,7 +152,7 @@ class Notifier:
         Names that stay keep their state, so it is not told again, except on the FIFOs with
         `fifo_write_vrrp_states_on_reload`.
         """
-        self._config = config
+        self._account = config.global_defs.script_account
         self._define(config)
         defs = config.global_defs
         self._mailer.configure(defs.mail, defs.router_id)
@@ -271,7 +272,7 @@ class Notifier:
     # ------------------------------------------------------------------ configuration
 
     def _resolve(self, command: model.Command) -> model.Command:
-        return resolve(command, self._config.global_defs.script_account)
+        return resolve(command, self._account)
 
     def _find(self, kind: str, name: str) -> _Entity | None:
         # Between `reload` and the moment the configuration takes effect old names still speak.

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -205,7 +206,7 @@ class Child:
                     if state.state in ("STOPPED", "DELETED"):
                         self.states.pop(state.name, None)
                     else:
-                        self.states[state.name] = state
+                        self.states[state.name] = _sharing(state)
             case messages.Stopped():
                 self.stopped = True
         self._on_message(message)
@@ -238,6 +239,11 @@ class Child:
             if not future.done():
                 future.set_exception(gone)
         self.exited.set_result(code)
+
+
+def _sharing(state: messages.InstanceState) -> messages.InstanceState:
+    """The same with strings that are one object for all: there may be thousands."""
+    return messages.InstanceState(state.name, sys.intern(state.state), sys.intern(state.source))
 
 
 def _resolve(future: asyncio.Future[Any] | None, message: messages.AnyMessage) -> None:

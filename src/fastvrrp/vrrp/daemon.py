@@ -173,7 +173,7 @@ class Daemon:
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
         parts.plane.pack()
-        settle_memory()
+        self._loop.call_soon(settle_memory)  # when nobody holds the model of it any more
         self._arm_chores()
         self._link.ready()
         return ()  # everything is new, and nobody is told of each
@@ -234,7 +234,7 @@ class Daemon:
         self._arm_chores()
         self._view.update(parts.trackers.status())
         parts.plane.pack()
-        settle_memory()
+        self._loop.call_soon(settle_memory)
         return draft.plan.changes
 
     def _tell_names(self, parts: Parts, draft: Draft) -> None:
