@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 from config_reading import Reader
+from msgspec.structs import replace
 
 from fastvrrp.config.load import load_again
-from fastvrrp.config.model import Message
+from fastvrrp.config.model import Configuration, Message
 from fastvrrp.config.remembered import Last
 from fastvrrp.supervisor.held import Held
 
@@ -21,12 +22,15 @@ class Result(NamedTuple):
     parsed: int
 
     @property
-    def outcome(self) -> tuple[tuple[Message, ...], Held | None]:
-        """All but how it was found: the bytes for both processes, what the supervisor needs."""
+    def outcome(self) -> tuple[Held | None, list[Configuration]]:
+        """All but how it was found: what the supervisor needs, what both processes get. Equal
+        configurations may be different bytes: a default that was written may be in them."""
         held = self.held
-        if held is not None:
-            held = msgspec.structs.replace(held, memory=b"")
-        return self.messages, held
+        if held is None:
+            return None, []
+        parts = {name: replace(part, data=b"") for name, part in held.parts.items()}
+        decoded = [part.decode() for part in held.parts.values()]
+        return replace(held, memory=b"", parts=parts), decoded
 
 
 def reading(read: Reader, before: Held | None) -> Result:

@@ -78,6 +78,39 @@ def test_one_of_many_instances_is_parsed(read: Reader) -> None:
     assert after(read, START + routers(19, {7: 90}), grouped.held).parsed == 0
 
 
+TRACKER = "vrrp_script S {\nscript /bin/true\nweight 5\n}\n"
+
+
+def test_what_instances_track(read: Reader) -> None:
+    """The tracker gives its weight to those that refer to it, and must be above them."""
+    one, two = (
+        instance(
+            "track_script {\nS\n}",
+            "track_interface {\neth1\n}",
+            name=f"V{n}",
+            vrid=n,
+            vips=f"10.0.0.{n}",
+        )
+        for n in (1, 2)
+    )
+    held = first(read, START + TRACKER + one + two)
+    assert after(read, START + TRACKER + one + two, held).parsed == 0
+    assert after(read, START + TRACKER + two, held).parsed == 0
+    for others in (
+        START + TRACKER.replace("5", "6") + one + two,
+        START + TRACKER.replace("weight", "interval") + one + two,
+        START + TRACKER.replace("true", "nothing") + one + two,
+        START + TRACKER + one + two + "vrrp_sync_group G {\ngroup {\nV1\nV2\n}\n}\n",
+        START + one + TRACKER + two,
+        START + one + two + TRACKER,
+    ):
+        assert after(read, others, held).parsed == 2
+    assert after(read, START + one + two, held).held is None
+    assert (
+        after(read, START + TRACKER.replace("bin/true", "bin/check") + one + two, held).parsed == 0
+    )
+
+
 def test_instances_that_do_not_fit_together(read: Reader) -> None:
     """What is said of two has the places of both, though one of them was not parsed."""
     held = first(read, START + routers(3))

@@ -19,7 +19,7 @@ from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
-from fastvrrp.config.remembered import Blocks, TakenNode
+from fastvrrp.config.remembered import Blocks, TakenNode, Unread
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.trackers import KINDS, Trackers
 from fastvrrp.config.tracking import instance_tracking
@@ -117,7 +117,7 @@ class Instances:
         """The instance, or None after an error. `weights_allowed` is false in a sync group
         without sync_group_tracking_weight."""
         if type(raw.node) is TakenNode:
-            return self._blocks.instance(raw.node, raw.defaults, sync_group)
+            return self._again(raw, raw.node, sync_group, weights_allowed)
         diagnostics, context = self.context.diagnostics, self.context
         errors = diagnostics.errors
         entries = read_block(self.context, raw.node, "vrrp_instance", self.lines)
@@ -148,6 +148,17 @@ class Instances:
         if diagnostics.errors > errors or "virtual_router_id" not in own:
             return None
         return msgspec.structs.replace(base, **own)
+
+    def _again(
+        self, raw: RawInstance, node: TakenNode, sync_group: str | None, weights_allowed: bool
+    ) -> VrrpInstance:
+        """As the last time. Raises Unread where it would be another one now."""
+        instance = self._blocks.instance(node, raw.defaults, sync_group)
+        if any(getattr(instance, kind) for kind in KINDS):
+            self._blocks.compare_tracking(node, self.trackers, weights_allowed)
+            if not self.trackers.refer(instance, raw.order):
+                raise Unread
+        return instance
 
 
 class InstanceBuilder:

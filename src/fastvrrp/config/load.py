@@ -266,7 +266,9 @@ class _Loader:
         """What to remember of a load without errors."""
         if self.diagnostics.errors:
             return b""
-        return self.blocks.memory(config_id, self.context, self.servers_read, self.instances_read)
+        return self.blocks.memory(
+            config_id, self.context, self.trackers, self.servers_read, self.instances_read
+        )
 
     def _statement(self, node: Node, order: int) -> None:
         """One statement outside all blocks."""
@@ -390,17 +392,18 @@ class _Loader:
         for raw in self.instances.values():
             group = owners.get(raw.name)
             asks = context.asks
+            weights = group is None or group.weights_allowed
             instance = made.build(
                 raw,
                 sync_group=group.name if group is not None else None,
-                weights_allowed=group is None or group.weights_allowed,
+                weights_allowed=weights,
             )
             if instance is not None:
                 if raw.name in followed:
                     instance = msgspec.structs.replace(instance, track_groups=followed[raw.name])
                 instances.append((instance, raw.node))
                 is_own = context.asks == asks
-                self.instances_read.append((raw.node, raw.defaults) if is_own else None)
+                self.instances_read.append((raw.node, raw.defaults, weights) if is_own else None)
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
         by_name = {instance.name: instance for instance, _ in instances}
         daemon = sync_daemon(context, self.top, self.globals, by_name, made.sync_daemons)
@@ -442,7 +445,7 @@ class _Loader:
             if server is not None:
                 built.append((server, raw.node))
                 is_own = context.asks == asks
-                self.servers_read.append((raw.node, raw.defaults) if is_own else None)
+                self.servers_read.append((raw.node, raw.defaults, True) if is_own else None)
         check_conflicts(context, built)
         for group in groups.values():
             if not group.is_used:

@@ -8,7 +8,9 @@ nothing but its text decides about it. So a block is not remembered
   - if anything was said about it: messages have places, which are found by reading;
   - if its text is not all there is: definitions, templates, includes;
   - if the machine or another block had a say in it (`Context.asks`): scripts, accounts, names of
-    iproute2, trackers, groups of services, an interface that does not exist.
+    iproute2, groups of services, an interface that does not exist.
+
+What global_defs and trackers give to an instance must be what they gave the last time.
 
 Checks across blocks look at all of them, and whoever wants to see a statement of a block that was
 taken over raises `Unread`: then everything is read, as if nothing were known.
@@ -32,6 +34,7 @@ from fastvrrp.config.servers import ServiceAddress, VirtualServer
 if TYPE_CHECKING:
     from fastvrrp.config.context import Context
     from fastvrrp.config.defaults import Defaults
+    from fastvrrp.config.trackers import Trackers
 
 KINDS = frozenset(("virtual_server", "vrrp_instance"))
 NOWHERE = Position(file="", line=0)
@@ -72,12 +75,14 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     head      its first line, by which it is found
     digest    of all its lines, `lines` of them
     defaults  number of what global_defs said above it, see Memory
+    weights   whether the trackers of an instance could have weights (`tracking`)
     """
 
     head: str
     digest: bytes
     lines: int
     defaults: int = 0
+    weights: bool = True
 
 
 class Memory(msgspec.Struct, array_like=True, frozen=True):
@@ -89,6 +94,7 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     is_here        whether the interfaces of the machine were known
     interfaces     that were asked for and existed
     defaults       digests
+    trackers       digest of what they give to who refers to them
     servers        by number in the configuration; None: to be read again
     instances      the same
     """
@@ -99,6 +105,7 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     is_here: bool
     interfaces: tuple[str, ...]
     defaults: tuple[bytes, ...]
+    trackers: bytes
     servers: tuple[Record | None, ...]
     instances: tuple[Record | None, ...]
 
@@ -155,8 +162,9 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     node: Node
 
 
-Origin = tuple[Node, "Defaults"] | None
-"""The block of a virtual server or an instance, and what applied to it; None: to be read again."""
+Origin = tuple[Node, "Defaults", bool] | None
+"""The block of a virtual server or an instance, and what applied to it: defaults, and whether
+weights could be tracked. None: it is to be read again."""
 
 
 class Blocks:
@@ -168,6 +176,7 @@ class Blocks:
         self.parsed = 0  # blocks of KINDS whose statements were read
         self._spans: dict[str, list[Span]] = {}  # by file, in its order
         self._memory: Memory | None = None
+        self._given: bytes | None = None  # digest of what trackers give
         self._is_used = False  # whether any block was taken over
         self._heads: dict[str, list[tuple[Record, int]]] = {}
         self._servers: tuple[msgspec.Raw, ...] = ()
@@ -263,6 +272,18 @@ class Blocks:
         if memory is None or memory.defaults[node.record.defaults] != self._digest_of(defaults):
             raise Unread
 
+    def compare_tracking(self, node: TakenNode, trackers: Trackers, weights_allowed: bool) -> None:
+        """Raises Unread where references mean something else than the last time."""
+        if self._given is None:
+            self._given = _digest(trackers.given)
+        memory = self._memory
+        if (
+            memory is None
+            or memory.trackers != self._given
+            or node.record.weights != weights_allowed
+        ):
+            raise Unread
+
     def _digest_of(self, defaults: Defaults) -> bytes:
         known = self._defaults.get(id(defaults))
         if known is None:
@@ -273,6 +294,7 @@ class Blocks:
         self,
         config_id: str,
         context: Context,
+        trackers: Trackers,
         servers: Sequence[Origin],
         instances: Sequence[Origin],
     ) -> bytes:
@@ -290,9 +312,10 @@ class Blocks:
                 return None
             number = digests.setdefault(self._digest_of(source[1]), len(digests))
             known = span.record
-            if known.defaults == number:
+            weights = source[2]
+            if (known.defaults, known.weights) == (number, weights):
                 return known
-            return Record(known.head, known.digest, known.lines, number)
+            return Record(known.head, known.digest, known.lines, number, weights)
 
         memory = Memory(
             version=__version__,
@@ -303,6 +326,7 @@ class Blocks:
             servers=tuple([record(source) for source in servers]),
             instances=tuple([record(source) for source in instances]),
             defaults=tuple(digests),  # `record` adds to them
+            trackers=_digest(trackers.given),
         )
         return msgspec.msgpack.encode(memory)
 

@@ -7,7 +7,14 @@ from typing import NamedTuple
 from fastvrrp.config.blocks import Entries, Entry, get, listed, plain_lines
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown, suggestion
-from fastvrrp.config.model import NS_PER_S, Tracked, TrackFile, TrackProcess, TrackScript
+from fastvrrp.config.model import (
+    NS_PER_S,
+    Tracked,
+    TrackFile,
+    TrackProcess,
+    TrackScript,
+    VrrpInstance,
+)
 from fastvrrp.config.node import Node
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.servertracking import KIND as TRACK_VIRTUAL_SERVER
@@ -192,8 +199,8 @@ class Trackers:
     ) -> list[tuple[Tracked, Node]]:
         """The references of one track_... block with the trackers' own weights filled in."""
         block = listed(entries, kind)
-        self._context.asks += 1
         if kind == TRACK_VIRTUAL_SERVER:
+            self._context.asks += 1
             return self.servers.resolve(block, owner)
         if kind == "track_interface":
             return [
@@ -240,6 +247,29 @@ class Trackers:
             return None
         self.used.add((kind, name))
         return definition.model
+
+    @property
+    def given(self) -> str:
+        """What a reference takes from the tracker that it names, of all of them."""
+        return repr(
+            [
+                (kind, name, model.weight, model.reverse)
+                for kind, definitions in self.known.items()
+                for name, (model, _, _) in definitions.items()
+                if model is not None
+            ]
+        )
+
+    def refer(self, instance: VrrpInstance, order: int) -> bool:
+        """`resolve` once more for an instance that was not read; false if there would be something
+        to say."""
+        for kind, known in self.known.items():
+            for tracked in getattr(instance, kind):
+                definition = known.get(tracked.name)
+                if definition is None or definition.model is None or definition.order > order:
+                    return False
+                self.used.add((kind, tracked.name))
+        return True
 
     def _find(self, kind: str, name: str, node: Node, owner: str, order: int) -> Definition | None:
         known = self.known[kind]
