@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import msgspec
 from config_reading import Reader
 from msgspec.structs import replace
 
@@ -37,7 +36,8 @@ def reading(read: Reader, before: Held | None) -> Result:
     """Read the file of `read` while `before` is in effect."""
     last = None
     if before is not None and before.memory:
-        last = msgspec.msgpack.decode(before.last(), type=Last)
+        last = Last.of(before.last())
+        assert last is not None
     again = load_again(
         read.path, last, config_id=read.config_id, environ=read.environ, host=read.host
     )

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from beside_keepalived import Here
 from config_reading import Reader, instance
 from corpus import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from remembering import Result, reading, same
 from servers_reading import HEAD, check, real, virtual
 
+from fastvrrp.config.load import load_again
+from fastvrrp.config.remembered import Last
 from fastvrrp.supervisor.held import Held
 
 START = "global_defs {\nenable_script_security\nscript_user root\n}\n"
@@ -227,6 +231,24 @@ def test_comments_and_quotes(read: Reader) -> None:
     held = first(read, text)
     assert after(read, text, held).parsed == 0
     assert after(read, text.replace("ever", "never"), held).parsed == 1
+
+
+def test_what_another_version_kept(read: Reader) -> None:
+    """The program was replaced while the daemon ran: everything is read."""
+    held = first(read, START + servers(3))
+    last = Last.of(held.last())
+    assert last is not None
+    assert Last.of(b"\x81\x01") is None
+    memory = msgspec.msgpack.decode(last.memory)
+    older = msgspec.msgpack.encode(["0.0", *memory[1:]])
+    for kept in (older, b"\x01", msgspec.msgpack.encode(memory[:2])):
+        again = load_again(
+            read.path, replace(last, memory=kept), config_id="r1", environ={}, host=read.host
+        )
+        assert again.parsed == 3
+        assert again.loaded.messages == ()
+    again = load_again(read.path, last, config_id="r1", environ={}, host=read.host)
+    assert again.parsed == 0
 
 
 def test_nothing_is_kept_of_a_file_with_errors(read: Reader) -> None:

@@ -117,6 +117,16 @@ class Last(msgspec.Struct, array_like=True, frozen=True):
     ipvs: bytes
     vrrp: bytes
 
+    @classmethod
+    def of(cls, data: bytes) -> Last | None:
+        """What was encoded; None if another version of this program did it, which went on running
+        when its files were replaced."""
+        try:
+            last: Last = decoder(cls).decode(data)
+        except msgspec.MsgspecError:
+            return None
+        return last
+
 
 class _Ipvs(msgspec.Struct, frozen=True):
     virtual_servers: tuple[msgspec.Raw, ...] = ()
@@ -191,7 +201,7 @@ class Blocks:
             servers = decoder(_Compact).decode(last.ipvs).rest.ipvs.virtual_servers
             instances = Instances(last.vrrp, NOWHERE) if memory.instances else None
         except msgspec.MsgspecError:
-            return  # what another version of this program wrote, which was running until now
+            return  # of another version, see Last.of
         if memory.version != __version__:
             return
         self._memory, self._servers, self._instances = memory, servers, instances

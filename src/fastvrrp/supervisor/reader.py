@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     last = None
     if args.last is not None:
         with open(args.last, "rb") as known:  # noqa: PTH123 (a descriptor)
-            last = msgspec.msgpack.decode(known.read(), type=Last)
+            last = Last.of(known.read())
     again = load_again(
         args.file,
         last,
