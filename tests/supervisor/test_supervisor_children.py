@@ -12,6 +12,7 @@ from supervised import CONFIGURATION, SECOND, SERVER, Daemon, wait_for
 
 from fastvrrp.config import model, servers
 from fastvrrp.control.protocol import ControlError
+from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor.held import Held
 
 PLAIN = CONFIGURATION.format(extra="")
@@ -309,9 +310,11 @@ def test_a_part_has_its_own_commands() -> None:
     assert commands() == {"vrrp": set(), "ipvs": own}, "the common one is the supervisor's"
     assert commands("ipvs") == {"vrrp": set(), "ipvs": own}
     assert commands("vrrp") == {"vrrp": set(), "ipvs": set()}
-    for one in Held.of(configuration).parts.values():
-        assert one.decode().global_defs.notify_fifo == model.Fifo(path="/common")
-    part = Held.of(configuration).parts["ipvs"].decode()
-    assert part.vrrp_instances == ()
-    assert part.ipvs == configuration.ipvs
-    assert Held.of(configuration).parts["vrrp"].decode().ipvs == servers.Ipvs()
+    held = Held.of(configuration)
+    balancer = Decoder().decode(held.parts["ipvs"].data)
+    routers = held.parts["vrrp"].decode()
+    for one in (balancer, routers):
+        assert one.global_defs.notify_fifo == model.Fifo(path="/common")
+    assert balancer.vrrp_instances == ()
+    assert balancer.ipvs == configuration.ipvs
+    assert routers.ipvs == servers.Ipvs()

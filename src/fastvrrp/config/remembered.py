@@ -29,6 +29,7 @@ from fastvrrp import __version__
 from fastvrrp.config.compact import Instances, decoder
 from fastvrrp.config.model import Message, Position, VrrpInstance
 from fastvrrp.config.node import Node
+from fastvrrp.config.packing import Packer
 from fastvrrp.config.servers import ServiceAddress, VirtualServer
 
 if TYPE_CHECKING:
@@ -355,7 +356,8 @@ class Blocks:
 
 def in_bytes(servers: Iterable[VirtualServer]) -> tuple[Any, ...]:
     """Virtual servers as they are to be encoded."""
-    return tuple([one.raw if type(one) is TakenServer else one for one in servers])
+    pack = Packer().pack
+    return tuple([one.raw if type(one) is TakenServer else pack(one) for one in servers])
 
 
 def _words(line: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from fastvrrp.config import model, servers
+from fastvrrp.config.packing import PackedServer, Unpacker
 
 DIGEST_BYTES = 16
 
@@ -37,7 +38,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._outer = msgspec.msgpack.Decoder(_Arrived)
-        self._one = msgspec.msgpack.Decoder(servers.VirtualServer)
+        self._one = msgspec.msgpack.Decoder(PackedServer)
         self._known: dict[bytes, servers.VirtualServer] = {}  # by digest, of the last configuration
 
     def decode(self, data: bytes) -> model.Configuration:
@@ -45,9 +46,10 @@ class Decoder:
         arrived = self._outer.decode(data).rest
         known: dict[bytes, servers.VirtualServer] = {}
         found = []
+        unpack = Unpacker().unpack
         for raw in arrived.ipvs.virtual_servers:
             digest = hashlib.blake2b(raw, digest_size=DIGEST_BYTES).digest()
-            one = known.get(digest) or self._known.get(digest) or self._one.decode(raw)
+            one = known.get(digest) or self._known.get(digest) or unpack(self._one.decode(raw))
             known[digest] = one
             found.append(one)
         self._known = known

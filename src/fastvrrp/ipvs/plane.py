@@ -23,7 +23,6 @@ from fastvrrp.ipvs.pool import Action, QuorumChanged, ServerChanged, Source, Why
 from fastvrrp.ipvs.runner import Checks, Kind, Report, Subscription
 from fastvrrp.ipvs.running import Running, Subscriber, keys_of, suspending_address
 from fastvrrp.ipvs.services import sync_daemon
-from fastvrrp.ipvs.sharing import share
 from fastvrrp.ipvs.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,6 @@ class Plane:
         await self.settle_daemons()
         await self.upkeep.settled()
         # Clients are served; now who looks after the servers, and who wants to know of them.
-        share(new.values())
         for running in self.running.values():
             self._tell(running, running.pool.start())
         self.checks.change(self._subscriptions())
@@ -118,7 +116,6 @@ class Plane:
         plan = self._plan(configuration)
         changes = differences(plan.old, plan.new)
         self.configuration = configuration
-        share(plan.new[key] for key in (*plan.added, *plan.changed))
         gone: list[Subscriber] = []
         fresh: dict[Subscriber, Subscription] = {}
         for key in plan.removed:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-from msgspec.structs import force_setattr
 
 from fastvrrp.config import compact, model, servers
+from fastvrrp.config.packing import PackedServer
 from fastvrrp.config.remembered import Last, in_bytes
 from fastvrrp.supervisor.spawn import IPVS, VRRP
 
@@ -27,7 +27,8 @@ class Part(model.Struct):
     by_time: bool = False  # its loop has work of its own: what hangs there harms at once
 
     def decode(self) -> model.Configuration:
-        """The configuration, without places in files. Raises msgspec.MsgspecError."""
+        """The configuration of the routers, without places in files; the other process reads its
+        own with `ipvs.decoding`. Raises msgspec.MsgspecError."""
         return compact.decode(self.data)
 
 
@@ -44,11 +45,7 @@ class Held(model.Struct):
     def of(
         cls, configuration: model.Configuration, *, only: str | None = None, memory: bytes = b""
     ) -> Held:
-        """`only`: name of the one role that is run; the others have nothing to do.
-
-        Virtual servers lose their places in the file, also in `configuration`: there are tens of
-        thousands, and nobody asks for them any more.
-        """
+        """`only`: name of the one role that is run; the others have nothing to do."""
         makers = {VRRP.name: vrrp_part, IPVS.name: ipvs_part}
         parts = {name: Part() for name in makers} | {
             name: make(configuration, alone=name == only)
@@ -162,23 +159,22 @@ def _without_servers(configuration: model.Configuration) -> model.Configuration:
 def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     """What the IPVS process gets: global settings, tracked files and the virtual servers."""
     ipvs = configuration.ipvs
-    _forget_places(ipvs)
+    virtual_servers = in_bytes(ipvs.virtual_servers)
     sync = ipvs.sync_daemon
     defs = configuration.global_defs
     commands: list[model.Command | None] = []
-    for server in ipvs.virtual_servers:
+    for server in virtual_servers:
+        if not isinstance(server, PackedServer):
+            continue  # taken over: no script is in it
         commands += [server.quorum_up, server.quorum_down]
-        for real in server.real_servers:
-            if real.notify_up is not None or real.notify_down is not None:
-                commands += [real.notify_up, real.notify_down]
-            for check in real.checks:
-                if isinstance(check, servers.MiscCheck):
-                    commands.append(check.command)
+        for real in server.patterns:
+            commands += [real.notify_up, real.notify_down]
+            commands += [c.command for c in real.checks if isinstance(c, servers.MiscCheck)]
     commands += _fifo_scripts(defs.lvs_notify_fifo)
     part = model.Configuration(
         global_defs=_without_reader(defs),
         track_files=configuration.track_files,
-        ipvs=msgspec.structs.replace(ipvs, virtual_servers=in_bytes(ipvs.virtual_servers)),
+        ipvs=msgspec.structs.replace(ipvs, virtual_servers=virtual_servers),
         source_files=configuration.source_files,
     )
     return Part(
@@ -189,26 +185,6 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
         follows=() if sync is None or sync.instance is None else (sync.instance,),
         by_time=True,
     )
-
-
-def _forget_places(ipvs: servers.Ipvs) -> None:
-    for server in ipvs.virtual_servers:
-        force_setattr(server, "position", None)
-        _forget_command(server.quorum_up)
-        _forget_command(server.quorum_down)
-        for real in server.real_servers:
-            force_setattr(real, "position", None)
-            _forget_command(real.notify_up)
-            _forget_command(real.notify_down)
-            for check in real.checks:
-                force_setattr(check, "position", None)
-                if isinstance(check, servers.MiscCheck):
-                    _forget_command(check.command)
-
-
-def _forget_command(command: model.Command | None) -> None:
-    if command is not None:
-        force_setattr(command, "position", None)
 
 
 def _has_vrrp(configuration: model.Configuration) -> bool:
