@@ -141,14 +141,10 @@ def load_again(
     (`remembered.in_bytes`) sees its real servers.
     """
     how = _How(config_id, environ, host or SystemHost(), net_namespace, strict_includes)
-    found = None
     if last is not None:
         with contextlib.suppress(Unread):
-            found = _load(path, how, Blocks(last, keeps=True))
-    if found is None:
-        found = _load(path, how, Blocks(keeps=True))
-    loader, config_id = found.loader, found.config_id
-    return Again(found.loaded, loader.memory(config_id), loader.blocks.parsed)
+            return _load(path, how, Blocks(last, keeps=True))
+    return _load(path, how, Blocks(keeps=True))
 
 
 class _How(NamedTuple):
@@ -161,13 +157,7 @@ class _How(NamedTuple):
     strict_includes: bool
 
 
-class _Found(NamedTuple):
-    loaded: Loaded
-    loader: _Loader
-    config_id: str
-
-
-def _load(path: str | Path, how: _How, blocks: Blocks) -> _Found:
+def _load(path: str | Path, how: _How, blocks: Blocks) -> Again:
     """Raises Unread, never without anything to be taken over."""
     config_id, definitions = _settings(how.config_id, how.environ, how.host)
     was_enabled = gc.isenabled()
@@ -178,7 +168,7 @@ def _load(path: str | Path, how: _How, blocks: Blocks) -> _Found:
         loaded = loader.load(Path(path), config_id, definitions, checks)
         if any(message.position == NOWHERE for message in loaded.messages):
             raise Unread
-        return _Found(loaded, loader, config_id)
+        return Again(loaded, loader.memory(config_id), blocks.parsed)
     finally:
         if was_enabled:
             gc.enable()
@@ -263,8 +253,8 @@ class _Loader:
         return Loaded(configuration=configuration, messages=(*messages, *exhausted))
 
     def memory(self, config_id: str) -> bytes:
-        """What to remember of a load without errors."""
-        if self.diagnostics.errors:
+        """What to remember of a load without errors, if there will be a next one."""
+        if self.diagnostics.errors or not self.blocks.keeps:
             return b""
         return self.blocks.memory(
             config_id, self.context, self.trackers, self.servers_read, self.instances_read
