@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from fastvrrp.config.load import load_again
 from fastvrrp.config.model import Configuration, Message
 from fastvrrp.config.remembered import Last
+from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor.held import Held
 
 
@@ -28,7 +29,7 @@ class Result(NamedTuple):
         if held is None:
             return None, []
         parts = {name: replace(part, data=b"") for name, part in held.parts.items()}
-        decoded = [part.decode() for part in held.parts.values()]
+        decoded = [held.parts["vrrp"].decode(), Decoder().decode(held.parts["ipvs"].data)]
         return replace(held, memory=b"", parts=parts), decoded
 
 

@@ -18,6 +18,7 @@ from supervised import CONFIGURATION, Daemon, wait_for
 from fastvrrp.config import model
 from fastvrrp.config.compact import without_places
 from fastvrrp.config.load import load
+from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor import spawn
 from fastvrrp.supervisor.configuration import ReadError, Source, log_messages
 from fastvrrp.supervisor.held import Held
@@ -241,7 +242,7 @@ def test_the_reader_of_a_reload_knows_what_is_in_effect(tmp_path: Path) -> None:
     outcome = asyncio.run(source.read())
     assert not descriptors() - before
     assert outcome.held is not None
-    ipvs = outcome.held.parts["ipvs"].decode().ipvs
+    ipvs = Decoder().decode(outcome.held.parts["ipvs"].data).ipvs
     addresses = [real.address for one in ipvs.virtual_servers for real in one.real_servers]
     assert addresses == [f"10.0.{ {4: 3, 7: 2}.get(n, 1) }.{n}" for n in range(1, 8)]
 
