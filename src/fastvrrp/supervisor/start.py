@@ -73,7 +73,7 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     first = next(one for one in children if only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         gc.disable()  # modules are made for good: nothing of them is worth looking at
-        import fastvrrp.config.model  # once, and for all three
+        import fastvrrp.supervisor.reader  # once, and for all three
 
         with signals.stop_deferred():
             early.read(options.wanted)
