@@ -224,6 +224,31 @@ def test_what_decides_on_lines_or_on_the_machine(read: Reader) -> None:
     assert after(read, text, without.held).parsed == 1
 
 
+def test_what_the_machine_says_of_an_instance(read: Reader) -> None:
+    """Names of tables, the size of a link's packets: asked again each time."""
+    text = (
+        START
+        + instance("virtual_routes {\n10.9.0.0/16 dev eth1 table small\n}", name="V1", vrid=1)
+        + instance("kernel_rx_buf_size MTU", name="V2", vrid=2, vips="10.0.0.2/24")
+    )
+    held = first(read, text)
+    assert after(read, text, held).parsed == 2
+    read.host.tables["rt_tables"]["small"] = 78
+    read.host.mtus["eth0"] = 9000
+    assert after(read, text, held).parsed == 2
+
+
+def test_an_interface_that_does_not_exist(read: Reader) -> None:
+    """It is mentioned once, at the first instance: whichever that is now."""
+    texts = [
+        instance(name=f"V{n}", vrid=n, vips=f"10.0.0.{n}/24", interface="eth9") for n in range(1, 5)
+    ]
+    held = first(read, START + "".join(texts))
+    assert after(read, START + "".join(texts), held).parsed == 4
+    assert len(after(read, START + "".join(texts[2:]), held).messages) == 1
+    assert len(after(read, START + texts[3], held).messages) == 1
+
+
 def test_comments_and_quotes(read: Reader) -> None:
     text = START + virtual(
         'lvs_sched "wrr" # as ever', "! the first one", real(TCP), head="10.0.0.1 80"
