@@ -254,6 +254,30 @@ def test_after_an_alarm_an_engine_may_still_have_slept_with_us() -> None:
     assert watch.look(stuck, again_s)[0].startswith("its engine has stood still")
 
 
+def test_after_a_pause_of_everybody_more_looks_prove_nothing() -> None:
+    """Several things may look as soon as the supervisor goes on, before the child has had a turn;
+    and that the last look was on time does not say that nobody slept."""
+    watch = Watch(LIMIT_S)
+    stuck = signs(due_s=101.0, turns=5)
+    watch.look(stuck, 100.9)
+    watch.ask(100.9)
+    for now_s in (116.0, 116.01, 116.4):
+        assert watch.look(stuck, now_s)[0] == ""
+    assert watch.look(signs(due_s=117.0, turns=6, answered=1), 116.6)[0] == ""
+    assert watch.look(signs(due_s=117.0, turns=6, answered=1), 117.1)[0] == ""
+
+
+def test_a_loop_that_was_late_may_be_late_again() -> None:
+    """Each Ping has its own time, and its own second look."""
+    watch = Watch(LIMIT_S)
+    watch.ask(100.0)
+    assert watch.look(signs(), 109.0)[0] == ""
+    assert watch.look(signs(answered=1), 109.5)[0] == ""
+    watch.ask(110.0)
+    assert watch.look(signs(answered=1), 125.0)[0] == ""
+    assert watch.look(signs(answered=1), 125.5)[0].startswith("its event loop has stood still")
+
+
 def test_a_bad_descriptor_makes_no_engine() -> None:
     with pytest.raises(OSError, match="pulse"):
         _core.Engine(instances=8, links=1, groups=1, pulse=2**20)

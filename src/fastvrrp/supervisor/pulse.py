@@ -29,11 +29,13 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _DUE, _TURNS, _ANSWERED = 0, 1, 2
 _LINE = 8
 MAX_ENGINES = 64
+_LOOP = -1  # among engine threads
 
 OVERDUE_S = 1.0
 """An engine or loop that is later than this is looked at again as soon as its time is over."""
 MOVING_S = 0.5
-"""For an engine that is late by more than its time, but has moved or may have slept with us."""
+"""For who is late by more than its time, but has moved or may have slept with us: nobody counts as
+standing still who has not been seen late for so long."""
 _AFTER_S = 0.01  # so that a look at the end of somebody's time finds it over
 
 
@@ -145,7 +147,9 @@ class Watch:
         """`worker`: the thread or threads that write into the page, in texts."""
         self._limit_s = limit_s
         self._worker = worker
-        self._turns: tuple[int, ...] = ()  # of each engine thread, at the last look
+        # Of each engine thread, and of the loop: since when it is seen late, with which number of
+        # turns or answers.
+        self._late: dict[int, tuple[float, int]] = {}
         self._asked = 0  # number of the last Ping
         self._asked_s: float | None = None  # since when it waits for its answer
         self._since_s = 0.0  # nothing that was late before this counts
@@ -171,37 +175,39 @@ class Watch:
         return self._asked_s is not None
 
     def doubt(self) -> None:
-        """The alarm has rung, perhaps only because everybody stood still: no engine counts as
-        standing still before the look after the next one."""
-        self._turns = ()
+        """The alarm has rung, perhaps only because everybody stood still: nobody counts as standing
+        still because of what was seen before."""
+        self._late.clear()
 
     def look(self, signs: Signs, now_s: float) -> tuple[str, float | None]:
         """What is wrong, "" if nothing, and the time at which to look again, if there is one."""
         again: list[float | None] = []
-        beats, before = signs.beats(), self._turns
-        self._turns = tuple(beat.turns for beat in beats)
+        beats = signs.beats()
         # One by one: a thread that stands still must not hide behind another that turns.
         for number, beat in enumerate(beats):
             if 0 < beat.due_ns < NEVER_NS:
-                still = before[number : number + 1] == (beat.turns,)
-                reason, again_s = self._judge(beat.due_ns / _NS_PER_S, now_s, still=still)
+                reason, again_s = self._judge(number, beat.turns, beat.due_ns / _NS_PER_S, now_s)
                 if reason:
                     which = "" if len(beats) == 1 else f" thread {number + 1}"
                     return f"its {self._worker}{which} {reason}", None
                 again.append(again_s)
         if self.waits(signs) and self._asked_s is not None:
-            reason, again_s = self._judge(self._asked_s, now_s, still=True)
+            reason, again_s = self._judge(_LOOP, self._asked, self._asked_s, now_s)
             if reason:
                 return f"its event loop {reason}", None
             due_s = max(self._asked_s, self._since_s) + self._limit_s
             again.append(again_s if again_s is not None else due_s + _AFTER_S)
         return "", min((time_s for time_s in again if time_s is not None), default=None)
 
-    def _judge(self, due_s: float, now_s: float, *, still: bool) -> tuple[str, float | None]:
+    def _judge(self, who: int, moves: int, due_s: float, now_s: float) -> tuple[str, float | None]:
         late_s = now_s - max(due_s, self._since_s)
         if late_s <= min(OVERDUE_S, self._limit_s / 4):
+            self._late.pop(who, None)
             return "", None
-        if late_s > self._limit_s and still:
+        seen_s, before = self._late.get(who, (now_s, moves))
+        if before != moves:
+            seen_s = now_s
+        self._late[who] = seen_s, moves
+        if late_s > self._limit_s and now_s - seen_s >= MOVING_S:
             return f"has stood still for {late_s:.1f} s", None
-        # Late by more than the limit but moving since the last look: it has some time to move on.
         return "", now_s + max(self._limit_s - late_s, MOVING_S) + _AFTER_S
