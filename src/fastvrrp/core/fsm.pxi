@@ -15,8 +15,10 @@ cdef extern from *:
     const u8 fv_legal[4][4]
 
 cdef enum:
-    BURSTS = 8                  # into which the adverts of an interval are gathered: a wake-up costs more than ten adverts
-    BURST_BITS = 8              # of slots that are in one: those of a link, mostly
+    BURST_BITS = 8              # of slots whose adverts leave together, those of a link, mostly: a wake-up costs more than ten adverts
+    BURSTS_MIN = 8              # places of such bursts in an interval, and more where one would be so long
+    BURSTS_MAX = 64             # that its last adverts are late:
+    BURST_INSTANCES = 512
     AHEAD = 4                   # records
     CACHE_LINE = 64             # bytes
     DUE_LINES = 2               # of a vr_t: its deadlines, and what else an advert needs
@@ -124,13 +126,16 @@ cdef inline bint is_owner(const core_t *c, u32 i) noexcept nogil:
 
 
 cdef inline i64 advert_phase(const core_t *c, u32 i, i64 now) noexcept nogil:
-    """How much earlier than its interval the second advert comes: each block of 256 instances has its own
-    place in the interval, the same after every takeover. Thousands that became master together do not
+    """How much earlier than its interval the second advert comes: each block of 256 instances has one of a
+    few places in the interval, the same after every takeover. Thousands that became master together do not
     send together for ever, and those of one block, mostly of one link, leave in one batch and one wake-up."""
     cdef i64 step = c.cfg[i].advert_int_ns
+    cdef u32 places = BURSTS_MIN
     if c.coalesce_ns == 0:
         return 0
-    return (now + step - c.base_ns - ((i >> BURST_BITS) % BURSTS) * (step / BURSTS)) % step
+    while places < BURSTS_MAX and places * BURST_INSTANCES < c.high_vr:
+        places *= 2
+    return (now + step - c.base_ns - ((i >> BURST_BITS) % places) * (step / places)) % step
 
 
 cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out) noexcept nogil:
