@@ -270,6 +270,7 @@ def test_two_engines_elect_and_fail_over(network: Network, start: Start, machine
         other = start(network, "r2", priority=100, rt_priority=20)
         try:
             network.wait_holder("10.0.0.100", "r1")
+            wait_for(lambda: other.ask("status 0")["advert_rcvd"], 10, "the master is heard")
             better.process.kill()
             better.process.wait()
             dead = now_ns()

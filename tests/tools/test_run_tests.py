@@ -28,10 +28,13 @@ def test_once(word):
     assert not first
 """
 COMPUTING = """
-import os, pytest
+import os, pathlib, pytest
 @pytest.mark.computing
 def test_stands_behind():
     print("held back")
+    idle = os.sched_getscheduler(0) == os.SCHED_IDLE
+    group = pathlib.Path("/proc/self/autogroup")
+    assert not group.exists() or group.read_text().endswith("nice 19\\n") == idle
     assert os.sched_getscheduler(0) == os.SCHED_IDLE
 """
 TIMING_FAILS = "import pytest\n@pytest.mark.timing\ndef test_never(): assert False\n"

@@ -45,6 +45,7 @@ class Router:
         self.daemon.wait_listening()
         if vip is not None:
             self.network.wait_holder(vip, "r1")
+            wait_for(lambda: self.watch.events(vip), 5, "the watch has seen it as well")
 
     def request(self, method: str, **params: Any) -> Any:
         with Client(self.daemon.run_dir) as client:
