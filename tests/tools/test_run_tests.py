@@ -35,7 +35,7 @@ def test_stands_behind():
     idle = os.sched_getscheduler(0) == os.SCHED_IDLE
     group = pathlib.Path("/proc/self/autogroup")
     assert not group.exists() or group.read_text().endswith("nice 19\\n") == idle
-    assert os.sched_getscheduler(0) == os.SCHED_IDLE
+    assert idle
 """
 TIMING_FAILS = "import pytest\n@pytest.mark.timing\ndef test_never(): assert False\n"
 TIMING_DIES = "import os, pytest\n@pytest.mark.timing\ndef test_dies(): os._exit(1)\n"
@@ -103,7 +103,7 @@ def test_all_is_well(tmp_path: Path) -> None:
 
 def test_what_computes_is_heard_last(tmp_path: Path) -> None:
     """It runs beside the tests of milliseconds; their output is not mixed."""
-    failing = COMPUTING.replace("== os", "!= os")
+    failing = COMPUTING.replace("assert idle", "assert not idle")
     timing = "import pytest\n@pytest.mark.timing\ndef test_said(): print('at once'); assert 0\n"
     status, summary, said = told(tmp_path, "-n", "0", timing=timing, computing=failing)
     assert status == 1
