@@ -147,6 +147,6 @@ def test_the_bytes_of_many_are_hardly_more_than_their_addresses() -> None:
 
 
 def test_a_pattern_that_is_missing_is_refused() -> None:
-    packed = replace(Packer().pack(virtual_server(server(1))), members=((1, "10.0.0.1"),))
+    packed = replace(Packer().pack(virtual_server(server(1))), members=((1, ("10.0.0.1",)),))
     with pytest.raises(msgspec.DecodeError, match="pattern"):
         Unpacker().unpack(packed)

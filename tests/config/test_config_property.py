@@ -47,7 +47,7 @@ def check(loaded: Loaded, path: Path) -> None:
     failed = any(m.severity is Severity.ERROR for m in loaded.messages)
     assert (loaded.configuration is None) == failed
     if loaded.configuration is not None:
-        encoded = msgspec.msgpack.encode(loaded.configuration)
+        encoded = msgspec.msgpack.encode(loaded.configuration, enc_hook=tuple)
         assert msgspec.msgpack.decode(encoded, type=model.Configuration) == loaded.configuration
         plain = compact.without_places(loaded.configuration)
         assert compact.decode(compact.encode(plain)) == plain

@@ -18,7 +18,7 @@ from fastvrrp.config.build import Builder
 from fastvrrp.config.diagnostics import Diagnostics
 from fastvrrp.config.expand import Definitions
 from fastvrrp.config.model import Loaded
-from fastvrrp.config.node import Node, TwinNode
+from fastvrrp.config.node import Node, Twins, apart
 from fastvrrp.config.source import Source
 
 START = "global_defs {\nenable_script_security\nscript_user root\n}\n" + (
@@ -133,24 +133,27 @@ def test_which_blocks_are_twins(tmp_path: Path) -> None:
         real(*other, at="10.0.0.4 80"),
         "   " + real(*one, at="2001:db8::5 8080"),
         real(*other, at="10.0.0.6 80"),
+        real(*other, at="a 80"),
         real("# a comment", *one, at="10.0.0.7 80"),
         real(*one, at="10.0.0.8 80 x"),
         real(*one, at="10.0.0.9 80"),
+        real(*one, at="10.0.0.10 80"),
         common=(),
     )
     body = nodes(tmp_path, text)
-    assert [type(node) is TwinNode for node in body] == [
-        *(False, True, False, True, True),
-        *(False, False, True),
+    assert [len(node.addresses) if isinstance(node, Twins) else 0 for node in body] == [
+        *(0, 1, 0, 1, 2),
+        *(0, 0, 2),
     ]
     lines = text.split("\n")
-    for node in body:
+    found = list(apart(body))
+    assert len(found) == 10
+    for node in found:
         assert lines[node.line - 1].split()[1] == node.words[1]
-        if isinstance(node, TwinNode):
-            own = node.unfolded()
-            assert own.body is not None
-            for inner in own.body:
-                assert lines[inner.line - 1].split()[0] == inner.words[0]
+        assert lines[node.line - 1] == node.text
+        assert node.body is not None
+        for inner in node.body:
+            assert lines[inner.line - 1].split()[0] == inner.words[0]
 
 
 def test_the_last_lines_of_a_file(tmp_path: Path) -> None:

@@ -50,5 +50,5 @@ def fuzz_configuration(data: bytes) -> None:
             assert message.position.line >= 1
             assert message.position.column >= 1
     if loaded.configuration is not None:
-        sent = msgspec.msgpack.encode(loaded.configuration)
+        sent = msgspec.msgpack.encode(loaded.configuration, enc_hook=tuple)
         assert msgspec.msgpack.decode(sent, type=Configuration) == loaded.configuration

@@ -16,7 +16,7 @@ import msgspec
 from fastvrrp.config.context import Context
 from fastvrrp.config.keywords import SECRET_BLOCKS, TOP, WORKS_WITHOUT, Block, Keyword, table
 from fastvrrp.config.lvsreaders import LVS_READERS
-from fastvrrp.config.node import Node, TwinNode, fresh
+from fastvrrp.config.node import Node, Twins, fresh
 from fastvrrp.config.readers import READERS, Reader
 from fastvrrp.config.scripts import (
     account_reader,
@@ -245,8 +245,8 @@ def read_block(
             if found is not None and found[0] not in entries:
                 entries[found[0]] = Entry(found[1], statement)
                 continue
-        elif type(statement) is TwinNode and words[0] in entries:
-            entries[words[0]].value.append(statement)  # as the block it is like
+        elif type(statement) is Twins and words[0] in entries:
+            entries[words[0]].value.append(statement)  # as the block they are like
             continue
         plan = plans.get(words[0])
         if plan is None:

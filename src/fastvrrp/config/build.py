@@ -59,6 +59,10 @@ class Builder:
         """Add the statements of one line whose comments and parameters are resolved."""
         _Line(self, text, origins, file, line, via).split()
 
+    def is_in(self, keyword: str) -> bool:
+        """Whether the next statement belongs into such a block."""
+        return bool(self._open) and self._open[-1][1].words[0] == keyword
+
     def is_in_secret_block(self) -> bool:
         """Whether any word may be a secret where the next statement belongs."""
         return bool(self._open) and self._open[-1][1].words[0] in SECRET_OPENERS

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fastvrrp.config.model import Configuration, Notify, Position, VirtualAddress, VrrpInstance
-from fastvrrp.config.servers import Ipvs
+from fastvrrp.config.servers import Ipvs, Servers
 
 T = TypeVar("T")
 
@@ -271,6 +271,8 @@ def without_places(value: T) -> T:
             if found is not part:
                 changes[name] = found
         return replace(value, **changes) if changes else value
+    if isinstance(value, Servers):
+        return without_places(tuple(value))  # type: ignore[return-value]  # which equals it
     if isinstance(value, tuple) and value:
         parts = tuple([without_places(part) for part in value])
         if any(new is not old for new, old in zip(parts, value, strict=True)):

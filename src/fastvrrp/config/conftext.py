@@ -11,7 +11,7 @@ from fastvrrp.config.keywords import TOP, Keyword, table
 from fastvrrp.config.model import Severity
 from fastvrrp.config.native.lift import TAIL_TYPES, arguments
 from fastvrrp.config.native.shapes import Unspoken
-from fastvrrp.config.node import Node, TwinNode
+from fastvrrp.config.node import Node, apart
 
 INDENT = "    "
 _PLAIN = re.compile(r"[^\s\"{}#!$\\~@]+")
@@ -61,10 +61,9 @@ class ConfText:
             yield indent + line
             return
         yield f"{indent}{line} {{"
-        body = node.unfolded().body if isinstance(node, TwinNode) else node.body
         is_list = row is not None and (row.type.startswith("lines") or _is_group(row))
         rows = {} if is_list or row is None else table().get(row.path, {})
-        for inner in body or ():
+        for inner in apart(node.body or ()):
             yield from self._statement(inner, rows.get(inner.words[0]), indent + INDENT)
         yield indent + "}"
 

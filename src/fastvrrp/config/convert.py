@@ -89,7 +89,7 @@ def difference(one: Loaded, other: Loaded) -> str:
 
 def _plain(value: Any) -> Any:
     """A model as plain data without places."""
-    return _without_places(msgspec.to_builtins(value))
+    return _without_places(msgspec.to_builtins(value, enc_hook=tuple))
 
 
 def _without_places(value: Any) -> Any:

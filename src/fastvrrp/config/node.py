@@ -6,6 +6,7 @@ garbage collector nothing, and columns are found only when a message needs them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -80,20 +81,52 @@ class Node(msgspec.Struct, eq=False, gc=False):
         return text
 
 
-class TwinNode(Node, eq=False, gc=False):
-    """A block that is written line by line like an earlier one, whose body it shares.
+class Twins(Node, kw_only=True, eq=False, gc=False):
+    """Blocks, one after the other, that are written line by line like an earlier one, whose body
+    they share. Their first lines differ in the second word, an address, alone; words and text are
+    of the first of them.
 
-    The lines of that body are the other one's; whoever reads the body needs `unfolded`.
+    The lines of that body are the other one's; whoever reads the bodies needs `apart`.
 
-    first   line at which the other block opens
+    first      line at which the other block opens
+    each       lines of one
+    addresses  of all of them
     """
 
-    first: int = 0
+    first: int
+    each: int
+    addresses: list[str]
 
-    def unfolded(self) -> Node:
-        """The block with a body of its own."""
-        body = _moved(self.body or [], self.file, self.line - self.first)
-        return Node(self.words, self.file, self.line, self.text, self.marks, self.via, body)
+    def one(self, number: int) -> Node:
+        """One of them, with a body of its own."""
+        word, address, *more = self.words
+        at = self.text.index(address, self.text.index(word) + len(word))
+        own = self.addresses[number]
+        line = self.line + number * self.each
+        text = self.text[:at] + own + self.text[at + len(address) :]
+        body = _moved(self.body or [], self.file, line - self.first)
+        return Node((word, own, *more), self.file, line, text, self.marks, self.via, body)
+
+    def rest(self) -> Twins:
+        """All but the first of them."""
+        own = self.one(1)
+        return msgspec.structs.replace(
+            self,
+            words=own.words,
+            line=own.line,
+            text=own.text,
+            addresses=self.addresses[1:],
+        )
+
+
+def apart(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The same statements, twins one by one."""
+    for node in nodes:
+        if isinstance(node, Twins):
+            for number in range(len(node.addresses)):
+                yield node.one(number)
+        else:
+            yield node
 
 
 def _moved(body: list[Node], file: str, lines: int) -> list[Node]:

@@ -7,6 +7,7 @@ them on has to copy. Places in files are left out, as in `compact`.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from operator import attrgetter
 from typing import Any, get_args
 
@@ -15,7 +16,15 @@ from msgspec.structs import replace
 
 from fastvrrp.config.base import Command
 from fastvrrp.config.compact import without_places
-from fastvrrp.config.servers import Check, Connection, MiscCheck, RealServer, VirtualServer
+from fastvrrp.config.servers import (
+    Check,
+    Connection,
+    Lot,
+    MiscCheck,
+    RealServer,
+    Servers,
+    VirtualServer,
+)
 
 _APART = frozenset(("address", "position", "notify_up", "notify_down", "checks"))
 _CHECK_APART = frozenset(("position", "connection", "command"))
@@ -35,13 +44,14 @@ _WHOLE = _values(VirtualServer)
 
 
 class PackedServer(VirtualServer):
-    """A virtual server without `real_servers`: each is the number of a pattern, and its address.
+    """A virtual server without `real_servers`: numbers of patterns, each with the addresses of
+    those that follow it one after the other.
 
     In a pattern addresses are empty: the real server's own, and those of checks that connect to it.
     """
 
     patterns: tuple[RealServer, ...] = ()
-    members: tuple[tuple[int, str], ...] = ()
+    members: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 class Packer:
@@ -49,31 +59,42 @@ class Packer:
 
     def __init__(self) -> None:
         self._patterns: dict[Any, RealServer] = {}
+        self._of_lots: dict[Hashable, RealServer] = {}
 
     def pack(self, virtual_server: VirtualServer) -> PackedServer:
         """The same without places."""
-        numbers: dict[Any, int] = {}
+        numbers: dict[int, int] = {}  # of patterns
         patterns: list[RealServer] = []
-        members: list[tuple[int, str]] = []
-        last: Any = None
-        number = 0
-        for server in virtual_server.real_servers:
-            key = _key(server)
-            if key != last:  # neighbours are mostly alike, and comparing is less than hashing
-                last = key
-                number = numbers.setdefault(key, len(patterns))
-                if number == len(patterns):
-                    patterns.append(self._pattern(key, server))
-            members.append((number, server.address))
+        members: list[tuple[int, list[str]]] = []
+        real_servers: Sequence[RealServer] = virtual_server.real_servers
+        for part in real_servers.parts if isinstance(real_servers, Servers) else real_servers:
+            if isinstance(part, Lot):
+                pattern, addresses = self._of_lot(part), part.addresses
+            else:
+                pattern, addresses = self._pattern(part), (part.address,)
+            number = numbers.setdefault(id(pattern), len(patterns))
+            if number == len(patterns):
+                patterns.append(pattern)
+            if not members or members[-1][0] != number:
+                members.append((number, []))
+            members[-1][1].extend(addresses)
         fields = dict(zip(_FIELDS, _WHOLE(virtual_server), strict=True)) | {
             "real_servers": (),
             "position": None,
             "quorum_up": _placeless(virtual_server.quorum_up),
             "quorum_down": _placeless(virtual_server.quorum_down),
         }
-        return PackedServer(**fields, patterns=tuple(patterns), members=tuple(members))
+        grouped = tuple([(number, tuple(addresses)) for number, addresses in members])
+        return PackedServer(**fields, patterns=tuple(patterns), members=grouped)
 
-    def _pattern(self, key: Any, server: RealServer) -> RealServer:
+    def _of_lot(self, lot: Lot) -> RealServer:
+        pattern = self._of_lots.get(lot.kind)
+        if pattern is None:
+            pattern = self._of_lots[lot.kind] = self._pattern(lot.one(0))
+        return pattern
+
+    def _pattern(self, server: RealServer) -> RealServer:
+        key = _key(server)
         pattern = self._patterns.get(key)
         if pattern is None:
             checks = tuple([_blank(check, server.address) for check in server.checks])
@@ -125,7 +146,13 @@ class Unpacker:
         """What was packed. Raises msgspec.DecodeError when a pattern is missing."""
         moulds = [self._mould(pattern) for pattern in packed.patterns]
         try:
-            servers = tuple([moulds[number].cast(address) for number, address in packed.members])
+            servers = tuple(
+                [
+                    server
+                    for number, addresses in packed.members
+                    for server in map(moulds[number].cast, addresses)
+                ]
+            )
         except IndexError as exc:
             raise msgspec.DecodeError("a real server's pattern is missing") from exc
         fields = dict(zip(_FIELDS, _WHOLE(packed), strict=True))

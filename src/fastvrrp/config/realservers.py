@@ -6,7 +6,7 @@ once; its twins differ in address and port only and are made from what it became
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,8 +25,8 @@ from fastvrrp.config.checks import (
 from fastvrrp.config.context import Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.model import Command, Position
-from fastvrrp.config.node import Node, TwinNode, fresh
-from fastvrrp.config.servers import Forwarding, RealServer
+from fastvrrp.config.node import Node, Twins, fresh
+from fastvrrp.config.servers import Forwarding, Lot, RealServer, Servers
 from fastvrrp.config.values import bare_address, integer, is_ipv4
 
 _COMMANDS = ("notify_up", "notify_down")
@@ -114,21 +114,21 @@ class Mould(msgspec.Struct, frozen=True, eq=False, gc=False):
     """
 
     model: RealServer
-    only: tuple[Any, Any, int, int] | None  # checker, its connection, place; instead of `checks`
+    only: tuple[Any, Any, tuple[int, int]] | None  # checker, connection, place, for `checks`
     checks: tuple[tuple[Draft, tuple[int, int], tuple[int, int] | None], ...]
     commands: tuple[tuple[str, tuple[int, int]], ...]
     asks: bool  # as of the pattern
 
-    def cast(self, node: Node, address: str) -> RealServer:
-        """The real server of a twin."""
-        model, file, line = self.model, node.file, node.line
+    def cast(self, file: str, line: int, column: int, address: str) -> RealServer:
+        """The real server that is written at this place."""
+        model = self.model
         if self.only is not None:
-            check, to, down, column = self.only
-            place = Position(file=file, line=line + down, column=column)
+            check, to, distance = self.only
+            place = _place(file, line, distance)
             checks = (replace(check, connection=replace(to, address=address), position=place),)
         else:
             checks = tuple([self._check(*each, file, line, address) for each in self.checks])
-        place = Position(file=file, line=line, column=node.text.find(address) + 1)
+        place = Position(file=file, line=line, column=column)
         made = replace(model, address=address, checks=checks, position=place)
         for field, at in self.commands:
             moved = replace(getattr(model, field), position=_place(file, line, at))
@@ -166,8 +166,8 @@ def _mould(pattern: Pattern, node: Node) -> Mould:
     commands = [(field, distance(body[number].position(1))) for field, number in pattern.commands]
     only = None
     if len(checks) == 1 and checks[0][0].has_address:
-        draft, (down, column), _ = checks[0]
-        only = draft.check, draft.check.connection, down, column
+        draft, down, _ = checks[0]
+        only = draft.check, draft.check.connection, down
     return Mould(pattern.model, only, tuple(checks), tuple(commands), pattern.asks)
 
 
@@ -188,6 +188,38 @@ class _Known:
         self.patterns: dict[tuple[Any, ...], Pattern] = {}
 
 
+def _lot(mould: Mould, node: Twins) -> Lot:
+    file, line, each = node.file, node.line, node.each
+    addresses, column = node.addresses, node.position(1).column
+
+    def one(number: int) -> RealServer:
+        return mould.cast(file, line + number * each, column, addresses[number])
+
+    return Lot(mould, one, addresses)
+
+
+def _are_distinct(parts: Sequence[RealServer | Lot]) -> bool:
+    """Whether no two have the same address and port."""
+    by_port: dict[int, list[str]] = {}
+    for part in parts:
+        if isinstance(part, Lot):
+            by_port.setdefault(part.one(0).port, []).extend(part.addresses)
+        else:
+            by_port.setdefault(part.port, []).append(part.address)
+    return all(len({*addresses}) == len(addresses) for addresses in by_port.values())
+
+
+def _one_by_one(
+    found: Iterable[tuple[RealServer | Lot, Node]],
+) -> Iterator[tuple[RealServer, Node]]:
+    for part, node in found:
+        if not isinstance(part, Lot):
+            yield part, node
+        elif isinstance(node, Twins):
+            for number in range(len(part.addresses)):
+                yield part.one(number), node.one(number)
+
+
 class RealServers:
     """Makes the real servers of a configuration."""
 
@@ -197,32 +229,55 @@ class RealServers:
 
     def build(
         self, nodes: list[Node], service: Service, around: Surroundings
-    ) -> tuple[RealServer, ...]:
+    ) -> Sequence[RealServer]:
         """Those that can be used; what is wrong with others is said."""
         known = self._known.setdefault(service, _Known())
-        moulds = known.moulds
-        servers = []
+        found: list[tuple[RealServer | Lot, Node]] = []
         for node in nodes:
-            words = node.words
-            mould = moulds.get((id(node.body), words[2])) if len(words) == 3 else None
-            if mould is not None and is_ipv4(words[1]):
-                self.context.asks += mould.asks
-                servers.append((mould.cast(node, fresh(words[1])), node))
+            if isinstance(node, Twins):
+                found += self._twins(node, service, around, known)
                 continue
-            server = self._read(node, service, around, known)
+            server = self._read(node, service, around, known, id(node.body))
             if server is not None:
-                servers.append((server, node))
-        found = tuple([server for server, _ in servers])
-        if len({(server.address, server.port) for server in found}) == len(found):
-            return found
-        return tuple(self._distinct(servers, around))
+                found.append((server, node))
+        parts = [part for part, _ in found]
+        if not _are_distinct(parts):
+            return tuple(self._distinct(found, around))
+        single = [part for part in parts if not isinstance(part, Lot)]
+        return tuple(single) if len(single) == len(parts) else Servers(parts)
+
+    def _twins(
+        self, node: Twins, service: Service, around: Surroundings, known: _Known
+    ) -> Iterator[tuple[RealServer | Lot, Node]]:
+        """As lots, when one of their kind has been read without a message and nobody has to look
+        at each of them."""
+        body = id(node.body)
+        key = body, node.words[2]
+        if key not in known.moulds:
+            one = node.one(0)
+            server = self._read(one, service, around, known, body)
+            if server is not None:
+                yield server, one
+            if len(node.addresses) == 1:
+                return
+            node = node.rest()
+        mould = known.moulds.get(key)
+        if mould is not None and all(map(is_ipv4, node.addresses)):
+            self.context.asks += mould.asks
+            yield _lot(mould, node), node
+            return
+        for number in range(len(node.addresses)):
+            one = node.one(number)
+            server = self._read(one, service, around, known, body)
+            if server is not None:
+                yield server, one
 
     def _distinct(
-        self, servers: list[tuple[RealServer, Node]], around: Surroundings
+        self, found: list[tuple[RealServer | Lot, Node]], around: Surroundings
     ) -> Iterator[RealServer]:
         """keepalived goes on with the first one of the same address and port."""
         taken: dict[tuple[str, int], Node] = {}
-        for server, node in servers:
+        for server, node in _one_by_one(found):
             first = taken.setdefault((server.address, server.port), node)
             if first is node:
                 yield server
@@ -236,12 +291,10 @@ class RealServers:
             )
 
     def _read(
-        self, node: Node, service: Service, around: Surroundings, known: _Known
+        self, node: Node, service: Service, around: Surroundings, known: _Known, body: int
     ) -> RealServer | None:
+        """`body` is the identity of the body it has, or shares with others."""
         context, diagnostics = self.context, self.context.diagnostics
-        identity = id(node.body)
-        if isinstance(node, TwinNode):
-            node = node.unfolded()
         if len(node.words) < 2:
             hint = "write real_server ADDRESS PORT { ... }"
             context.error(node, "real_server needs an address", hint)
@@ -262,7 +315,7 @@ class RealServers:
         else:
             context.asks += pattern.asks
         if diagnostics.count == said and place.family == 4 and len(node.words) == 3:
-            known.moulds[identity, node.words[2]] = _mould(pattern, node)
+            known.moulds[body, node.words[2]] = _mould(pattern, node)
         return pattern.made(node, fresh(place.address))
 
     def _pattern(

@@ -74,7 +74,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A block.
 
     head      its first line, by which it is found
-    digest    of all its lines, `lines` of them
+    digest    of its text: `lines` lines, `size` characters
     defaults  number of what global_defs said above it, see Memory
     weights   whether the trackers of an instance could have weights (`tracking`)
     """
@@ -82,6 +82,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     head: str
     digest: bytes
     lines: int
+    size: int
     defaults: int = 0
     weights: bool = True
 
@@ -227,12 +228,12 @@ class Blocks:
         ):
             raise Unread
 
-    def take(self, lines: list[str], number: int, file: str) -> TakenNode | None:
-        """The block that begins at line `number` if it is known."""
-        line = lines[number - 1]
+    def take(self, text: str, at: int, line: str, number: int, file: str) -> TakenNode | None:
+        """The block that begins with this line, which is at offset `at` of the text, if it is
+        known."""
         for record, which in self._heads.get(line, ()):
-            text = "\n".join(lines[number - 1 : number - 1 + record.lines])
-            if _digest(text) == record.digest:
+            end = at + record.size
+            if text[end : end + 1] in ("\n", "") and _digest(text[at:end]) == record.digest:
                 words = _words(line)
                 self._is_used = True
                 node = TakenNode(
@@ -242,18 +243,18 @@ class Blocks:
                 return node
         return None
 
-    def read(self, node: Node, lines: list[str], end: int, *, is_plain: bool) -> None:
-        """A block was read, from the line of its node to line `end`."""
+    def read(self, node: Node, text: str, where: slice, last: int, *, is_plain: bool) -> None:
+        """A block was read, which is this part of the text, down to line `last`."""
         if node.words[0] not in KINDS:
             return
         self.parsed += 1
         if not self.keeps:
             return
-        first = lines[node.line - 1]
-        text = "\n".join(lines[node.line - 1 : end])
+        text = text[where]
+        first = text.partition("\n")[0]
         if not is_plain and (any(word in text for word in _FOREIGN) or _words(first) != node.words):
             return
-        record = Record(first, _digest(text), end - node.line + 1)
+        record = Record(first, _digest(text), last - node.line + 1, len(text))
         self._spans.setdefault(node.file, []).append(Span(node.line, record, node))
 
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
@@ -326,7 +327,7 @@ class Blocks:
             weights = source[2]
             if (known.defaults, known.weights) == (number, weights):
                 return known
-            return Record(known.head, known.digest, known.lines, number, weights)
+            return msgspec.structs.replace(known, defaults=number, weights=weights)
 
         memory = Memory(
             version=__version__,

@@ -7,6 +7,9 @@ is already in it, so two checkers that do the same are equal but for their posit
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import NamedTuple, overload
+
 from fastvrrp.config.base import NS_PER_S, Command, Position, Struct
 
 DELAY_LOOP_NS = 60 * NS_PER_S
@@ -157,6 +160,66 @@ class RealServer(Struct):
     position: Position | None = None
 
 
+class Lot(NamedTuple):
+    """Real servers of one virtual server that differ in their addresses and places alone.
+
+    `one` makes one of them, by its number; lots of one `kind` are the same but for addresses and
+    places.
+    """
+
+    kind: Hashable
+    one: Callable[[int], RealServer]
+    addresses: Sequence[str]
+
+
+class Servers(Sequence[RealServer]):
+    """Tens of thousands of real servers, as a tuple of them; those in lots are made when they are
+    asked for, each time anew."""
+
+    __slots__ = ("_size", "parts")
+
+    def __init__(self, parts: Sequence[RealServer | Lot]) -> None:
+        self.parts = parts
+        self._size = sum([len(p.addresses) if type(p) is Lot else 1 for p in parts])
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[RealServer]:
+        for part in self.parts:
+            if isinstance(part, Lot):
+                yield from map(part.one, range(len(part.addresses)))
+            else:
+                yield part
+
+    @overload
+    def __getitem__(self, index: int) -> RealServer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RealServer, ...]: ...
+    def __getitem__(self, index: int | slice) -> RealServer | tuple[RealServer, ...]:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Servers | tuple):
+            return NotImplemented
+        return len(self) == len(other) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def kinds(servers: Sequence[RealServer]) -> Iterator[tuple[RealServer, int]]:
+    """One of each lot, and how many there are of it."""
+    for part in servers.parts if isinstance(servers, Servers) else servers:
+        if isinstance(part, Lot):
+            yield part.one(0), len(part.addresses)
+        else:
+            yield part, 1
+
+
 class SorryServer(Struct):
     address: str
     port: int
@@ -197,7 +260,7 @@ class VirtualServer(Struct):
     quorum_down: Command | None = None
     smtp_alert: bool = False
     sorry_server: SorryServer | None = None
-    real_servers: tuple[RealServer, ...] = ()
+    real_servers: tuple[RealServer, ...] = ()  # or Servers
     position: Position | None = None
 
 

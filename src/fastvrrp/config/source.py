@@ -7,10 +7,8 @@ definition, ~SEQ and ~LST, substitution, include, braces.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +24,9 @@ from fastvrrp.config.expand import (
     repetition,
 )
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
+from fastvrrp.config.lines import ADDRESS, Lines, above, addresses_between, piece
 from fastvrrp.config.model import Position, Severity
-from fastvrrp.config.node import Node, TwinNode, mark, place
+from fastvrrp.config.node import Node, Twins, mark, place
 from fastvrrp.config.remembered import Blocks
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
@@ -44,18 +43,18 @@ _COMMENT = re.compile(r'"[^"]*"?|\\[#!]|[#!]')
 _CONDITION = re.compile(r"\s*@(\^?)(\S*)")
 # Blocks of which large files have tens of thousands that differ in their first line alone.
 _ALIKE = frozenset(("real_server",))
-_ALIKE_LINE = re.compile(r"[ \t]*(real_server)[ \t]+([0-9A-Fa-f.:]+)[ \t]+([0-9]+)[ \t]*\{[ \t]*")
+_ALIKE_LINE = re.compile(
+    rf"([ \t]*(real_server)[ \t]+)({ADDRESS.pattern})([ \t]+([0-9]+)[ \t]*\{{[ \t]*)"
+)
 _ALIKE_KEPT = 4  # different bodies in turn are recognised up to this number
 _OURS = INCLUDES | {"include_check", "random_seed"}
 
-Numbered = Iterator[tuple[int, str]]  # the lines of a file that are still to be read
-
 
 class _Block(NamedTuple):
-    """A block that later ones may be like: the lines behind its first one, what became of them,
-    and the number of the first line."""
+    """A block that later ones may be like: the text behind its first line, what became of it, and
+    the number of the first line."""
 
-    lines: list[str]
+    text: str
     body: list[Node]
     first: int
 
@@ -148,91 +147,107 @@ class Source:
         builder, kinds, body = self._builder, self._kinds, self._builder.body
         root, known = builder.root, self._known
         outermost: Node | None = None  # block that is being read
+        begins = 0  # offset of the line with which it begins
         is_plain = True  # whether all of its lines are
-        lines = text.split("\n")
-        numbered = enumerate(lines, 1)
-        for number, line in numbered:
-            kind, detail, text = kinds.get(line) or self._kind(line)
-            if kind == _STATEMENT:
-                body.append(Node(detail, file, number, text))
-                continue
-            if body is root and kind in (_OPEN, _SPECIAL):
-                block = known.take(lines, number, file)
-                if block is not None:
-                    body.append(block)
-                    next(itertools.islice(numbered, block.record.lines - 2, None))
+        at = number = 0  # what is to be read, and the number of the line before it
+        while at <= len(text):
+            for line in piece(text, at):
+                begin, end = at, at + len(line)
+                at, number = end + 1, number + 1
+                kind, detail, line = kinds.get(line) or self._kind(line)
+                if kind == _STATEMENT:
+                    body.append(Node(detail, file, number, line))
                     continue
-            if kind == _CLOSE:
-                builder.close(file, number, detail)
-            elif kind == _OPEN:
-                if detail[0] in _ALIKE:
-                    taken = self._twins(lines, number, file, body)
-                    if taken:
-                        next(itertools.islice(numbered, taken - 2, None))
-                        continue
-                node = Node(detail, file, number, text)
-                body.append(node)
-                builder.open(node)
-                if detail[0] in _ALIKE:
-                    self._remember(lines, node)
-            elif kind == _WHOLE:
-                is_plain = False
-                self._statement(line, None, file, number, "")
-            elif kind == _SPECIAL:
-                is_plain = False
-                self._physical(line, numbered, file, number)
-            before, body = body, builder.body
-            if body is before:
-                continue
-            if before is root:
-                outermost = root[-1] if root else None
-                is_plain = kind == _OPEN
-            elif body is root and outermost is not None and outermost is root[-1]:
-                if outermost.file == file and not outermost.via:
-                    known.read(outermost, lines, number, is_plain=is_plain)
-                outermost = None
-
-    def _twins(self, lines: list[str], number: int, file: str, body: list[Node]) -> int:
-        """Adds blocks, from line `number` on, that are like one of the last ones; returns how
-        many lines they have."""
-        first = at = number - 1
-        last: _Block | None = None
-        while at < len(lines):
-            text = lines[at]
-            head = _ALIKE_LINE.fullmatch(text)
-            if head is None:
-                break
-            block, at = last, at + 1
-            if block is None or lines[at : at + len(block.lines)] != block.lines:
-                block = self._like(lines, at)
-                if block is None:
-                    at -= 1
+                if body is root and kind in (_OPEN, _SPECIAL):
+                    block = known.take(text, begin, line, number, file)
+                    if block is not None:
+                        body.append(block)
+                        number += block.record.lines - 1
+                        at = begin + block.record.size + 1
+                        break
+                is_elsewhere = False  # whether what comes next is not the next line
+                if kind == _CLOSE:
+                    builder.close(file, number, detail)
+                elif kind == _OPEN:
+                    if detail[0] in _ALIKE:
+                        found = self._twins(text, begin, line, number, file)
+                        if found is not None:
+                            twins, at = found
+                            body.append(twins)
+                            number += twins.each * len(twins.addresses) - 1
+                            break
+                    node = Node(detail, file, number, line)
+                    body.append(node)
+                    builder.open(node)
+                    if detail[0] in _ALIKE:
+                        self._remember(text, at, node)
+                elif kind == _WHOLE:
+                    is_plain = False
+                    self._statement(line, None, file, number, "")
+                elif kind == _SPECIAL:
+                    is_plain = False
+                    lines = Lines(text, at, number)
+                    self._physical(line, lines, file, number)
+                    is_elsewhere = lines.at != at
+                before, body = body, builder.body
+                if body is not before:
+                    if before is root:
+                        outermost = root[-1] if root else None
+                        is_plain = kind == _OPEN
+                        begins = begin
+                        if outermost is not None and outermost.line != number:
+                            begins = above(text, begin, number - outermost.line)
+                    elif body is root and outermost is not None and outermost is root[-1]:
+                        if outermost.file == file and not outermost.via:
+                            where = slice(begins, end)
+                            known.read(outermost, text, where, number, is_plain=is_plain)
+                        outermost = None
+                if is_elsewhere:
+                    at, number = lines.at, lines.number
                     break
-            last = block
-            body.append(TwinNode(head.groups(), file, at, text, None, "", block.body, block.first))
-            at += len(block.lines)
-        return at - first
 
-    def _like(self, lines: list[str], at: int) -> _Block | None:
-        """The block that has the lines from number `at` on."""
+    def _twins(
+        self, text: str, at: int, line: str, number: int, file: str
+    ) -> tuple[Twins, int] | None:
+        """Blocks, from this line on, that are like one of the last ones, and the offset behind."""
+        head = _ALIKE_LINE.fullmatch(line)
+        if head is None or not self._builder.is_in("virtual_server"):
+            return None
+        behind_line = at + len(line) + 1
         for block in self._blocks:
-            if lines[at : at + len(block.lines)] == block.lines:
-                return block
-        return None
+            if text.startswith(block.text, behind_line):
+                break
+        else:
+            return None
+        before, word, address, behind, port = head.groups()
+        behind += "\n" + block.text
+        addresses, at = addresses_between(text, at, before, behind)
+        twins = Twins(
+            (word, address, port),
+            file,
+            number,
+            line,
+            body=block.body,
+            first=block.first,
+            each=behind.count("\n"),
+            addresses=addresses,
+        )
+        return twins, at
 
-    def _remember(self, lines: list[str], node: Node) -> None:
-        """Keep a block that begins if all its lines are plain, so that others may be like it."""
-        depth, end = 1, node.line
-        while depth:
-            if end == len(lines):
-                return
-            kind, detail, _ = self._kinds.get(lines[end]) or self._kind(lines[end])
+    def _remember(self, text: str, at: int, node: Node) -> None:
+        """Keep a block that begins if all its lines are plain, so that others may be like it. What
+        is behind its first line begins at offset `at`."""
+        depth = 1
+        lines = Lines(text, at, node.line)
+        for _, line in lines:
+            kind, detail, _ = self._kinds.get(line) or self._kind(line)
             if kind in (_WHOLE, _SPECIAL) or (kind == _OPEN and detail[0] in _ALIKE):
                 return
             depth += (kind == _OPEN) - (kind == _CLOSE)
-            end += 1
-        if node.body is not None:
-            self._blocks.appendleft(_Block(lines[node.line : end], node.body, node.line))
+            if not depth:
+                break
+        if not depth and lines.at <= len(text) and node.body is not None:
+            self._blocks.appendleft(_Block(text[at : lines.at], node.body, node.line))
 
     def _kind(self, line: str) -> tuple[int, Any, str]:
         """What a line is; its words, or the column of its closing brace; and the line. Most lines
@@ -260,7 +275,7 @@ class Source:
     def _directory(self, file: str) -> None:
         self._definitions.values["_PWD"] = str(Path(file).absolute().parent)
 
-    def _physical(self, line: str, numbered: Numbered, file: str, number: int) -> None:
+    def _physical(self, line: str, numbered: Lines, file: str, number: int) -> None:
         """A line with special characters, and those it continues on."""
         text = cut_comment(line)
         self._warn_of_comment(line, text, file, number)
@@ -304,7 +319,7 @@ class Source:
             )
 
     def _template(
-        self, numbered: Numbered, file: str, number: int, text: str, begin: re.Match[str]
+        self, numbered: Lines, file: str, number: int, text: str, begin: re.Match[str]
     ) -> None:
         """A definition of several lines; blank lines in it do not end it."""
         condition = _CONDITION.match(text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -23,6 +23,7 @@ from fastvrrp.config.servers import (
     ServiceAddress,
     SorryServer,
     VirtualServer,
+    kinds,
 )
 from fastvrrp.config.servicegroups import FAMILIES, FWMARK_MAX, ServiceGroup
 from fastvrrp.config.trackers import Trackers
@@ -186,7 +187,7 @@ class VirtualServerBuilder:
         around = Surroundings(self.context, scripts, self.servers.trackers, self.name, self.order)
         real_servers = self.servers.real_servers.build(nodes, service, around)
         sorry_server = self._sorry_server(service, real_servers)
-        family = self._family(service, [*real_servers, *([sorry_server] if sorry_server else [])])
+        family = self._family(service, real_servers, sorry_server)
         persistence = self._persistence(family)
         quorum, hysteresis = self._quorum(real_servers)
         return VirtualServer(
@@ -208,7 +209,7 @@ class VirtualServerBuilder:
             quorum_down=scripts.command(get(entries, "quorum_down")),
             smtp_alert=get(entries, "smtp_alert", self.defaults.smtp_alert_virtual_server),
             sorry_server=sorry_server,
-            real_servers=real_servers,
+            real_servers=cast("tuple[RealServer, ...]", real_servers),
             position=self.node.position(1),
             **scheduling,
             **persistence,
@@ -287,7 +288,9 @@ class VirtualServerBuilder:
             found = {get(self.entries, "persistence_granularity", (0, 0))[1]} - {0}
         return tuple(sorted(found))
 
-    def _family(self, service: Service, servers: list[RealServer | SorryServer]) -> int:
+    def _family(
+        self, service: Service, real_servers: Sequence[RealServer], sorry: SorryServer | None
+    ) -> int:
         """Of firewall marks that name none: as the servers have it."""
         if service.families:
             if len(service.families) > 1 and any(not s.family for s in self.services):
@@ -298,6 +301,9 @@ class VirtualServerBuilder:
                     word=1,
                 )
             return service.families[0]
+        servers: list[RealServer | SorryServer] = [server for server, _ in kinds(real_servers)]
+        if sorry is not None:
+            servers.append(sorry)
         plain = {server.family for server in servers if server.forwarding.method != "TUN"}
         if len(plain) > 1:
             self.context.error(
@@ -357,11 +363,11 @@ class VirtualServerBuilder:
         self.warning(f"ha_suspend knows no address of {what}, ignored", "remove it", "ha_suspend")
         return False
 
-    def _quorum(self, real_servers: tuple[RealServer, ...]) -> tuple[int, int]:
+    def _quorum(self, real_servers: Sequence[RealServer]) -> tuple[int, int]:
         """Quorum and hysteresis within what the weights allow."""
         quorum: int = get(self.entries, "quorum", 1)
         hysteresis: int = get(self.entries, "hysteresis", 0)
-        total = sum([server.weight for server in real_servers])
+        total = sum([server.weight * count for server, count in kinds(real_servers)])
         if real_servers and not total:
             text = "no real_server has a weight: it is not used, and there is no quorum"
             self.warning(text, "write weight 1 or more, unless that is meant")
@@ -376,7 +382,7 @@ class VirtualServerBuilder:
         return quorum, hysteresis
 
     def _sorry_server(
-        self, service: Service, real_servers: tuple[RealServer, ...]
+        self, service: Service, real_servers: Sequence[RealServer]
     ) -> SorryServer | None:
         entries = self.entries
         if "sorry_server" not in entries:

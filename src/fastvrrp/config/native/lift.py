@@ -35,7 +35,7 @@ from fastvrrp.config.native.names import (
 from fastvrrp.config.native.options import Plain, entry_of
 from fastvrrp.config.native.shapes import Unspoken
 from fastvrrp.config.native.units import joined_endpoint
-from fastvrrp.config.node import NativeNode, Node, TwinNode, mark
+from fastvrrp.config.node import NativeNode, Node, apart, mark
 from fastvrrp.config.shellwords import UnclosedQuote, split
 
 Data = dict[str, Any]
@@ -269,9 +269,7 @@ class Lifter:
 
 
 def _body(node: Node) -> list[Node]:
-    if isinstance(node, TwinNode):
-        node = node.unfolded()
-    return node.body or []
+    return list(apart(node.body or ()))
 
 
 def _rank(name: str) -> int:

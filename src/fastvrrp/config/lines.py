@@ -1,0 +1,62 @@
+"""Lines of a file that has half a million, without a string for each: the text stays in one.
+
+A few lines at a time are split off (`piece`), so that those that nobody keeps are gone again before
+there are many; what is written many times in a row is taken as a whole (`addresses_between`).
+"""
+
+from __future__ import annotations
+
+import re
+
+ADDRESS = re.compile("[0-9A-Fa-f.:]+")  # or not quite one
+_PIECE = 2000  # characters
+
+
+class Lines:
+    """The lines of a text that are still to be read, each with its number."""
+
+    def __init__(self, text: str, at: int, number: int) -> None:
+        """The next one begins at offset `at`, behind line `number`."""
+        self._text = text
+        self.at = at
+        self.number = number
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> tuple[int, str]:
+        begin = self.at
+        if begin > len(self._text):
+            raise StopIteration
+        end = self._text.find("\n", begin)
+        end = len(self._text) if end < 0 else end
+        self.at = end + 1
+        self.number += 1
+        return self.number, self._text[begin:end]
+
+
+def piece(text: str, at: int) -> list[str]:
+    """The lines from offset `at` on, some of them at least."""
+    end = text.find("\n", at + _PIECE)
+    return (text[at:] if end < 0 else text[at:end]).split("\n")
+
+
+def above(text: str, at: int, lines: int) -> int:
+    """The offset of the line so many lines above the one at this offset."""
+    for _ in range(lines):
+        at = text.rfind("\n", 0, at - 1) + 1 if at else 0
+    return at
+
+
+def addresses_between(text: str, at: int, before: str, behind: str) -> tuple[list[str], int]:
+    """Those that stand between these two, one pair after the other, from offset `at` on, and the
+    offset behind them."""
+    found: list[str] = []
+    match, follows, cut = ADDRESS.match, text.startswith, len(before)
+    while follows(before, at):
+        address = match(text, at + cut)
+        if address is None or not follows(behind, address.end()):
+            break
+        found.append(address[0])
+        at = address.end() + len(behind)
+    return found, at
