@@ -302,6 +302,13 @@ class Core:
     @staticmethod
     def legality_matrix() -> tuple[tuple[bool, ...], ...]: ...
 
+def arrivals(
+    stamps_ns: list[int], *, offset_ns: int, since_ns: int, now_ns: int, grain_ns: int
+) -> list[int]:
+    """When packets came that the engine reads in one turn, CLOCK_MONOTONIC: by the kernel's stamps
+    (CLOCK_REALTIME, `offset_ns` ahead; 0 for none), between `since_ns` and `now_ns`, and the same
+    for those that came within `grain_ns`."""
+
 class Wheel:
     """The timer wheel alone, for property tests and benchmarks."""
 

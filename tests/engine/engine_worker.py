@@ -163,6 +163,12 @@ def obey(
         print(json.dumps({"accepted": argument}), flush=True)
     elif command == "status":
         print(json.dumps({"status": engine.status(int(argument)).counters}), flush=True)
+    elif command == "armed":
+        # since when the timers of so many backups run, CLOCK_REALTIME
+        ahead = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()
+        taken = [engine.status(slot) for slot in range(int(argument))]
+        armed = [s.next_due_ns - s.master_down_interval_ns + ahead for s in taken]
+        print(json.dumps({"armed": armed}), flush=True)
     elif command == "memory":
         status = Path("/proc/self/status").read_text()
         resident = next(x for x in status.splitlines() if x.startswith("VmRSS"))

@@ -276,6 +276,7 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
             give_up_socket(e, io.fd[six])
         io.fd[six] = d.fd[six]
         if io.fd[six] >= 0:
+            stamp_socket(io.fd[six], e.io.arrivals.stamped)
             watch_socket(e, io.fd[six], SRC_PACKET, d.slot * 2 + six, True)
         e.paces[d.pace].interval_ns[six] = d.interval_ns[six]
     if d.ring[0] != io.ring[0] or d.ring[1] != io.ring[1]:
@@ -691,6 +692,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef command_t m
     cdef work_t w
     cdef i64 now
+    cdef i64 before
     cdef i64 due
     cdef u64 packets
     cdef int n
@@ -711,7 +713,9 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         fv_store_u64(&e.pulse.due_ns, <u64> due)
         put_off_alarm(e, due)
         n = wait_for_work(e, evs, due, more or e.n_owed != 0)
+        before = now
         now = fv_now_ns()
+        note_look(e, before, now)
         e.turns += 1
         fv_store_u64(&e.pulse.due_ns, <u64> now)
         fv_store_u64(&e.pulse.turns, e.turns)

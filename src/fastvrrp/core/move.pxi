@@ -127,6 +127,7 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
         e.paces[io.pace] = link.pace
         for six in range(2):
             if io.fd[six] >= 0:
+                stamp_socket(io.fd[six], e.io.arrivals.stamped)
                 watch_socket(e, io.fd[six], SRC_PACKET, slot * 2 + six, True)
             if io.ring[six] != NULL and e.polling != WAIT_TICK:
                 watch_socket(e, io.ring[six].fd, SRC_RING, slot * 2 + six, True)

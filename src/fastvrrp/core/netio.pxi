@@ -33,7 +33,15 @@ ctypedef struct pace_t:         # shared by the links of a garp_group
     i64 interval_ns[2]          # ARP, NA
     i64 next_ns[2]
 
+ctypedef struct arrivals_t:     # when packets came that are read later, by the kernel's stamps
+    bint stamped                # raw sockets are asked for them
+    i64 offset_ns               # what the stamps' clock is ahead of ours
+    i64 since_ns                # no packet is believed to have come before
+    i64 grain_ns                # what comes within it came at once
+    i64 last_ns
+
 ctypedef struct netio_t:
+    arrivals_t arrivals
     mmsghdr rx[2][64]           # IPv4: all is in the packet, and nothing is written but length and flags
     iovec rx_iov[64]
     u8 *rx_buffer
@@ -63,7 +71,7 @@ cdef int netio_init(netio_t *io) noexcept nogil:
         io.rx[0][k].msg_hdr.msg_iov = io.rx[1][k].msg_hdr.msg_iov = &io.rx_iov[k]
         io.rx[0][k].msg_hdr.msg_iovlen = io.rx[1][k].msg_hdr.msg_iovlen = 1
         io.rx[1][k].msg_hdr.msg_name = &io.rx_name[k]
-        io.rx[1][k].msg_hdr.msg_control = io.rx_control[k]
+        io.rx[0][k].msg_hdr.msg_control = io.rx[1][k].msg_hdr.msg_control = io.rx_control[k]
     for k in range(<u32> TX_BATCH):
         io.tx[k].msg_hdr.msg_iov = &io.tx_iov[k]
         io.tx[k].msg_hdr.msg_iovlen = 1
@@ -164,6 +172,16 @@ cdef int make_socket(u32 six, i32 ifindex, const u8 *groups, u32 n_groups, int r
     return fd
 
 
+cdef inline i64 arrival(arrivals_t *a, i64 stamp_ns, i64 now) noexcept nogil:
+    """When a packet came that is read now. Of two backups the one of lower priority would take over
+    first if their timers ran from when each happened to look. A stamp is believed as far as the engine
+    lets packets wait, no further: whatever kept it longer keeps the next adverts as well."""
+    cdef i64 at = imin(now, imax(a.since_ns, stamp_ns - a.offset_ns)) if stamp_ns else now
+    if at < a.last_ns or at - a.last_ns >= a.grain_ns:
+        a.last_ns = at
+    return a.last_ns
+
+
 cdef u32 receive_batch(netio_t *io, core_t *c, int fd, u32 six, u32 link, i64 now, out_t *out) noexcept nogil:
     """One recvmmsg, every packet through the core. Returns how many there were."""
     cdef u32 k
@@ -173,28 +191,32 @@ cdef u32 receive_batch(netio_t *io, core_t *c, int fd, u32 six, u32 link, i64 no
     cdef u8 *p
     cdef u32 length
     cdef u8 destination[16]
+    cdef i64 at = now
     cdef mmsghdr *rx = io.rx[six]
-    if six:
+    if six or io.arrivals.stamped:
         for k in range(<u32> RX_BATCH):
-            rx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
             rx[k].msg_hdr.msg_controllen = RX_CONTROL
+            if six:
+                rx[k].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
     n = recvmmsg(fd, rx, RX_BATCH, MSG_DONTWAIT, NULL)
     if n <= 0:
         return 0
     for k in range(<u32> n):
         p = <u8 *> io.rx_iov[k].iov_base
         length = rx[k].msg_len
+        if io.arrivals.stamped:
+            at = arrival(&io.arrivals, fv_cmsg_stamp(&rx[k].msg_hdr), now)
         if six:
             if rx[k].msg_hdr.msg_flags & MSG_TRUNC or not fv_cmsg_rx6(&rx[k].msg_hdr, destination, &hops):
-                reject_unowned(c, RX_IP, link, now, out)
+                reject_unowned(c, RX_IP, link, at, out)
                 continue
-            core_packet(c, link, 16, io.rx_name[k].sin6_addr.s6_addr, destination, <u8> hops, p, length, now, out)
+            core_packet(c, link, 16, io.rx_name[k].sin6_addr.s6_addr, destination, <u8> hops, p, length, at, out)
         else:
             ihl = (p[0] & 15) * 4 if length else 0
             if length < 20 or ihl < 20 or ihl > length or rx[k].msg_hdr.msg_flags & MSG_TRUNC:
-                reject_unowned(c, RX_IP, link, now, out)
+                reject_unowned(c, RX_IP, link, at, out)
                 continue
-            core_packet(c, link, 4, p + 12, p + 16, p[8], p + ihl, length - ihl, now, out)
+            core_packet(c, link, 4, p + 12, p + 16, p[8], p + ihl, length - ihl, at, out)
     return <u32> n
 
 

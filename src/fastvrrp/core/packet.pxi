@@ -184,21 +184,23 @@ cdef u32 receive_ring(pring_t *r, netio_t *io, core_t *c, u32 link, i64 now, out
     cdef u32 status
     cdef u32 done = 0
     cdef ssize_t length
+    cdef i64 at
     while done < RX_BATCH:
         h = <tpacket2_hdr *> (r.frames + <size_t> r.next * RING_FRAME)
         status = fv_load_u32(&h.tp_status)
         if not status & TP_STATUS_USER:
             break
+        at = arrival(&io.arrivals, <i64> h.tp_sec * FV_NS_PER_S + h.tp_nsec, now)
         if status & TP_STATUS_COPY:
             length = recv(r.fd, io.rx_buffer, RX_BUFFER, MSG_DONTWAIT | MSG_TRUNC)
             if length < 0 or length > RX_BUFFER:
-                reject_unowned(c, RX_IP, link, now, out)
+                reject_unowned(c, RX_IP, link, at, out)
             else:
-                ring_packet(c, r.six, io.rx_buffer, <u32> length, link, now, out)
+                ring_packet(c, r.six, io.rx_buffer, <u32> length, link, at, out)
         elif h.tp_snaplen < h.tp_len or h.tp_net + h.tp_snaplen > RING_FRAME:
-            reject_unowned(c, RX_IP, link, now, out)
+            reject_unowned(c, RX_IP, link, at, out)
         else:
-            ring_packet(c, r.six, <const u8 *> h + h.tp_net, h.tp_snaplen, link, now, out)
+            ring_packet(c, r.six, <const u8 *> h + h.tp_net, h.tp_snaplen, link, at, out)
         if status & TP_STATUS_LOSING:
             io.ring_lost += ring_losses(r)
         fv_store_u32(&h.tp_status, TP_STATUS_KERNEL)

@@ -6,6 +6,7 @@ cdef enum:
     POLL_TICK_NS = 1000000      # at least
     POLL_TICK_MAX_NS = 20000000
     POLL_TICK_PARTS = 25
+    GRAIN_PARTS = 16            # of a tick: packets that come within it came at once. Less than the skew of one priority
     POLL_RATE = 2000            # packets a second above which waking per packet costs more; half of it to go back
     POLL_WINDOW_NS = 50000000   # in which they are counted, or half the shortest interval if that is longer
     POLL_WINDOW_MAX_NS = 1000000000
@@ -27,6 +28,7 @@ cdef void choose_tick(engine_t *e) noexcept nogil:
         if e.core.vr[k].used:
             shortest = imin(shortest, e.core.cfg[k].advert_int_ns)
     e.tick_ns = poll_tick(shortest)
+    e.io.arrivals.grain_ns = e.tick_ns // GRAIN_PARTS
     e.window_length_ns = imax(POLL_WINDOW_NS, imin(POLL_WINDOW_MAX_NS, shortest // 2))
 
 
@@ -36,6 +38,29 @@ cdef void watch_rings(engine_t *e, bint on) noexcept nogil:
     cdef u32 k
     for k in range(e.n_ringed):
         watch_socket(e, e.links[e.ringed[k] >> 1].ring[e.ringed[k] & 1].fd, SRC_RING, e.ringed[k], on)
+
+
+cdef inline void stamp_socket(int fd, bint on) noexcept nogil:
+    if fd >= 0:
+        fv_set_int(fd, SOL_SOCKET, SO_TIMESTAMPNS, on)
+
+
+cdef void stamp_sockets(engine_t *e, bint on) noexcept nogil:
+    """Not while every packet wakes: a clock that is read for each packet costs the whole host."""
+    cdef u32 k
+    for k in range(2 * e.core.cap_link):
+        stamp_socket(e.links[k >> 1].fd[k & 1], on)
+    e.io.arrivals.stamped = on
+
+
+cdef inline void note_look(engine_t *e, i64 before, i64 now) noexcept nogil:
+    """Packets that are read in this turn have come since the sockets were looked at before it, or are
+    taken for that: a turn that woke for a packet reads it at once."""
+    cdef arrivals_t *a = &e.io.arrivals
+    a.since_ns = now if e.polling == WAIT_PACKET else imin(now, imax(before, now - e.tick_ns))
+    a.last_ns = a.since_ns
+    if e.polling != WAIT_PACKET:
+        a.offset_ns = fv_realtime_offset_ns()
 
 
 cdef i64 horizon(const engine_t *e, i64 now) noexcept nogil:
@@ -77,6 +102,8 @@ cdef void choose_polling(engine_t *e, i64 now) noexcept nogil:
     chosen = cheapest_wait(e, now - e.window_ns)
     if (chosen == WAIT_TICK) != (e.polling == WAIT_TICK):
         watch_rings(e, chosen != WAIT_TICK)
+    if (chosen == WAIT_PACKET) != (e.polling == WAIT_PACKET):
+        stamp_sockets(e, chosen != WAIT_PACKET)
     if chosen == WAIT_BURST:
         e.gap_ns = (now - e.window_ns) // imax(e.bursts, 1)
     e.polling = chosen

@@ -388,6 +388,15 @@ cdef int check_announce(bytes data) except -1:
     return 0
 
 
+def arrivals(list stamps_ns, *, i64 offset_ns, i64 since_ns, i64 now_ns, i64 grain_ns):
+    cdef arrivals_t a
+    memset(&a, 0, sizeof(a))
+    a.offset_ns = offset_ns
+    a.since_ns = a.last_ns = since_ns
+    a.grain_ns = grain_ns
+    return [arrival(&a, stamp_ns, now_ns) for stamp_ns in stamps_ns]
+
+
 def pack_program(list requests):
     cdef size_t size = 8
     cdef bytes request

@@ -53,6 +53,13 @@ static inline int64_t fv_now_ns(void) {
     return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+/* what CLOCK_REALTIME is ahead of CLOCK_MONOTONIC now */
+static inline int64_t fv_realtime_offset_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec - fv_now_ns();
+}
+
 static inline void fv_sleep_ns(int64_t ns) {
     struct timespec t = { ns / 1000000000LL, ns % 1000000000LL };
     clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);

@@ -19,6 +19,7 @@ cdef extern from "shim.h" nogil:
     u16 fv_get16(const u8 *p)
     void fv_put16(u8 *p, u32 v)
     i64 fv_now_ns()
+    i64 fv_realtime_offset_ns()
     int fv_errno()
     void fv_sleep_ns(i64 ns)
     int fv_epoll_wait(int fd, epoll_event *ev, int max, i64 timeout_ns)
@@ -106,7 +107,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int ioctl(int fd, unsigned long request, void *arg)
     const int AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, SOCK_RAW, SOCK_DGRAM, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
     const int SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_BINDTODEVICE, SO_PRIORITY, SO_RCVTIMEO
-    const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE, SO_MARK, SO_REUSEADDR
+    const int SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_ERROR, SO_SNDBUFFORCE, SO_MARK, SO_REUSEADDR, SO_TIMESTAMPNS
     const int MSG_DONTWAIT, MSG_TRUNC, MSG_NOSIGNAL
 
 cdef extern from "<linux/filter.h>" nogil:
@@ -163,6 +164,17 @@ cdef extern from *:
             if (c->cmsg_type == IPV6_HOPLIMIT && c->cmsg_len >= CMSG_LEN(sizeof(int))) { memcpy(hops, CMSG_DATA(c), sizeof(int)); found |= 2; }
         }
         return found == 3;
+    }
+    /* when the kernel got the packet, CLOCK_REALTIME; 0: it does not say */
+    static int64_t fv_cmsg_stamp(struct msghdr *m) {
+        struct cmsghdr *c;
+        struct timespec t;
+        for (c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+            if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS || c->cmsg_len < CMSG_LEN(sizeof t)) continue;
+            memcpy(&t, CMSG_DATA(c), sizeof t);
+            return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+        }
+        return 0;
     }
     static size_t fv_cmsg_tx6(uint8_t *buf, const uint8_t *source, int ifindex, int hops) {
         struct msghdr m; struct cmsghdr *c; int ifi = ifindex > 0 ? ifindex : 0;
@@ -229,6 +241,7 @@ cdef extern from *:
     """
     const u32 FV_NET_OFF, FV_RANDOM, FV_PKTTYPE     # offsets of linux/filter.h, as unsigned
     int fv_cmsg_rx6(msghdr *m, u8 *destination, int *hops) nogil
+    i64 fv_cmsg_stamp(msghdr *m) nogil
     size_t fv_cmsg_tx6(u8 *buf, const u8 *source, int ifindex, int hops) nogil
     int fv_link_up(int fd, int ifindex) nogil
     int fv_bind_device(int fd, int ifindex) nogil
@@ -255,6 +268,8 @@ cdef extern from "<linux/if_packet.h>" nogil:
         u32 tp_len
         u32 tp_snaplen
         u16 tp_net
+        u32 tp_sec
+        u32 tp_nsec
     struct tpacket_req:
         unsigned int tp_block_size
         unsigned int tp_block_nr
