@@ -1,6 +1,6 @@
 """`python -m fastvrrp` is the `fastvrrp` command."""
 
-from fastvrrp.cli.main import main
+from fastvrrp.cli.main import entry
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    entry()

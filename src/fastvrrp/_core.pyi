@@ -616,8 +616,8 @@ class Prober:
 
 def ipvs_destinations(
     servers: Iterable[
-        tuple[Any, int]
-    ],  # RealServers or SorryServers of config.servers, and weights
+        tuple[Any, int, Sequence[str]]
+    ],  # RealServers or SorryServers of config.servers, weights, and addresses of all like it
     service_port: int,
     form: Callable[[Any], tuple[bool, int, int, int, int]],
     key_type: type[K],

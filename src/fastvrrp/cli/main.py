@@ -7,7 +7,6 @@ A subcommand is a module with a DESCRIPTION, EXAMPLES (whole command lines with 
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
@@ -20,11 +19,12 @@ from fastvrrp import __version__
 class Command(NamedTuple):
     module: str
     summary: str
+    leaves_nothing: bool = False  # but memory, when it has run
 
 
 COMMANDS = {
     "run": Command("fastvrrp.cli.run", "run the daemon in the foreground"),
-    "check": Command("fastvrrp.cli.check", "check configuration files without running them"),
+    "check": Command("fastvrrp.cli.check", "check configuration files without running them", True),
     "status": Command("fastvrrp.cli.status", "show who is master, and why"),
     "reload": Command("fastvrrp.cli.reload", "have the daemon read its configuration again"),
     "events": Command("fastvrrp.cli.events", "follow what happens, live"),
@@ -62,6 +62,8 @@ def _chosen(argv: Sequence[str]) -> str | None:
 
 
 def _unknown(name: str) -> str:
+    import difflib  # nothing else needs it
+
     close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
     hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(COMMANDS)}"
     return f"unknown command {name!r}; {hint}"
@@ -82,7 +84,11 @@ def build_parser(chosen: str | None) -> Parser:
     version = f"fastvrrp {__version__}"
     parser.add_argument("-V", "--version", action="version", version=version)
     subparsers = parser.add_subparsers(
-        dest="command", metavar="COMMAND", title="commands", parser_class=argparse.ArgumentParser
+        dest="command",
+        metavar="COMMAND",
+        title="commands",
+        prog=parser.prog,  # asked to find it out, argparse would import shutil for the width
+        parser_class=argparse.ArgumentParser,
     )
     for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(
@@ -126,3 +132,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return code
+
+
+def entry() -> NoReturn:
+    """`main` as a process: one that leaves nothing but memory behind does not tidy it up, which
+    takes as long as a tenth of the work."""
+    code = main()
+    command = COMMANDS.get(_chosen(sys.argv[1:]) or "")
+    if command is not None and command.leaves_nothing:
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

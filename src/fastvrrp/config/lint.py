@@ -42,7 +42,14 @@ def lint(
         _special_addresses(context, instance)
         if instance.unicast_peers:
             _own_peer(context, machine, instance, node)
-        if instance.sync_group is not None or any(_tracked(instance)):
+        if (
+            instance.sync_group is not None
+            or instance.track_interface
+            or instance.track_script
+            or instance.track_process
+            or instance.track_file
+            or instance.track_virtual_server
+        ):
             _weights(context, instance, node, groups)
         if instance.interface is not None and context.is_here(instance.interface):
             if instance.priority == OWNER:
@@ -108,10 +115,10 @@ class _Machine:
                     link.virtual_networks.add(number, address.prefixlen)
 
     def link(self, interface: str, family: int) -> _Link:
-        key = interface, family
-        if key not in self._links:
-            self._links[key] = _Link(family)
-        return self._links[key]
+        link = self._links.get((interface, family))
+        if link is None:
+            link = self._links[interface, family] = _Link(family)
+        return link
 
     def number(self, address: VirtualAddress) -> int:
         """Of a virtual address, which is asked for by several rules."""

@@ -146,17 +146,13 @@ class Unpacker:
         """What was packed. Raises msgspec.DecodeError when a pattern is missing."""
         moulds = [self._mould(pattern) for pattern in packed.patterns]
         try:
-            servers = tuple(
-                [
-                    server
-                    for number, addresses in packed.members
-                    for server in map(moulds[number].cast, addresses)
-                ]
-            )
+            parts = [moulds[number].part(addresses) for number, addresses in packed.members]
         except IndexError as exc:
             raise msgspec.DecodeError("a real server's pattern is missing") from exc
         fields = dict(zip(_FIELDS, _WHOLE(packed), strict=True))
-        return VirtualServer(**fields | {"real_servers": servers or packed.real_servers})
+        return VirtualServer(
+            **fields | {"real_servers": Servers(parts) if parts else packed.real_servers}
+        )
 
     def _mould(self, pattern: RealServer) -> _Mould:
         mould = self._moulds.get(pattern)
@@ -177,6 +173,11 @@ class _Mould:
         for check in pattern.checks:
             to: Connection | None = getattr(check, "connection", None)
             self._checks.append((check, None if to is None or to.address else to))
+
+    def part(self, addresses: tuple[str, ...]) -> RealServer | Lot:
+        if len(addresses) == 1:
+            return self.cast(addresses[0])
+        return Lot(self, lambda number: self.cast(addresses[number]), addresses)
 
     def cast(self, address: str) -> RealServer:
         checks = [

@@ -211,13 +211,16 @@ class Servers(Sequence[RealServer]):
         return repr(tuple(self))
 
 
+def parts(servers: Sequence[RealServer]) -> Iterator[tuple[RealServer | Lot, RealServer]]:
+    """What they are made of, each with one of it: a lot or itself."""
+    for part in servers.parts if isinstance(servers, Servers) else servers:
+        yield part, part.one(0) if isinstance(part, Lot) else part
+
+
 def kinds(servers: Sequence[RealServer]) -> Iterator[tuple[RealServer, int]]:
     """One of each lot, and how many there are of it."""
-    for part in servers.parts if isinstance(servers, Servers) else servers:
-        if isinstance(part, Lot):
-            yield part.one(0), len(part.addresses)
-        else:
-            yield part, 1
+    for part, one in parts(servers):
+        yield one, len(part.addresses) if isinstance(part, Lot) else 1
 
 
 class SorryServer(Struct):

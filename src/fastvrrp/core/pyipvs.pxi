@@ -92,21 +92,28 @@ def ipvs_destinations(servers, int service_port, form, type key_type, type desti
     cdef object port_of_service = service_port
     cdef object item
     cdef object server
+    cdef object address
+    cdef object weight
     cdef object shape
+    cdef object upper
+    cdef object lower
     cdef object family
     cdef object port
     cdef object key
     for item in servers:
         server = field(item, 0)
+        weight = field(item, 1)
         shape = form(server.forwarding)
         family = server.family
         port = server.port if field(shape, 0) else port_of_service
-        key = _tuple_new(key_type, (family, packed_address(server.address, family), port))
-        if key in found:
-            continue
-        found[key] = _tuple_new(destination_type, (
-            key, field(item, 1), field(shape, 1), getattr(server, "uthreshold", 0),
-            getattr(server, "lthreshold", 0), field(shape, 2), field(shape, 3), field(shape, 4)))
+        upper = getattr(server, "uthreshold", 0)
+        lower = getattr(server, "lthreshold", 0)
+        for address in field(item, 2):
+            key = _tuple_new(key_type, (family, packed_address(address, family), port))
+            if key in found:
+                continue
+            found[key] = _tuple_new(destination_type, (
+                key, weight, field(shape, 1), upper, lower, field(shape, 2), field(shape, 3), field(shape, 4)))
     return found
 
 

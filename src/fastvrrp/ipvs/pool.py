@@ -13,12 +13,12 @@ what the kernel's table must hold is asked with `desired`, at any time. Nothing 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
-from fastvrrp.config.servers import Check, RealServer, SorryServer, VirtualServer
+from fastvrrp.config.servers import Check, Lot, RealServer, SorryServer, VirtualServer, parts
 from fastvrrp.ipvs.identity import ServerKey, identity, key_of
 
 WEIGHT_MAX = 2**31 - 1  # IPVS_DEST_ATTR_WEIGHT is signed
@@ -138,8 +138,11 @@ class Pool:
         self.virtual_server = virtual_server
         self._stopped = False
         # What is wanted first: of tens of thousands, the table at a start needs no more.
-        self._first: list[Wanted] | None = _first(virtual_server)
-        self.live_weight = sum(wanted.weight for wanted in self._first)
+        self._first: list[tuple[RealServer | Lot, int]] | None = _first(virtual_server)
+        self.live_weight = sum(
+            weight * len(one.addresses) if isinstance(one, Lot) else weight
+            for one, weight in self._first
+        )
         self.quorum_up = self.live_weight >= virtual_server.quorum + virtual_server.hysteresis
 
     @cached_property
@@ -181,14 +184,18 @@ class Pool:
         """Positions of its failed checks. Raises KeyError."""
         return self._members[server].failed
 
+    def desired_lots(self) -> Sequence[tuple[RealServer | SorryServer | Lot, int]]:
+        """As `desired`, and what stands in one lot together, as long as it is all the same."""
+        if self._first is not None and self.virtual_server.sorry_server is None:
+            return [] if self._stopped else self._first
+        return self.desired()
+
     def desired(self) -> list[Wanted]:
         """The destinations the table should hold now, each address and port once."""
         if self._stopped:
             return []
         sorry = self.virtual_server.sorry_server
         serving = self.sorry is None
-        if self._first is not None and sorry is None:
-            return self._first
         wanted: dict[ServerKey, Wanted] = {}
         for key, member in self._members.items():
             if member.up and serving:
@@ -373,21 +380,14 @@ class Pool:
         return member
 
 
-def _first(virtual_server: VirtualServer) -> list[Wanted]:
+def _first(virtual_server: VirtualServer) -> list[tuple[RealServer | Lot, int]]:
     """The destinations before any check has said a word, the sorry server apart."""
-    new = tuple.__new__  # what the class does itself, without a call in between
-    found = []
-    for server in virtual_server.real_servers:
-        for check in server.checks:
-            if check.schedule.alpha:
-                if server.inhibit_on_failure:
-                    found.append(Wanted(server, 0))
-                break
-        else:
-            weight = server.weight
-            if not 0 <= weight <= WEIGHT_MAX:
-                weight = min(max(weight, 0), WEIGHT_MAX)
-            found.append(new(Wanted, (server, weight)))
+    found: list[tuple[RealServer | Lot, int]] = []
+    for part, server in parts(virtual_server.real_servers):
+        if not _alpha(server):
+            found.append((part, min(max(server.weight, 0), WEIGHT_MAX)))
+        elif server.inhibit_on_failure:
+            found.append((part, 0))
     return found
 
 

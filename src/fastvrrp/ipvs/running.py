@@ -98,7 +98,7 @@ class Running:
 
     def want(self) -> Entries:
         """What it wants of the table now."""
-        self.entries = entries(self.virtual_server, self.pool.desired())
+        self.entries = entries(self.virtual_server, self.pool.desired_lots())
         return self.entries
 
     def resume(self, left: frozenset[ServiceKey], observed: Mapping[ServiceKey, Entry]) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fastvrrp import _core
 from fastvrrp.config.servers import (
     Forwarding,
+    Lot,
     RealServer,
     ServiceAddress,
     SorryServer,
@@ -119,15 +120,22 @@ def _form(forwarding: Forwarding) -> _Form:
 
 
 def destinations(
-    servers: Iterable[tuple[RealServer | SorryServer, int]], service_port: int
+    servers: Iterable[tuple[RealServer | SorryServer | Lot, int]], service_port: int
 ) -> Destinations:
-    """Servers, each with its weight, as a service of this port (a mark: 0) should hold them.
+    """Servers or lots of them, each with its weight, as a service of this port (a mark: 0) should
+    hold them.
 
     Only NAT can change ports; otherwise a destination is listed under the service's own, as
     keepalived does. Of two servers that would be the same destination the first counts: the kernel
     can hold one.
     """
-    return _core.ipvs_destinations(servers, service_port, _form, DestinationKey, Destination)
+    rows = [
+        (one.one(0), weight, one.addresses)
+        if isinstance(one, Lot)
+        else (one, weight, (one.address,))
+        for one, weight in servers
+    ]
+    return _core.ipvs_destinations(rows, service_port, _form, DestinationKey, Destination)
 
 
 def destination_key(server: RealServer | SorryServer, service_port: int) -> DestinationKey:
@@ -138,7 +146,7 @@ def destination_key(server: RealServer | SorryServer, service_port: int) -> Dest
 
 
 def entries(
-    virtual_server: VirtualServer, wanted: Collection[tuple[RealServer | SorryServer, int]]
+    virtual_server: VirtualServer, wanted: Collection[tuple[RealServer | SorryServer | Lot, int]]
 ) -> Entries:
     """What a virtual server wants in the table, with these servers at these weights.
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -85,6 +84,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
+        import json  # which only this form needs
+
         entries = [{**entry, "message": line} for line in _lines(record) or (entry["message"],)]
         return "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
 

@@ -11,7 +11,6 @@ results by trackers with `reverse` (see `total`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -184,8 +183,7 @@ def _listed(holder: model.VrrpInstance | model.SyncGroup) -> Iterable[Binding]:
             yield Binding(kind, entry.name, entry.weight, entry.reverse)
 
 
-@dataclass(frozen=True, slots=True)
-class RiseFall:
+class RiseFall(NamedTuple):
     """keepalived's result counter of a script: 0..rise+fall-1, up from `rise` on.
 
     `result` None means that nothing is known yet: the first result then decides alone.
@@ -214,11 +212,11 @@ class RiseFall:
         """The counter after one more result."""
         result = self.result
         if result is None:
-            return replace(self, result=self.top if success else 0)
+            return self._replace(result=self.top if success else 0)
         if success:
             # One below `rise` the next success makes it up, and up starts with full credit.
-            return replace(self, result=result + 1 if result < self.rise - 1 else self.top)
-        return replace(self, result=result - 1 if result > self.rise else 0)
+            return self._replace(result=result + 1 if result < self.rise - 1 else self.top)
+        return self._replace(result=result - 1 if result > self.rise else 0)
 
     def rescaled(self, rise: int, fall: int) -> RiseFall:
         """The same state and the same share of progress under a new rise and fall (reload)."""
