@@ -62,11 +62,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a process tree, kB: resident; with shared pages in proportion; without shared pages."""
+    """Of a process tree, kB: resident; with shared pages in proportion; without shared pages; of
+    these the ones that were written to."""
 
     rss: int = 0
     pss: int = 0
     private: int = 0
+    dirty: int = 0
 
 
 def _thread_usage(task: Path) -> tuple[int, int, int]:
@@ -106,7 +108,7 @@ def memory(pids: Sequence[int]) -> Memory:
                 if words[0] in sizes:
                     sizes[words[0]] += int(words[1])
     private = sizes["Private_Clean:"] + sizes["Private_Dirty:"]
-    return Memory(sizes["Rss:"], sizes["Pss:"], private)
+    return Memory(sizes["Rss:"], sizes["Pss:"], private, sizes["Private_Dirty:"])
 
 
 def spawn(

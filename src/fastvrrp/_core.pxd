@@ -349,7 +349,7 @@ ctypedef struct core_t:
     u32 cap_group
     u32 high_vr                 # one past the highest slot ever used
     vr_t *vr
-    stat_t *stat
+    u64 *stat                   # [N_COUNTERS][cap_vr]: of what hardly ever happens no page is touched
     cfg_t **cfg
     link_t *link
     group_t *group

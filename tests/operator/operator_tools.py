@@ -115,4 +115,19 @@ def descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-__all__ = ["ALLOWANCE_NS", "FILES", "MS", "Router", "children", "descriptors", "now_ns"]
+def written_kb(pid: int) -> int:
+    """Memory that the process has written to and no other shares."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+
+
+__all__ = [
+    "ALLOWANCE_NS",
+    "FILES",
+    "MS",
+    "Router",
+    "children",
+    "descriptors",
+    "now_ns",
+    "written_kb",
+]

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_tools import ALLOWANCE_NS, MS, Router, children, descriptors, now_ns
+from operator_tools import (
+    ALLOWANCE_NS,
+    MS,
+    Router,
+    children,
+    descriptors,
+    now_ns,
+    written_kb,
+)
 
 from fastvrrp.lab.network import wait_for
 from fastvrrp.supervisor.main import Supervisor
@@ -21,6 +29,7 @@ from keepalived_text import block, config, instance
 INTERVAL_S = 0.2
 PARTS = 4  # of the steps, so that no test takes long
 COUNT = 60  # instances, half of them on each interface
+GROWTH_KB = 128  # by which the memory of a process comes and goes
 
 
 def vip(number: int) -> str:
@@ -165,7 +174,7 @@ def test_reloads_take_turns() -> None:
 
 @pytest.mark.netns
 def test_nothing_grows(router: Router, tmp_path: Path) -> None:
-    """Descriptors, processes and threads after many different configurations."""
+    """Descriptors, processes, threads and memory after many different configurations."""
     reader = tmp_path / "reader"
     reader.write_text('#!/bin/sh\nexec cat "$1" >/dev/null\n')
     reader.chmod(0o755)
@@ -191,6 +200,7 @@ def test_nothing_grows(router: Router, tmp_path: Path) -> None:
     router.start(text(0))
     pids = (router.daemon.pid, router.child())
     seen = []
+    sizes = []
     for n in range(1, 25):
         router.daemon.reload(text(n))
         router.wait_log("Reloaded: ", n)
@@ -198,7 +208,9 @@ def test_nothing_grows(router: Router, tmp_path: Path) -> None:
             # Scripts that run just now have some, too.
             looks = [[descriptors(pid) for pid in pids] for _ in range(50) if not time.sleep(0.01)]
             seen.append([min(look[k] for look in looks) for k in (0, 1)])
+            sizes.append([written_kb(pid) for pid in pids])
     assert seen[0] == seen[1]
+    assert all(after - before < GROWTH_KB for before, after in zip(*sizes, strict=True)), sizes
     assert (router.daemon.pid, router.child()) == pids
     # The VRRP process, the reader of the FIFO, perhaps a script that runs just now.
     wait_for(lambda: len(children(router.daemon.pid)) <= 3, 7, "no process is left over")

@@ -55,7 +55,7 @@ def test_instances_are_counted_apart_and_forgotten() -> None:
     assert flapping.changed("B") == (True, 0)
     clock.now += WINDOW_S
     assert flapping.settled() == [("A", BURST)]
-    assert flapping._windows == {}
+    assert flapping._told == {}
 
 
 def test_what_is_long_over_is_forgotten_at_the_next_change() -> None:
@@ -65,4 +65,4 @@ def test_what_is_long_over_is_forgotten_at_the_next_change() -> None:
     for number in range(1000):
         flapping.changed(f"VI_{number}")
         clock.now += WINDOW_S / 10
-        assert len(flapping._windows) <= 20
+        assert len(flapping._told) <= 20

@@ -68,10 +68,11 @@ class Reload(LoadCase):
 class Growth(LoadCase):
     """Memory over many reloads that take some instances away and bring them back in turn.
 
-    Each sample is taken when all instances are there, and of pages that no other process shares:
-    others may come and go. Garbage waits to be collected, so growth is what the least of
-    the last third of the samples has more than the least of the first third, which begins `warm_up`
-    reloads after the start: what the first ones allocate is used again by the others.
+    Each sample is taken when all instances are there, and of pages that were written to and no
+    other process shares: others that have the same libraries may come and go. Garbage waits to be
+    collected, so growth is what the least of the last third of the samples has more than the least
+    of the first third, which begins `warm_up` reloads after the start: what the first ones allocate
+    is used again by the others.
     """
 
     kind: ClassVar[str] = "growth"
@@ -106,14 +107,14 @@ class Growth(LoadCase):
             ) as daemon,
         ):
             wait_for(lambda: watch.held() == count, daemon, 60, f"{count} addresses")
-            sizes = {0: daemon.memory().private}
+            sizes = {0: daemon.memory().dirty}
             begin, used = time.monotonic(), daemon.usage(again=True)
             for number in range(1, self.reloads + 1):
                 places = network.places[: None if number % 2 == 0 else count - self.taken_away]
                 write_config(contender, network.a, places, MASTER, self.interval_s, daemon.config)
                 daemon.reload()
                 if number % self.sample_every == 0:
-                    sizes[number] = daemon.memory().private
+                    sizes[number] = daemon.memory().dirty
             seconds = time.monotonic() - begin
             cpu = daemon.usage() - used
         warm = [size for number, size in sizes.items() if number >= self.warm_up]

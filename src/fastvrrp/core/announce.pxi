@@ -4,6 +4,7 @@
 
 cdef enum:
     JOBS = 32768
+    JOBS_FIRST = 64             # places that a queue begins with
     KINDS = 3                   # of jobs: everything, ANN_NEW, ANN_EXTRA
     ANN_WAIT_NS = 5000000       # for the kernel's answer about new addresses
     ANN_TURN_LIMIT = 2048       # frames per turn: adverts of the next turn must not wait for them
@@ -25,8 +26,9 @@ ctypedef struct pending_t:      # the job of one kind that an instance has in th
     u32 rounds                  # asked for since it was queued
     u8 used
 
-ctypedef struct queue_t:
-    job_t *jobs
+ctypedef struct queue_t:        # takes no more memory than the jobs that were in it at once
+    job_t *jobs                 # room for JOBS
+    u32 mask                    # places in use - 1
     u32 head
     u32 tail
 
@@ -49,6 +51,7 @@ cdef int announcer_init(announcer_t *a, u32 slots) noexcept nogil:
     a.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     a.first.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
     a.repeats.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
+    a.first.mask = a.repeats.mask = JOBS_FIRST - 1
     a.pending = <pending_t *> calloc(<size_t> slots * KINDS, sizeof(pending_t))
     if a.fd < 0 or a.first.jobs == NULL or a.repeats.jobs == NULL or a.pending == NULL:
         return -1
@@ -107,9 +110,27 @@ cdef inline u32 queue_length(const queue_t *q) noexcept nogil:
     return q.head - q.tail
 
 
+cdef inline job_t *job_at(queue_t *q, u32 place) noexcept nogil:
+    return &q.jobs[place & q.mask]
+
+
+cdef void widen_queue(queue_t *q) noexcept nogil:
+    """Twice as many places for a queue that is full."""
+    cdef u32 places = q.mask + 1
+    cdef u32 k
+    cdef u32 at
+    for k in range(places):
+        at = q.tail + k
+        if at & places:
+            q.jobs[at & (2 * places - 1)] = q.jobs[at & q.mask]
+    q.mask = 2 * places - 1
+
+
 cdef inline void put_job(queue_t *q, const job_t *j) noexcept nogil:
     """There is room: no more than JOBS are in both queues together."""
-    q.jobs[q.head % JOBS] = j[0]
+    if queue_length(q) > q.mask:
+        widen_queue(q)
+    job_at(q, q.head)[0] = j[0]
     q.head += 1
 
 
@@ -159,7 +180,7 @@ cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pa
     cdef pending_t *p
     while todo and budget:
         todo -= 1
-        j = q.jobs[q.tail % JOBS]
+        j = job_at(q, q.tail)[0]
         q.tail += 1
         p = pending_of(a, j.slot, j.mask)
         v = &c.vr[j.slot]

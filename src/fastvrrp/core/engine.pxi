@@ -458,7 +458,7 @@ cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
             if lane_of(g) != lane:
                 continue
             if fd < 0:
-                e.core.stat[a.slot].n[C_SEND_ERROR] += 1
+                counter(&e.core, a.slot, C_SEND_ERROR)[0] += 1
                 continue
             p = 0
             while True:

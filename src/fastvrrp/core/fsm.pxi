@@ -25,14 +25,14 @@ cdef enum:
     CFG_LINES = 2               # of a cfg_t
 
 
-cdef inline void fetch_ahead(const core_t *c, u32 i, u32 counter) noexcept nogil:
+cdef inline void fetch_ahead(const core_t *c, u32 i, u32 k) noexcept nogil:
     """Thousands of records do not fit the caches, and each is needed once per interval: ask for this one
     while others are worked on."""
     if i < c.cap_vr and c.cfg[i] != NULL:
         fv_prefetch(&c.vr[i], DUE_LINES)
         fv_prefetch(c.cfg[i], CFG_LINES)
         fv_prefetch(<const u8 *> c.cfg[i] + sizeof(cfg_t), 1)
-        fv_prefetch(&c.stat[i].n[counter], 1)
+        fv_prefetch(counter(c, i, k), 1)
 
 
 cdef inline action_t *emit(out_t *out, u8 kind, u32 slot, i64 now) noexcept nogil:
@@ -65,9 +65,9 @@ cdef inline void emit_tx(core_t *c, u32 i, u8 priority, i64 now, out_t *out) noe
         return
     a = emit(out, A_TX, i, now)
     a.priority = priority
-    c.stat[i].n[C_TX] += 1
+    counter(c, i, C_TX)[0] += 1
     if priority == PRIORITY_STOP:
-        c.stat[i].n[C_TX_ZERO] += 1
+        counter(c, i, C_TX_ZERO)[0] += 1
 
 
 cdef inline void emit_announce(core_t *c, u32 i, u32 repeat, u32 mask, i64 now, out_t *out) noexcept nogil:
@@ -78,7 +78,7 @@ cdef inline void emit_announce(core_t *c, u32 i, u32 repeat, u32 mask, i64 now, 
     a = emit(out, A_ANNOUNCE, i, now)
     a.a = repeat
     a.b = mask
-    c.stat[i].n[C_ANNOUNCE] += 1
+    counter(c, i, C_ANNOUNCE)[0] += 1
 
 
 cdef inline bint may_announce(vr_t *v) noexcept nogil:
@@ -155,7 +155,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
     v.resumed = 0
     v.logged = 0
     if old == S_MASTER:
-        c.stat[i].n[C_RELEASE_MASTER] += 1
+        counter(c, i, C_RELEASE_MASTER)[0] += 1
         if new == S_FAULT or new == S_INIT:             # RFC 9568 6.4.3 Shutdown; keepalived says it twice on a fault
             emit_tx(c, i, PRIORITY_STOP, now, out)
             if new == S_FAULT:
@@ -174,7 +174,7 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
     v.since_ns = now
     v.sequence += 1
     if new == S_MASTER:
-        c.stat[i].n[C_BECOME_MASTER] += 1
+        counter(c, i, C_BECOME_MASTER)[0] += 1
         v.master_int_ns = g.advert_int_ns
         v.preempt_until_ns = 0
         v.generation += 1
@@ -338,7 +338,7 @@ cdef void backup_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     cdef bint changed
     cdef action_t *e
     if a.priority == PRIORITY_STOP:
-        c.stat[i].n[C_RX_ZERO] += 1
+        counter(c, i, C_RX_ZERO)[0] += 1
         v.down_reason = R_PRIORITY_ZERO
         v.preempt_until_ns = 0
         v.late_extended = 0
@@ -389,7 +389,7 @@ cdef void master_contention(core_t *c, u32 i, const advert_t *a, const u8 *sourc
     if v.contention:
         return
     v.contention = 1
-    c.stat[i].n[C_CONTENTION] += 1
+    counter(c, i, C_CONTENTION)[0] += 1
     e = emit_event(c, EV_DUAL_MASTER, i, now, out)
     e.a = 1
     e.b = won
@@ -435,7 +435,7 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     cdef bint answer = now >= v.answer_after_ns
     cdef action_t *e
     if a.priority == PRIORITY_STOP:
-        c.stat[i].n[C_RX_ZERO] += 1
+        counter(c, i, C_RX_ZERO)[0] += 1
         if now >= v.zero_after_ns:                      # paced apart: an inferior router must not delay this one
             v.zero_after_ns = now + g.advert_int_ns / 4
             emit_tx(c, i, v.priority, now, out)
@@ -485,7 +485,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
     cdef action_t *e
     if late >= imax(g.down_adverts - 1, 1) * step and not v.resumed:
         v.resumed = 1
-        c.stat[i].n[C_LATE] += 1
+        counter(c, i, C_LATE)[0] += 1
         c.late += 1
         e = emit_event(c, EV_LATE, i, now, out)
         e.a = late
@@ -501,7 +501,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
         return
     emit_tx(c, i, v.priority, now, out)
     if late >= step:
-        c.stat[i].n[C_MISSED] += late / step
+        counter(c, i, C_MISSED)[0] += late / step
         c.missed += late / step
         v.due[D_ADVERT] += (late / step) * step
     v.due[D_ADVERT] += step
@@ -531,7 +531,7 @@ cdef void backup_down_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     if late > v.master_int_ns and not v.late_extended and v.down_reason != R_STARTUP:
         # our own pause, not the master's silence: one skew more for what may be in flight
         v.late_extended = 1
-        c.stat[i].n[C_LATE] += 1
+        counter(c, i, C_LATE)[0] += 1
         c.late += 1
         e = emit_event(c, EV_LATE, i, now, out)
         e.a = late

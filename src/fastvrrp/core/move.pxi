@@ -64,7 +64,7 @@ cdef void note_rounds(engine_t *e, move_t *m, queue_t *q) noexcept nogil:
     for k in range(m.n):
         place[m.slots[k]] = k
     for at in range(queue_length(q)):
-        j = &q.jobs[(q.tail + at) % JOBS]
+        j = job_at(q, q.tail + at)
         k = place[j.slot]
         v = &e.core.vr[j.slot]
         if k >= m.n or m.slots[k] != j.slot or v.state != S_MASTER or <i32> (j.generation - v.reign) < 0:

@@ -275,6 +275,6 @@ cdef int send_batch(netio_t *io, core_t *c, int fd, u32 n) noexcept nogil:
         if r < 0 and fv_errno() == EINTR:
             continue
         error = fv_errno() if r < 0 else EAGAIN
-        c.stat[io.tx_slot[done]].n[C_SEND_ERROR] += 1
+        counter(c, io.tx_slot[done], C_SEND_ERROR)[0] += 1
         done += 1
     return error

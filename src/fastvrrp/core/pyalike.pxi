@@ -190,7 +190,6 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     pdu_room = (VRRP_HEADER + n_addresses * old.alen + V2_AUTH_LEN + 7) & ~<u32> 7
     size = (sizeof(cfg_t) + pdu_room + (up_end - up) + (down_end - down) + len(EMPTY_PROGRAM)
             + (announce_end - announce) + old.n_tracks * sizeof(track_t) + old.n_peers * sizeof(peer_t) + 4 * 8)
-    size = (size + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1)
     made = Instance.__new__(Instance)
     made.cfg = g = <cfg_t *> aligned_alloc(CACHE_LINE, size)
     if g == NULL:

@@ -204,7 +204,6 @@ cdef class Instance:
         size = (sizeof(cfg_t) + MAX_PDU_HEAD + ((len(joined) + 15) & ~7) + len(announce) + len(up) + len(down)
                 + len(change) + len(peers) * sizeof(peer_t) + len(tracks) * sizeof(track_t) + 64)
         free(self.cfg)
-        size = (size + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1)
         self.cfg = g = <cfg_t *> aligned_alloc(CACHE_LINE, size)
         if g == NULL:
             raise MemoryError()
@@ -453,7 +452,6 @@ cdef object status_of(core_t *c, u32 i):
     """Double-collect snapshot: two equal copies in a row are one consistent state."""
     cdef vr_t v
     cdef vr_t again
-    cdef stat_t s
     cdef cfg_t *g
     cdef int tries
     if i >= c.cap_vr or not fv_peek_u8(&c.vr[i].used):
@@ -463,7 +461,6 @@ cdef object status_of(core_t *c, u32 i):
         fv_peek(&again, &c.vr[i], sizeof(vr_t))
         if memcmp(&v, &again, sizeof(vr_t)) == 0:
             break
-    fv_peek(&s, &c.stat[i], sizeof(stat_t))
     # no block is freed before this thread has taken it from the event ring
     g = <cfg_t *> <uintptr_t> fv_peek_u64(<const u64 *> &c.cfg[i])
     base = FV_NS_PER_S if g.version == 2 else v.master_int_ns
@@ -473,7 +470,7 @@ cdef object status_of(core_t *c, u32 i):
         g.down_adverts * v.master_int_ns + skew, v.since_ns, earliest_due(&v),
         packed(v.master, g.alen) if v.master_known and v.state == S_BACKUP else b"", v.master_priority,
         packed(g.source, g.alen) if g.has_source else b"", v.reason, v.vips == 2,
-        {name: s.n[k] for k, name in enumerate(COUNTER_NAMES)})
+        {name: fv_peek_u64(counter(c, i, k)) for k, name in enumerate(COUNTER_NAMES)})
 
 
 cdef object sequence_of(core_t *c, u32 i):

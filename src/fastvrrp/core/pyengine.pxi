@@ -188,7 +188,7 @@ cdef class Engine:
         cdef list result = []
         cdef action_t a
         ring_answer(&self.e.events)
-        while len(result) < limit and ring_pop(&self.e.events, &a):
+        while len(result) < limit and ring_pop_lean(&self.e.events, &a):
             if a.event == EV_GARBAGE:
                 free(<void *> <uintptr_t> a.a)
             else:

@@ -246,7 +246,7 @@ cdef class Prober:
         cdef list result = []
         cdef probe_event_t e
         ring_answer(&self.p.events)
-        while len(result) < limit and ring_pop(&self.p.events, &e):
+        while len(result) < limit and ring_pop_lean(&self.p.events, &e):
             result.append(ProbeEvent(<u64> e.generation << 32 | e.slot, e.verdict, e.change, bool(e.first), bool(e.up),
                                      e.error, e.failures, e.at_ns, e.latency_ns, e.why, e.phase,
                                      (<const char *> e.digest)[:16] if e.why == WHY_DIGEST else b""))

@@ -126,12 +126,12 @@ cdef u8 core_packet(core_t *c, u32 link, u32 alen, const u8 *source, const u8 *d
         code = advert_check(c, i, data, &a, source, destination, ttl)
     if code == RX_OK and (c.vr[i].state == S_INIT or c.vr[i].state == S_FAULT or now < c.cfg[i].hold_until_ns):
         code = RX_STATE
-    c.stat[i].n[code] += 1
+    counter(c, i, code)[0] += 1
     if code != RX_OK:
         if code != RX_STATE and code != RX_OWN and code != RX_OWNER_IGNORED and log_once(c, i, code, now):
             e = emit_event(c, EV_RX_ERROR, i, now, out)
             e.a = code
-            e.b = <i64> c.stat[i].n[code]
+            e.b = <i64> counter(c, i, code)[0]
             memcpy(e.address, source, alen)
             e.address_len = alen
         return code
@@ -150,9 +150,9 @@ cdef void advert_notes(core_t *c, u32 i, const advert_t *a, const u8 *source, i6
     cdef vr_t *v = &c.vr[i]
     cdef action_t *e
     if v.plain_checksum:
-        c.stat[i].n[C_CHECKSUM_PLAIN] += 1
+        counter(c, i, C_CHECKSUM_PLAIN)[0] += 1
     if a.version == 3 and a.interval_ns != g.advert_int_ns:
-        c.stat[i].n[C_INTERVAL_MISMATCH] += 1
+        counter(c, i, C_INTERVAL_MISMATCH)[0] += 1
         if log_once(c, i, C_INTERVAL_MISMATCH, now):
             e = emit_event(c, EV_INTERVAL_MISMATCH, i, now, out)
             e.a = a.interval_ns
@@ -162,7 +162,7 @@ cdef void advert_notes(core_t *c, u32 i, const advert_t *a, const u8 *source, i6
     if g.flags & F_SKIP_CHECK_ADV_ADDR and v.master_known and memcmp(v.master, source, g.alen) == 0:
         return
     if a.count != g.n_addresses or not same_addresses(a.addresses, g.pdu + VRRP_HEADER, a.count, g.alen):
-        c.stat[i].n[C_ADDR_MISMATCH] += 1
+        counter(c, i, C_ADDR_MISMATCH)[0] += 1
         if log_once(c, i, C_ADDR_MISMATCH, now):
             e = emit_event(c, EV_ADDR_MISMATCH, i, now, out)
             e.a = a.count

@@ -1,5 +1,10 @@
 # Single-producer single-consumer ring of fixed records, with an eventfd that is rung only when the
 # consumer may be asleep. head: next free, written by the producer; tail: next to read, by the consumer.
+# Whenever it is empty it begins anew with its first place, so that only as much of it takes memory as
+# was ever full at once.
+
+cdef enum:
+    LEAN_BYTES = 65536          # bytes: what a burst filled goes back to the kernel by so much
 
 ctypedef struct ring_t:
     u8 *items
@@ -9,15 +14,18 @@ ctypedef struct ring_t:
     u32 lost                    # refused because full
     u8 gap0[40]
     u32 head
-    u8 gap1[60]
+    u32 base                    # head when it was empty last: what is in the first place. The producer's, and
+    u8 gap1[56]                 # as it changes only while there is nothing to read, read by the consumer
     u32 tail
     u8 gap2[60]
 
 
 cdef int ring_init(ring_t *r, u32 size, u32 capacity) noexcept nogil:
     """Capacity is a power of two. 0, or -1 with errno."""
+    cdef void *items
     memset(r, 0, sizeof(ring_t))
-    r.items = <u8 *> calloc(capacity, size)
+    items = mmap(NULL, <size_t> capacity * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    r.items = NULL if <uintptr_t> items == <uintptr_t> -1 else <u8 *> items
     r.size = size
     r.mask = capacity - 1
     r.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
@@ -25,7 +33,8 @@ cdef int ring_init(ring_t *r, u32 size, u32 capacity) noexcept nogil:
 
 
 cdef void ring_free(ring_t *r) noexcept nogil:
-    free(r.items)
+    if r.items != NULL:
+        munmap(r.items, (<size_t> r.mask + 1) * r.size)
     r.items = NULL
     if r.fd >= 0:
         close(r.fd)
@@ -35,10 +44,13 @@ cdef void ring_free(ring_t *r) noexcept nogil:
 cdef bint ring_push(ring_t *r, const void *record) noexcept nogil:
     """False when full. The bell is rung by ring_bell(), once per batch."""
     cdef u32 head = r.head
-    if head - fv_load_u32(&r.tail) > r.mask:
+    cdef u32 tail = fv_load_u32(&r.tail)
+    if head == tail:
+        r.base = head
+    elif head - tail > r.mask:
         r.lost += 1
         return False
-    memcpy(r.items + <size_t> (head & r.mask) * r.size, record, r.size)
+    memcpy(r.items + <size_t> ((head - r.base) & r.mask) * r.size, record, r.size)
     fv_store_u32(&r.head, head + 1)
     return True
 
@@ -47,7 +59,24 @@ cdef bint ring_pop(ring_t *r, void *record) noexcept nogil:
     cdef u32 tail = r.tail
     if tail == fv_load_u32(&r.head):
         return False
-    memcpy(record, r.items + <size_t> (tail & r.mask) * r.size, r.size)
+    memcpy(record, r.items + <size_t> ((tail - r.base) & r.mask) * r.size, r.size)
+    fv_store_u32(&r.tail, tail + 1)
+    return True
+
+
+cdef bint ring_pop_lean(ring_t *r, void *record) noexcept nogil:
+    """The same, and every block but the first is given back when it has been read. A system call now and
+    then, and new pages for the producer in the next burst: for what is mostly far from full."""
+    cdef u32 tail = r.tail
+    cdef size_t at
+    cdef size_t end
+    if tail == fv_load_u32(&r.head):
+        return False
+    at = <size_t> ((tail - r.base) & r.mask) * r.size
+    memcpy(record, r.items + at, r.size)
+    end = (at + r.size) & ~<size_t> (LEAN_BYTES - 1)
+    if end > at and end > LEAN_BYTES:                   # before the producer may write to it again
+        madvise(r.items + end - LEAN_BYTES, LEAN_BYTES, MADV_DONTNEED)
     fv_store_u32(&r.tail, tail + 1)
     return True
 

@@ -120,14 +120,18 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
 cdef void core_install(core_t *c, cfg_t *g, i64 now) noexcept nogil:
     """First configuration of a slot; it starts when the whole commit is in place."""
     cdef u32 i = g.slot
+    cdef u32 k
     vr_reset(c, i, now)
-    memset(&c.stat[i], 0, sizeof(stat_t))
     c.cfg[i] = g
     c.vr[i].used = 1
     c.vr[i].adjust = g.adjust
     c.vr[i].master_int_ns = g.advert_int_ns
     if i >= c.high_vr:
         c.high_vr = i + 1
+        return                                          # nobody has counted there yet
+    for k in range(<u32> N_COUNTERS):
+        if counter(c, i, k)[0]:                         # what is not written to takes no memory
+            counter(c, i, k)[0] = 0
 
 
 cdef void core_prepare(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
@@ -339,12 +343,13 @@ cdef u64 core_fingerprint(const core_t *c) noexcept nogil:
     cdef u64 h = 14695981039346656037ULL
     cdef const u8 *p
     cdef u64 k
+    cdef u32 i
     p = <const u8 *> c.vr
     for k in range(<u64> c.high_vr * sizeof(vr_t)):
         h = (h ^ p[k]) * 1099511628211ULL
-    p = <const u8 *> c.stat
-    for k in range(<u64> c.high_vr * sizeof(stat_t)):
-        h = (h ^ p[k]) * 1099511628211ULL
+    for i in range(c.high_vr):
+        for k in range(<u32> N_COUNTERS):
+            h = (h ^ counter(c, i, <u32> k)[0]) * 1099511628211ULL
     return h
 
 
@@ -363,7 +368,7 @@ cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 no
     arena += (CACHE_LINE - (<size_t> arena & (CACHE_LINE - 1))) & (CACHE_LINE - 1)
     c.vr = <vr_t *> arena
     arena += vrs * sizeof(vr_t)
-    c.stat = <stat_t *> arena
+    c.stat = <u64 *> arena
     arena += vrs * sizeof(stat_t)
     c.cfg = <cfg_t **> arena
     arena += vrs * sizeof(void *)

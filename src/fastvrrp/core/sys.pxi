@@ -314,9 +314,11 @@ cdef extern from "<net/if.h>" nogil:
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *addr, size_t n, int prot, int flags, int fd, long offset)
+    int madvise(void *addr, size_t n, int advice)
     int munmap(void *addr, size_t n)
     int mlockall(int flags)
     const int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MAP_NORESERVE, MCL_CURRENT, MCL_FUTURE
+    const int MADV_DONTNEED
 
 cdef extern from "<errno.h>" nogil:
     const int EAGAIN, EINTR, ENOBUFS, EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV, ENXIO, ENOMEM, ETIMEDOUT

@@ -13,13 +13,15 @@ cdef void core_carry_out(core_t *c, const u32 *slots, carried_t *to, u32 n, i64 
     """Takes instances out of a core. Whole sync groups only: a group must not be in two cores."""
     cdef u32 k
     cdef u32 i
+    cdef u32 one
     for k in range(n):
         i = slots[k]
         memset(&to[k], 0, sizeof(carried_t))
         if i >= c.cap_vr or not c.vr[i].used:
             continue
         to[k].vr = c.vr[i]
-        to[k].stat = c.stat[i]
+        for one in range(<u32> N_COUNTERS):
+            to[k].stat.n[one] = counter(c, i, one)[0]
         to[k].cfg = c.cfg[i]
         if c.cfg[i].group != NONE:
             to[k].group_state = c.group[c.cfg[i].group].state
@@ -35,6 +37,7 @@ cdef void core_carry_in(core_t *c, carried_t *items, u32 n, i64 now, out_t *out)
     links can change anything about them."""
     cdef u32 k
     cdef u32 i
+    cdef u32 one
     cdef vr_t *v
     cdef cfg_t *g
     for k in range(n):
@@ -49,7 +52,9 @@ cdef void core_carry_in(core_t *c, carried_t *items, u32 n, i64 now, out_t *out)
         v.node.prev = NONE
         v.node.next = NONE
         v.node.queued = 0
-        c.stat[i] = items[k].stat
+        for one in range(<u32> N_COUNTERS):
+            if counter(c, i, one)[0] != items[k].stat.n[one]:
+                counter(c, i, one)[0] = items[k].stat.n[one]
         c.cfg[i] = g
         if i >= c.high_vr:
             c.high_vr = i + 1

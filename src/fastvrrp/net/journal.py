@@ -145,16 +145,25 @@ def contents_of(
     )
 
 
+def _brief(data: bytes) -> tuple[int, int]:
+    return len(data), hash(data)  # 64 bits, keyed anew by every process
+
+
 class Journal:
     """The journal file at a path; its directory must exist."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = StateFile(path)
         self.path = self._file.path
+        self._written: tuple[int, int] | None = None
 
     def write(self, contents: Contents) -> None:
-        """Replace the file in one step. Raises OSError."""
-        self._file.write(msgspec.json.encode(contents))
+        """Replace the file in one step, unless it would say what was written last: that is known by
+        its hash, thousands of addresses need not be kept. Raises OSError."""
+        data = msgspec.json.encode(contents)
+        if _brief(data) != self._written:
+            self._file.write(data)
+            self._written = _brief(data)
 
     def read(self) -> Contents | None:
         """The contents, None when there is no journal. Raises JournalError when it is not a
@@ -176,6 +185,7 @@ class Journal:
     def remove(self) -> None:
         """Delete the file, once nothing of ours is left. A missing one is fine. Raises OSError."""
         self._file.remove()
+        self._written = None
 
 
 def clean(path: str | os.PathLike[str], netlink: RtnlSocket | None = None) -> list[str]:

@@ -9,6 +9,7 @@ group there is reported once.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,18 @@ TOLD = frozenset({"MASTER", "BACKUP", "FAULT", "DELETED"})  # INIT is nobody's b
 
 Events = Callable[[dict[str, Any]], None]
 _NOTHING = model.Notify()
+_UNTOLD = ("", 0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(state: str, priority: int) -> tuple[str, int]:
+    """One object for all that are alike."""
+    return (state, priority)
+
+
+def _fifos_of(config: model.Configuration) -> list[model.Fifo]:
+    defs = config.global_defs
+    return [f for f in (defs.notify_fifo, defs.vrrp_notify_fifo) if f is not None]
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +93,8 @@ class Notifier:
         # Not the configuration: there may be thousands of instances in it.
         self._account = config.global_defs.script_account
         self._entities: dict[tuple[str, str], _Entity] = {}
+        # What nobody is told of, most of thousands: name to state and priority, by kind.
+        self._quiet: dict[str, dict[str, tuple[str, int]]] = {INSTANCE: {}, GROUP: {}}
         self._retired: dict[tuple[str, str], _Entity] = {}
         self._started = False
         self._stopped = False
@@ -97,12 +112,18 @@ class Notifier:
 
         MASTER, BACKUP and FAULT are told, INIT is not.
         """
+        if name in self._quiet[INSTANCE]:
+            self._note(INSTANCE, name, state, priority)
+            return
         entity = self._find(INSTANCE, name)
         if entity is not None:
             self._transition(entity, state, priority)
 
     def group_state(self, name: str, state: str) -> None:
         """A sync group is now in `state`. Call it after its members' transitions."""
+        if name in self._quiet[GROUP]:
+            self._note(GROUP, name, state, 0)
+            return
         entity = self._find(GROUP, name)
         if entity is not None:
             self._transition(entity, state, 0)
@@ -113,6 +134,9 @@ class Notifier:
         FIFO lines are written where `notify_priority_changes` asks for them, for MASTER and
         BACKUP.
         """
+        if name in self._quiet[INSTANCE]:
+            self._note(INSTANCE, name, "", priority)
+            return
         entity = self._find(INSTANCE, name)
         if entity is None:
             return
@@ -123,6 +147,9 @@ class Notifier:
 
     def rx_lower_pri(self, name: str, priority: int) -> None:
         """An instance heard an inferior advert as master; `priority` is its own effective one."""
+        if name in self._quiet[INSTANCE]:
+            self._note(INSTANCE, name, "", priority)
+            return
         entity = self._find(INSTANCE, name)
         if entity is None:
             return
@@ -138,9 +165,10 @@ class Notifier:
 
         May be called before or after `reload` with the configuration that lacks it.
         """
-        entity = self._entities.get((INSTANCE, name)) or self._retired.get((INSTANCE, name))
+        if name in self._quiet[INSTANCE]:
+            return
+        entity = self._find(INSTANCE, name)
         if entity is None:
-            log.warning("notification about unknown instance %s", name)
             return
         notify = entity.notify
         told = notify.report_deleted or notify.notify_deleted is not None
@@ -220,13 +248,18 @@ class Notifier:
             entity.queue = ScriptQueue(label, self._runner, clock=self._clock)
         return entity.queue
 
+    def _note(self, kind: str, name: str, state: str, priority: int) -> None:
+        """Of a quiet one, for whoever asks later; without `state` only the priority."""
+        known = self._quiet[kind]
+        if state in TOLD:
+            known[name] = _shared(state, priority)
+        elif not state:
+            known[name] = _shared(known[name][0], priority)
+
     def _tell(self, entity: _Entity, state: str, priority: int) -> tuple[Call, ...]:
         """Everything but the scripts; returns these."""
         entity.state = state
         entity.priority = priority
-        if self._silent and entity.notify is _NOTHING:
-            entity.sequence += 1
-            return ()
         self._emit("state", entity, state)
         self._line(entity, state, final=True)
         if entity.notify.smtp_alert:
@@ -281,33 +314,40 @@ class Notifier:
             log.warning("notification about unknown %s %s", kind.lower(), name)
         return entity
 
-    @property
-    def _silent(self) -> bool:
-        """Whether only what an entity asks for itself is told."""
-        return not self._fifos and self._events is None
-
     def _define(self, config: model.Configuration) -> None:
         wanted: dict[tuple[str, str], model.Notify] = {
             (INSTANCE, instance.name): instance.notify for instance in config.vrrp_instances
         }
         wanted.update({(GROUP, group.name): group.notify for group in config.sync_groups})
-        old = self._entities
+        # Without FIFOs and listeners only what one asks for itself is told.
+        silent = not _fifos_of(config) and self._events is None
+        old, quiet = self._entities, self._quiet
         self._entities = {}
+        self._quiet = {INSTANCE: {}, GROUP: {}}
         for key, notify in wanted.items():
             # A retired one comes back when a reload is undone.
             entity = old.pop(key, None) or self._retired.pop(key, None)
+            kind, name = key
+            state, priority = quiet[kind].pop(name, _UNTOLD)
+            if entity is not None:
+                state, priority = entity.state, entity.priority
+            if silent and notify == _NOTHING and (entity is None or entity.idle):
+                self._quiet[kind][name] = _shared(state, priority)
+                continue
             if entity is None:
-                entity = _Entity(key[0], key[1], notify)
+                entity = _Entity(kind, name, notify, None, state, priority)
             entity.notify = _NOTHING if notify == _NOTHING else notify
             self._entities[key] = entity
+        for kind, known in quiet.items():
+            for name, (state, priority) in known.items():
+                old[kind, name] = _Entity(kind, name, _NOTHING, None, state, priority)
         # Kept for one more reload: their deletion may be told later, their scripts may still run.
         busy = {key: entity for key, entity in self._retired.items() if not entity.idle}
         self._retired = {**busy, **old}
 
     def _new_fifos(self, config: model.Configuration) -> list[FifoWriter]:
-        defs = config.global_defs
-        wanted = [f for f in (defs.notify_fifo, defs.vrrp_notify_fifo) if f is not None]
-        return [FifoWriter(f, self._runner, script_account=defs.script_account) for f in wanted]
+        account = config.global_defs.script_account
+        return [FifoWriter(f, self._runner, script_account=account) for f in _fifos_of(config)]
 
     async def _reload_fifos(self, config: model.Configuration) -> None:
         fresh = self._new_fifos(config)

@@ -89,8 +89,9 @@ class Trackers:
 
         `on_change` tells of differences from what was returned here.
         """
-        if not self._bindings.get(instance_name):
-            return NO_EFFECT  # of thousands, most have no trackers
+        if instance_name not in self._bindings:
+            self._reported.pop(instance_name, None)
+            return NO_EFFECT
         effect = self._reported[instance_name] = self._effect(instance_name)
         return effect
 
@@ -125,12 +126,14 @@ class Trackers:
             await self._processes.redefine(processes)
         for name in self._bindings.keys() - self._reported.keys():
             self._reported[name] = self._effect(name)
+        names = {instance.name for instance in new_config.vrrp_instances}
         for name in self._reported.keys() - self._bindings.keys():
-            del self._reported[name]
+            if name not in names or self._reported[name] == NO_EFFECT:
+                del self._reported[name]
         self._loop = loop
         if loop is not None:
             self._start_scripts(fresh)
-            self._mark(self._bindings)
+            self._mark(self._reported)
 
     async def _reload_scripts(self, config: model.Configuration) -> list[ScriptTracker]:
         """Replace the scripts; returns those still to be started."""
@@ -209,7 +212,8 @@ class Trackers:
         for instance in config.vrrp_instances:
             group = None if instance.sync_group is None else groups.get(instance.sync_group)
             bindings = bindings_of(instance, group)
-            self._bindings[instance.name] = bindings
+            if bindings:  # of thousands, most have none
+                self._bindings[instance.name] = bindings
             for binding in bindings:
                 key = (binding.kind, binding.name)
                 self._dependents.setdefault(key, []).append(instance.name)
@@ -267,8 +271,8 @@ class Trackers:
                 return self._statics.get(name, True)
 
     def _effect(self, instance_name: str) -> Effect:
-        bindings = self._bindings[instance_name]
-        return total(bindings, self._state) if bindings else NO_EFFECT
+        bindings = self._bindings.get(instance_name)
+        return NO_EFFECT if bindings is None else total(bindings, self._state)
 
     def _file_changed(self, name: str) -> None:
         self._changed(Kind.FILE, name)
@@ -287,10 +291,13 @@ class Trackers:
     def _flush(self) -> None:
         self._flush_handle = None
         dirty, self._dirty = self._dirty, set()
-        for name in sorted(dirty & self._bindings.keys()):
-            effect = self._effect(name)
-            if effect != self._reported.get(name):
+        for name in sorted(dirty & self._reported.keys()):
+            effect, old = self._effect(name), self._reported[name]
+            if name in self._bindings:
                 self._reported[name] = effect
+            else:
+                del self._reported[name]  # it has lost its trackers
+            if effect != old:
                 self._on_change(name, effect.adjust, effect.fault)
 
 

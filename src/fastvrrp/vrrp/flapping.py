@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import msgspec
 
-BURST = 10  # changes of an instance that are logged within WINDOW_S
+BURST = 10  # changes of an instance that are logged within a window
 WINDOW_S = 10.0
 QUIET_S = 1.0  # without a change, before the state that was reached is told
 
 
-class _Window(msgspec.Struct, eq=False, gc=False):
-    start: float
+class _Gap(msgspec.Struct, eq=False, gc=False):
+    """Changes that were not logged: how many, and when the last one was."""
+
     last: float
-    told: int = 0
-    left_out: int = 0
+    count: int = 0
 
 
 class Flapping:
@@ -24,50 +24,43 @@ class Flapping:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._windows: dict[str, _Window] = {}
-        self._swept = clock()
+        self._began = clock()  # the window that runs, of all of them
+        self._told: dict[str, int] = {}  # in it
+        self._gaps: dict[str, _Gap] = {}
 
     def changed(self, name: str) -> tuple[bool, int]:
         """A change of this instance: whether to log it, and how many before it were not."""
         now = self._clock()
-        if now - self._swept >= WINDOW_S:
-            self._sweep(now)
-        window = self._windows.get(name)
-        if window is None:
-            self._windows[name] = _Window(now, now, 1)
-            return True, 0
-        left_out = 0
-        if now - window.start >= WINDOW_S:
-            left_out = window.left_out
-            window = self._windows[name] = _Window(now, now)
-        window.last = now
-        if window.told >= BURST:
-            window.left_out += 1
+        self._look(now)
+        told = self._told.get(name, 0)
+        if told >= BURST:
+            gap = self._gaps.setdefault(name, _Gap(now))
+            gap.last = now
+            gap.count += 1
             return False, 0
-        window.told += 1
-        return True, left_out
+        self._told[name] = told + 1
+        over = self._gaps.pop(name, None)
+        return True, 0 if over is None else over.count
 
     @property
     def unsettled(self) -> bool:
         """Whether changes were left out that nobody has been told of."""
-        return any(window.left_out for window in self._windows.values())
+        return bool(self._gaps)
 
     def settled(self) -> list[tuple[str, int]]:
         """Instances whose last change was not logged and is a while ago, with the number of those
-        changes. What is long over is forgotten."""
+        changes. Where there are none the window is over: who came up at a start is forgotten."""
         now = self._clock()
-        found = []
-        for name, window in self._windows.items():
-            if window.left_out and now - window.last >= QUIET_S:
-                found.append((name, window.left_out))
-                window.left_out = 0
-        self._sweep(now)
+        self._look(now)
+        if not self._gaps:
+            self._told = {}
+        found = [(n, gap.count) for n, gap in self._gaps.items() if now - gap.last >= QUIET_S]
+        for name, _ in found:
+            del self._gaps[name]
         return found
 
-    def _sweep(self, now: float) -> None:
-        self._swept = now
-        self._windows = {
-            name: window
-            for name, window in self._windows.items()
-            if window.left_out or now - window.start < WINDOW_S
-        }
+    def _look(self, now: float) -> None:
+        """Whether the window is over."""
+        if now - self._began >= WINDOW_S:
+            self._began = now
+            self._told = {}

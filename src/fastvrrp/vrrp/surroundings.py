@@ -67,7 +67,8 @@ class Surroundings:
         self._settings: tuple[sysctl.Setting, ...] = ()
         self._limit = RateLimit(log, burst=1)
         self._left: Contents | None = None  # what the clean-up at the start could not remove
-        self._wanted = self._written = Contents()
+        self._wanted = Contents()  # what could not be written yet
+        self._listed = False  # the journal says something
         self._retry: asyncio.TimerHandle | None = None
 
     def resolve(self, configuration: model.Configuration) -> model.Configuration:
@@ -199,10 +200,10 @@ class Surroundings:
         if late is not None:
             late.cancel()
         try:
-            if self._wanted != self._written:
+            if self._wanted or self._listed:
                 self._journal.write(self._wanted)
-                self._written = self._wanted
-            self._wanted = self._written  # thousands of addresses need not be kept twice
+                self._listed = True
+            self._wanted = Contents()  # thousands of addresses need not be kept
         except OSError as exc:
             self._limit.log(
                 "journal",

@@ -1,0 +1,75 @@
+"""Memory of an engine over a long time: its rings take what was in them at once, no more."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastvrrp import _core
+from fastvrrp.lab.network import wait_for
+from fastvrrp.supervisor.process import settle_memory
+
+pytestmark = pytest.mark.netns
+
+RECORD_BYTES = 64  # of an event
+STEADY_KB = 200  # what the test itself may take meanwhile
+LEFT_KB = 128 + 256 + STEADY_KB  # after a burst: two blocks of the ring, all of that of commands
+
+
+def own_kb() -> int:
+    """What this process has written to and no other shares."""
+    settle_memory()
+    lines = Path("/proc/self/smaps_rollup").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+
+
+@pytest.fixture
+def engine() -> Iterator[_core.Engine]:
+    made = _core.Engine(instances=8, links=1, groups=1)
+    made.start()
+    yield made
+    made.stop()
+    made.join(5)
+    gc.unfreeze()
+
+
+def confirmed(engine: _core.Engine) -> list[int]:
+    """Epochs of the confirmations that wait to be read."""
+    return [event.a for event in engine.events() if event.kind == _core.EV_COMMITTED]
+
+
+def exchange(engine: _core.Engine, epochs: range) -> None:
+    """One command and its answer after the other."""
+    for epoch in epochs:
+        engine.commit([], remove=[], epoch=epoch)
+        found: list[int] = []
+        while not found:
+            found = confirmed(engine)
+        assert found == [epoch]
+
+
+def test_rings_that_are_hardly_filled_stay_small(engine: _core.Engine) -> None:
+    """More events than would fit the allowance, few of them at once."""
+    exchange(engine, range(1, 500))
+    before = own_kb()
+    count = 4 * STEADY_KB * 1024 // RECORD_BYTES
+    exchange(engine, range(500, 500 + count))
+    assert own_kb() - before < STEADY_KB
+
+
+def test_what_a_burst_filled_is_given_back(engine: _core.Engine) -> None:
+    exchange(engine, range(1, 500))
+    before = own_kb()
+    epochs = range(500, 20_500)
+    for epoch in epochs:
+        engine.commit([], remove=[], epoch=epoch)
+    wait_for(lambda: own_kb() - before > 20_000 * RECORD_BYTES // 1024, 5, "they wait in the ring")
+    told = epochs.start
+    while told < epochs.stop:
+        for epoch in confirmed(engine):
+            assert epoch == told
+            told += 1
+    assert own_kb() - before < LEFT_KB
