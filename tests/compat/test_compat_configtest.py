@@ -19,6 +19,10 @@ CASES = {
     "missing argument": (GOOD.replace("virtual_router_id 51", "virtual_router_id"), 2),
     "unknown keyword": (GOOD.replace("virtual_router_id", "nonsense 1\n virtual_router_id"), 5),
     "script": (GOOD.replace("virtual_router_id", "notify /usr/bin/true\n virtual_router_id"), 6),
+    "script that is not there": (
+        GOOD.replace("virtual_router_id", "notify /nonexistent/notify.sh\n virtual_router_id"),
+        0,
+    ),
     "both": (
         GOOD.replace("virtual_router_id", "nonsense 1\n notify /bin/true\n virtual_router_id"),
         6,

@@ -194,13 +194,6 @@ class Scripts:
                 word=1,
             )
             return None
-        if not self.security and not self._warned:
-            self._warned = True
-            context.warning(
-                node,
-                WITHOUT_SECURITY,
-                "set it in global_defs, so that nobody can replace what runs as root",
-            )
         argv = self._program(draft)
         if argv is None:
             return None
@@ -221,6 +214,13 @@ class Scripts:
                 if problem.startswith("everybody")
                 else "only root should be able to write what runs as root",
                 word=1,
+            )
+        if not self.security and not self._warned:
+            self._warned = True
+            context.warning(
+                node,
+                WITHOUT_SECURITY,
+                "set it in global_defs, so that nobody can replace what runs as root",
             )
         return Command(argv=tuple(argv), account=account, position=node.position(1))
 
