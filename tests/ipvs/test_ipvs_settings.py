@@ -261,3 +261,38 @@ def test_timeouts(play: Play) -> None:
         assert await world.table.timeouts() == Timeouts(tcp_s=7200, tcpfin_s=2, udp_s=30)
 
     play(scene)
+
+
+def test_timeouts_become_what_they_were(play: Play) -> None:
+    """When a reload no longer names them, and at the end; also those of a process that crashed."""
+
+    async def scene(world: World) -> None:
+        await world.table.set_timeouts(Timeouts(tcp_s=600))
+        await world.upkeep.want_settings(Timeouts(tcp_s=7200, udp_s=30), {})
+        assert Journal(world.file).read().timeouts == Timeouts(tcp_s=600, udp_s=300)
+        await world.upkeep.want_settings(Timeouts(tcp_s=7200, tcpfin_s=60), {})
+        assert await world.table.timeouts() == Timeouts(tcp_s=7200, tcpfin_s=60, udp_s=300)
+        await world.table.set_timeouts(Timeouts(udp_s=5))  # another program's affair by now
+        await world.crash()
+        await world.upkeep.want_settings(Timeouts(tcp_s=77), {})
+        assert await world.table.timeouts() == Timeouts(tcp_s=77, tcpfin_s=120, udp_s=5)
+        await world.upkeep.clear()
+        assert await world.table.timeouts() == Timeouts(tcp_s=600, tcpfin_s=120, udp_s=5)
+        assert not world.file.exists()
+
+    play(scene)
+
+
+def test_what_timeouts_were_is_kept_until_they_are_so(play: Play) -> None:
+    async def scene(world: World) -> None:
+        await world.upkeep.want_settings(Timeouts(udp_s=5), {})
+        world.table.trouble = errno.EPERM
+        await world.upkeep.clear()
+        assert Journal(world.file).read().timeouts == Timeouts(udp_s=300)
+        world.table.trouble = 0
+        await world.crash()
+        await world.upkeep.clear()
+        assert await world.table.timeouts() == Timeouts(tcp_s=900, tcpfin_s=120, udp_s=300)
+        assert not world.file.exists()
+
+    play(scene)

@@ -2,7 +2,7 @@
 
 Written before anything is added. The kernel keeps no mark of who made a service, so after a crash
 this alone tells which services a new configuration no longer has, to be removed, and which belong
-to others.
+to others; nor does it know what its timeouts were before they were ours.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.objects import Role, ServiceKey
 from fastvrrp.net.statefile import StateFile, StateFileError
 
@@ -25,6 +26,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     version: int = _VERSION
     services: tuple[ServiceKey, ...] = ()
     daemons: tuple[Role, ...] = ()
+    timeouts: Timeouts = Timeouts()  # what those that are ours were before
 
 
 class Journal:

@@ -1,7 +1,8 @@
 """Sync daemons and connection timeouts: the rest of IPVS that is set, beside services.
 
 Level-triggered like them: what another program changed is set again at the next look. Daemons and
-timeouts that are not configured are left alone.
+timeouts that are not configured are left alone; a timeout that no longer is gets back the value
+that it had before.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.objects import Daemon, Role
@@ -27,11 +28,13 @@ _HINTS = {
 
 class Settings:
     """Of one table. All methods belong to the event loop; failures are logged once, and tried
-    again at each look."""
+    again at each look. `note` is called when `found` changes, before the kernel is changed."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, note: Callable[[], None] = lambda: None) -> None:
         self._table = table
+        self._note = note
         self._timeouts = Timeouts()
+        self.found = Timeouts()  # what those that are ours were before; 0: not ours
         self._daemons: dict[Role, Daemon] = {}
         self._mine: dict[Role, Daemon | None] = {}  # as asked for; None: by an earlier process
         self._complaints: dict[str, str] = {}
@@ -42,13 +45,14 @@ class Settings:
         """Sync daemons that may be ours: those that are wanted, or were until now."""
         return tuple(role for role in Role if role in self._daemons or role in self._mine)
 
-    def start(self, left: Iterable[Role]) -> None:
-        """Take over the sync daemons that an earlier process left."""
+    def start(self, left: Iterable[Role], found: Timeouts) -> None:
+        """Take over the sync daemons and the timeouts that an earlier process left."""
         self._mine = dict.fromkeys(left)
+        self.found = found
 
     def want(self, timeouts: Timeouts, daemons: Mapping[Role, Daemon]) -> None:
-        """What is to hold from the next look on. Timeouts of 0 are left as they are, and so is
-        one that was wanted before: the kernel does not know to which value to return."""
+        """What is to hold from the next look on. Timeouts of 0 are left as they are; one that was
+        wanted before gets back what it was."""
         self._timeouts = timeouts
         self._daemons = dict(daemons)
 
@@ -61,16 +65,22 @@ class Settings:
 
     async def _look_at_timeouts(self) -> None:
         want = self._timeouts
-        if want == Timeouts():
+        if want == self.found == Timeouts():
             return
         try:
             have = await self._table.timeouts()
-            if _merged(want, have) != have:
-                await self._table.set_timeouts(want)
+            before = _each(_first, self.found, _each(_where, have, want))
+            if before != self.found:
+                self.found = before
+                self._note()
+            target = _each(_first, want, before)
+            if _each(_first, target, have) != have:
+                await self._table.set_timeouts(target)
         except OSError as error:
             self._complain("timeouts", f"cannot set the IPVS timeouts: {error.strerror}")
         else:
             self._complaints.pop("timeouts", None)
+            self.found = _each(_where, before, want)
 
     async def _look_at_daemons(self) -> None:
         try:
@@ -124,9 +134,17 @@ class Settings:
             log.error("%s", text)
 
 
-def _merged(want: Timeouts, have: Timeouts) -> Timeouts:
+def _each(of: Callable[[int, int], int], one: Timeouts, other: Timeouts) -> Timeouts:
     return Timeouts(
-        tcp_s=want.tcp_s or have.tcp_s,
-        tcpfin_s=want.tcpfin_s or have.tcpfin_s,
-        udp_s=want.udp_s or have.udp_s,
+        tcp_s=of(one.tcp_s, other.tcp_s),
+        tcpfin_s=of(one.tcpfin_s, other.tcpfin_s),
+        udp_s=of(one.udp_s, other.udp_s),
     )
+
+
+def _first(one: int, other: int) -> int:
+    return one or other
+
+
+def _where(one: int, other: int) -> int:
+    return one if other else 0

@@ -74,7 +74,7 @@ class Upkeep:
     ) -> None:
         """`round_s` is the shortest round of looks; `retry_s` the pause after the kernel could not
         be asked, twice as long each time."""
-        self.settings = Settings(table)
+        self.settings = Settings(table, self._note)
         self.mended = 0  # services found changed by others
         # What the kernel does not take, by service and destination (None: the service itself)
         self.refused: dict[ServiceKey, dict[DestinationKey | None, Failure]] = {}
@@ -109,7 +109,7 @@ class Upkeep:
         left = observed if flush else (key for key in journal.services if key in observed)
         self._left = dict.fromkeys(left)
         self._mine = dict(self._left)
-        self.settings.start(journal.daemons)
+        self.settings.start(journal.daemons, journal.timeouts)
         self._watch = asyncio.create_task(self._look_again_and_again())
         return observed
 
@@ -166,7 +166,7 @@ class Upkeep:
                 self._observed.clear()
         await self.want_settings(Timeouts(), {})
         await self.settled()
-        if not self._mine and not self.settings.roles:
+        if not self._mine and not self.settings.roles and self.settings.found == Timeouts():
             self._journal.remove()
 
     async def close(self) -> None:
@@ -246,7 +246,10 @@ class Upkeep:
             self._doubtful.pop(key, None)
 
     def _note(self) -> None:
-        self._journal.write(Contents(services=tuple(self._mine), daemons=self.settings.roles))
+        settings = self.settings
+        self._journal.write(
+            Contents(services=tuple(self._mine), daemons=settings.roles, timeouts=settings.found)
+        )
 
     def _tell_refusals(
         self,

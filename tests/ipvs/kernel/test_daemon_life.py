@@ -302,6 +302,7 @@ def test_timeouts_and_flush(daemon: Daemon) -> None:
     run(*other, *["-A", "-t", "10.9.9.9:80", "-s", "rr"])
     assert daemon.stop() == 0
     assert daemon.table() == []
+    assert "tcp tcpfin udp): 900 " in run(*other, "-l", "--timeout")  # as it was before
 
 
 # ---------------------------------------------------------------------- what is shown
