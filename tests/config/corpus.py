@@ -66,7 +66,7 @@ def in_block(name: str, line: str) -> str:
 def _group(*lines: str) -> str:
     pair = vrrp() + instance(name="W", vrid=2, interface="lan0", vips="10.0.0.2/24")
     body = "\n".join(lines)
-    head = HEAD + TRACKERS + _bfd(body) + SERVER + pair + _USED_TRACKERS
+    head = HEAD + TRACKERS + _bfd(body) + SERVER + pair + USED_TRACKERS
     return head + f"vrrp_sync_group G {{\n{body}\n}}\n"
 
 
@@ -75,7 +75,7 @@ def _bfd(line: str) -> str:
     return BFD if "track_bfd" in line or "BFD_CHECK" in line else ""
 
 
-_USED_TRACKERS = instance(
+USED_TRACKERS = instance(
     "track_script {\nS\n}",
     "track_file {\nF\n}",
     "track_process {\nP\n}",
@@ -123,7 +123,7 @@ def frame(block: str, line: str) -> str:
         return f"global_defs {{\n{SECURE}{line}\n}}\n" + vrrp()
     if block == "vrrp_instance":
         # The instance that uses every tracker is another one: `line` may use them, too.
-        return HEAD + TRACKERS + _bfd(line) + SERVER + _USED_TRACKERS + vrrp_of_line(line)
+        return HEAD + TRACKERS + _bfd(line) + SERVER + USED_TRACKERS + vrrp_of_line(line)
     if block == "vrrp_sync_group":
         return _group("group {\nV\nW\n}", line)
     if block.startswith("vrrp_sync_group/"):
@@ -138,7 +138,7 @@ def frame(block: str, line: str) -> str:
         return HEAD + virtual(line, real())
     if block == "virtual_server/real_server":
         return HEAD + _bfd(line) + virtual(real(line))
-    return HEAD + TRACKERS + _bfd(block) + virtual(real(_checker(block, line))) + _USED_TRACKERS
+    return HEAD + TRACKERS + _bfd(block) + virtual(real(_checker(block, line))) + USED_TRACKERS
 
 
 def _checker(block: str, line: str) -> str:

@@ -41,7 +41,8 @@ PROCESS = "no-such-process"  # one that there is keepalived sees in some kernels
 NEIGHBOURS = ("10.0.0.2", "10.0.0.3")
 PATIENCE_S = 12  # until instances are where they should be
 LOOKS, PAUSE_S = 6, 0.4  # how often the kernel is read until both look the same
-ENTERED = re.compile(r"\((\S+)\) .*?(?:[Ee]ntering|going to) (\w+) (?:STATE|state)")
+_STATE = "(?i:(MASTER|BACKUP|FAULT|INIT) state)"
+ENTERED = re.compile(rf"\((\S+)\) .*?(?:[Ee]ntering|going to) {_STATE}")
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         report.nodeid = item.nodeid
         hook.pytest_runtest_logreport(report=report)
     hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    # The test in front kept what this one seemed to share with it; the next one may not.
+    item.session._setupstate.teardown_exact(nextitem)
     return True
 
 

@@ -1,0 +1,240 @@
+"""What keepalived and fastvrrp make of the corpus's virtual servers in the kernel's IPVS table.
+
+Each daemon has a namespace of its own, in which some of the servers answer. The tables are read as
+`ipvsadm` shows them: at the start, when the checks have said what they can, and after the stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from corpus import Case
+from corpus_balancer import ANSWERING, Part, lonely, text_of, whole
+from guest_tools import ip, namespace, run
+
+from fastvrrp.net.namespace import enter
+
+DAEMONS = ("keepalived", "fastvrrp")
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+PATIENCE_S = 30.0
+STILL_S = 4.0  # a table that has not changed for so long has settled
+PAUSE_S = 0.5
+STOP_S = 30.0
+LOG_BYTES = 5000  # of each log, printed
+
+Table = list[str]
+
+
+class Pair(NamedTuple):
+    """Something of keepalived's, and the same of ours."""
+
+    theirs: Table
+    ours: Table
+
+    @property
+    def differ(self) -> bool:
+        return self.theirs != self.ours
+
+
+class Web:
+    """A server of a namespace that answers every request with the same page, in a thread."""
+
+    def __init__(self, space: str) -> None:
+        self._space = space
+        self._bell, self._wake = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        enter(self._space)
+        with socket.create_server(("0.0.0.0", 80), backlog=1024) as listening:
+            open_ones: set[socket.socket] = set()
+            poll = select.poll()
+            by_number = {listening.fileno(): listening, self._bell.fileno(): self._bell}
+            for number in by_number:
+                poll.register(number, select.POLLIN)
+            while True:
+                for number, _ in poll.poll():
+                    sock = by_number[number]
+                    if sock is self._bell:
+                        for one in open_ones:
+                            one.close()
+                        return
+                    if sock is listening:
+                        accepted = listening.accept()[0]
+                        open_ones.add(accepted)
+                        by_number[accepted.fileno()] = accepted
+                        poll.register(accepted.fileno(), select.POLLIN)
+                        continue
+                    with contextlib.suppress(OSError):
+                        if sock.recv(4096):
+                            sock.send(ANSWER)
+                    poll.unregister(number)
+                    del by_number[number]
+                    open_ones.discard(sock)
+                    sock.close()
+
+    def close(self) -> None:
+        self._wake.send(b"x")
+        self._thread.join()
+        self._bell.close()
+        self._wake.close()
+
+
+def daemon(
+    kind: str, space: str, directory: Path, text: str, *options: str
+) -> subprocess.Popen[bytes]:
+    """Start keepalived, or fastvrrp with keepalived's command line, in a namespace."""
+    directory.mkdir(exist_ok=True)
+    (directory / "k.conf").write_text(text)
+    d = str(directory)
+    program = ["keepalived"]
+    if kind == "fastvrrp":
+        program = [sys.executable, "-m", "fastvrrp", "keepalived", "--run-dir", f"{d}/run"]
+    # fmt: off
+    command = [
+        "ip", "netns", "exec", space, *program, "-n", "-l", "-G", "-D", "-f", f"{d}/k.conf",
+        "-p", f"{d}/pid", "-r", f"{d}/vrrp.pid", "-c", f"{d}/checkers.pid", *options,
+    ]
+    # fmt: on
+    with (directory / "log").open("wb") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+@contextlib.contextmanager
+def spaces() -> Iterator[tuple[str, str]]:
+    """Two namespaces with servers that answer, and a LAN each."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(2):
+            space = stack.enter_context(namespace())
+            ip(f"-n {space} link add lan0 type dummy")
+            ip(f"-n {space} address add 10.9.0.1/16 dev lan0")
+            ip(f"-n {space} link set lan0 up")
+            ip(f"-n {space} route add local {ANSWERING} dev lo")
+            web = Web(space)
+            stack.callback(web.close)
+            found.append(space)
+        yield found[0], found[1]
+
+
+class Life:
+    """Both daemons with the same file, in a context."""
+
+    def __init__(self, pair: tuple[str, str], directory: Path, text: str, *options: str) -> None:
+        self._spaces = pair
+        directory.mkdir(parents=True)
+        (directory / "x").write_text("")  # the file that is tracked
+        text = text_of(text, directory)
+        self._logs = [directory / kind / "log" for kind in DAEMONS]
+        self._daemons = [
+            daemon(kind, space, directory / kind, text, *options)
+            for kind, space in zip(DAEMONS, pair, strict=True)
+        ]
+
+    def __enter__(self) -> Life:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for one in self._daemons:
+            one.kill()
+            one.wait()
+        if exc[0] is not None:
+            for log in self._logs:
+                print(log.read_text(errors="replace")[-LOG_BYTES:])
+
+    def read(self) -> Pair:
+        """What `ipvsadm` says in both namespaces: the table, timeouts, sync daemons."""
+        return Pair(
+            *(
+                [
+                    line
+                    for words in (["-Sn"], ["-L", "--timeout"], ["-L", "--daemon"])
+                    for line in run("ip", "netns", "exec", space, "ipvsadm", *words).splitlines()
+                ]
+                for space in self._spaces
+            )
+        )
+
+    def settled(self, services: int, different: Callable[[Pair], Any]) -> Pair:
+        """Both tables, once keepalived's has so many services, has been the same for a while, and
+        the other does not differ; or as they are when that takes too long."""
+        end = time.monotonic() + PATIENCE_S
+        before: Pair | None = None
+        since = time.monotonic()
+        while True:
+            now = self.read()
+            if before is None or now.theirs != before.theirs:
+                since = time.monotonic()
+            before = now
+            are_there = sum(line.startswith("-A") for line in now.theirs) >= services
+            is_still = time.monotonic() - since > STILL_S
+            if time.monotonic() > end or (are_there and is_still and not different(now)):
+                return now
+            time.sleep(PAUSE_S)
+
+    def stop(self) -> list[int]:
+        """The exit status of both."""
+        for one in self._daemons:
+            one.terminate()
+        return [one.wait(STOP_S) for one in self._daemons]
+
+
+def of_part(part: Part, pair: Pair) -> Pair:
+    """The lines about one virtual server."""
+
+    def of(lines: Table) -> Table:
+        return [line for line in lines if any(mark in line for mark in part.marks)]
+
+    return Pair(of(pair.theirs), of(pair.ours))
+
+
+@dataclass
+class Told:
+    """What came of many files together: by part what differs, the reasons of what differs on
+    purpose, and how many servers keepalived's table had; both after the stop, and their status."""
+
+    different: dict[str, Pair]
+    meant: set[str]
+    servers: dict[str, int]
+    left: Pair
+    status: list[int]
+
+
+def together(parts: Sequence[Part], directory: Path) -> Told:
+    """Run both with all of these."""
+
+    def different(now: Pair) -> dict[str, Pair]:
+        found = {part: of_part(part, now) for part in parts}
+        return {part.name: pair for part, pair in found.items() if pair.differ and not part.meant}
+
+    with spaces() as both, Life(both, directory, whole(list(parts)), "-C") as life:
+        found = life.settled(sum(part.meant is None for part in parts), different)
+        tables = {part: of_part(part, found) for part in parts}
+        meant = {part.meant for part, pair in tables.items() if part.meant and pair.differ}
+        servers = {
+            part.name: sum(line.startswith("-a ") for line in pair.theirs)
+            for part, pair in tables.items()
+        }
+        status = life.stop()
+        return Told(different(found), meant, servers, life.read(), status)
+
+
+def alone(case: Case, directory: Path) -> dict[str, Pair]:
+    """Run both with one file; what differs: when both have started, and after the stop."""
+    with spaces() as pair, Life(pair, directory, lonely(case)) as life:
+        found = {"start": life.settled(0, lambda now: now.differ)}
+        status = life.stop()
+        found["stopped"] = life.read()
+        found["status"] = Pair(*([str(one)] for one in status))
+    return {step: one for step, one in found.items() if one.differ}

@@ -1,0 +1,43 @@
+"""The corpus's virtual servers, given to keepalived and to fastvrrp: the tables are the same.
+
+Each that can stand in one file with others, at the start and in one of the other kinds; all of them
+and the rest are what tools/corpus-kernel tries.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "config"))  # where the corpus is
+from corpus_balancer import KINDS, MEANT, parts
+from corpus_tables import together
+
+
+@pytest.mark.timeout(180)
+def test_the_tables_are_the_same(tmp_path: Path) -> None:
+    """At the start, with alpha and a sorry server, with servers that are silent and that answer;
+    and after the stop."""
+    every, alone, _ = parts(tmp_path)
+    assert len(every) > 300 * len(KINDS)
+    assert len(alone) < 30
+    others = list(KINDS)[1:]
+    files = [
+        part
+        for number, part in enumerate(every)
+        if part.kind in ("start", others[number // len(KINDS) % len(others)])
+    ]
+    told = together(files, tmp_path / "life")
+    assert told.different == {}
+    assert told.meant == set(MEANT.values())
+    assert told.status == [0, 0]
+    assert told.left == (["Timeout (tcp tcpfin udp): 900 120 300"],) * 2
+    # So the checks had their say, and not all of them the same.
+    servers = {
+        kind: sum(told.servers[part.name] for part in files if part.kind == kind) for kind in KINDS
+    }
+    assert servers["start"] > 300
+    assert 100 > servers["answering"] > servers["silent"] > 10
+    assert servers["unknown"] > 90
