@@ -115,7 +115,7 @@ def _key(server: RealServer) -> tuple[Any, ...]:
     for check in server.checks:
         kind: Any = type(check)
         if kind in _CONNECTED:
-            to = check.connection  # type: ignore[union-attr]
+            to = check.connection  # type: ignore[union-attr]  # each of _CONNECTED has it
             elsewhere = None if to.address == address else to.address
             parts.append((kind, _CHECKS[kind](check), _CONNECTION(to), elsewhere))
         else:

@@ -160,8 +160,9 @@ class Shape(ABC):
     def value(self, words: SequenceOf[str]) -> Any:
         """Arguments as plain data. Raises Unspoken."""
 
+    @abstractmethod
     def schema(self) -> Schema:
-        raise NotImplementedError
+        """What an editor is told of it (JSON Schema)."""
 
 
 class Flag(Shape):
