@@ -765,6 +765,21 @@ def read_addresses(
     kernel were dropped.
     """
 
+class Mirror:
+    """What was last reported about the instance in a slot."""
+
+    slot: int
+    sequence: int
+    state: int
+    since_ns: int
+    reason: int
+    priority: int  # effective
+    master_address: bytes
+    master_priority: int
+    transitions: int
+
+    def __init__(self, slot: int, sequence: int = 0) -> None: ...
+
 class AddressItem:
     """An address that an owner wants, ready to be added, deleted, announced and recognised.
     Immutable. Its requests are made when they are asked for."""

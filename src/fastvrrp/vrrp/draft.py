@@ -12,7 +12,7 @@ from fastvrrp.vrrp import reload
 from fastvrrp.vrrp.compile import Compiled, Record
 from fastvrrp.vrrp.links import LinkSpec
 from fastvrrp.vrrp.sharding import Placement
-from fastvrrp.vrrp.slots import SlotTable
+from fastvrrp.vrrp.slots import Slots, SlotTable
 
 
 class RefusedError(Exception):
@@ -26,7 +26,6 @@ class BusyError(RefusedError):
 class Running(msgspec.Struct, eq=False, gc=False):
     """An instance that is committed."""
 
-    ident: int
     slot: int
     origin: model.VrrpInstance | Packed
     compiled: Compiled
@@ -63,7 +62,7 @@ class Draft(msgspec.Struct, eq=False):
     plan: reload.Plan
     static: Objects
     virtual: frozenset[bytes]
-    slots: SlotTable[int]
+    slots: Slots
     links: SlotTable[str]
     groups: SlotTable[str]
     specs: dict[str, LinkSpec] = {}

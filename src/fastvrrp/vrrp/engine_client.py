@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fastvrrp import _core
+from fastvrrp._core import Mirror
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.shards import Engine
 
@@ -27,20 +28,6 @@ BURST_EVENTS = 16  # within a pause are the beginning of a burst
 BURST_PAUSE_S = 0.025  # notify scripts of a takeover wait as long
 STATE_ENTERED = _core.EV_STATE
 BACKUP = _core.BACKUP
-
-
-class Mirror(msgspec.Struct, gc=False):
-    """What was last reported about the instance in a slot."""
-
-    slot: int
-    sequence: int = 0
-    state: int = _core.INIT
-    since_ns: int = 0
-    reason: int = 0
-    priority: int = 0  # effective
-    master_address: bytes = b""
-    master_priority: int = 0
-    transitions: int = 0
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +67,7 @@ class EngineClient:
         self.overflows = 0
         self._limit = RateLimit(log)
         self._listener: Listener | None = None
-        self._mirrors: dict[int, Mirror] = {}
+        self._mirrors: list[Mirror | None] = []  # by slot
         self._window = (0.0, 0)  # when it began, and events since: a window is as long as a pause
         self._paused: asyncio.Handle | None = None
         self._epoch = 0
@@ -141,17 +128,21 @@ class EngineClient:
     def commit(self, instances: Sequence[_core.Instance], *, remove: Collection[int] = ()) -> int:
         """One atomic change; returns its epoch. Raises ValueError when nothing was committed."""
         epoch = self._epoch + 1
-        fresh = [instance.slot for instance in instances if instance.slot not in self._mirrors]
+        fresh = [i.slot for i in instances if self.mirror(i.slot) is None]
         sequences = [self.engine.sequence(slot) for slot in fresh]  # before anybody lives there
         self.engine.commit(list(instances), remove=list(remove), epoch=epoch)
         self._epoch = epoch
+        if fresh:
+            missing = max(fresh) + 1 - len(self._mirrors)
+            self._mirrors += [None] * missing
         for slot, sequence in zip(fresh, sequences, strict=True):
             self._mirrors[slot] = Mirror(slot, sequence)
         return epoch
 
     def forget(self, slot: int) -> None:
         """The instance of a removed slot is gone (its removal is committed)."""
-        self._mirrors.pop(slot, None)
+        if slot < len(self._mirrors):
+            self._mirrors[slot] = None
 
     async def committed(self, epoch: int, timeout_s: float = 10.0) -> None:
         """Return when the engine has committed `epoch`. Raises TimeoutError."""
@@ -172,16 +163,17 @@ class EngineClient:
     # ---------------------------------------------------------------- mirrors
 
     def mirror(self, slot: int) -> Mirror | None:
-        return self._mirrors.get(slot)
+        return self._mirrors[slot] if slot < len(self._mirrors) else None
 
     def state(self, slot: int) -> int:
         """INIT for an unknown slot."""
-        mirror = self._mirrors.get(slot)
+        mirror = self.mirror(slot)
         return _core.INIT if mirror is None else mirror.state
 
     def masters(self) -> Iterable[int]:
         """Slots in MASTER."""
-        return [slot for slot, m in self._mirrors.items() if m.state == _core.MASTER]
+        master = _core.MASTER
+        return [m.slot for m in self._mirrors if m is not None and m.state == master]
 
     # ---------------------------------------------------------------- events
 
@@ -238,7 +230,7 @@ class EngineClient:
             if self._stopped is not None and not self._stopped.done():
                 self._stopped.set_result(None)
         else:
-            mirror = self._mirrors.get(event.slot) if kind != _core.EV_GROUP else None
+            mirror = self.mirror(event.slot) if kind != _core.EV_GROUP else None
             if mirror is not None:
                 self._note(mirror, event)
             self._listener.event(event)
@@ -251,7 +243,7 @@ class EngineClient:
             mirror.master_priority = event.a
 
     def _state_event(self, event: _core.Event) -> None:
-        mirror = self._mirrors.get(event.slot)
+        mirror = self.mirror(event.slot)
         if mirror is None or event.sequence <= mirror.sequence:
             return  # of a forgotten slot, or already known from a status
         _, _, sequence, now_ns, old, new, fault, reason, priority, _ = event
@@ -306,7 +298,9 @@ class EngineClient:
             logging.WARNING,
             "the engine's events came faster than they were read: reading all states",
         )
-        for mirror in list(self._mirrors.values()):
+        for mirror in list(self._mirrors):
+            if mirror is None:
+                continue
             try:
                 status = self.engine.status(mirror.slot)
             except KeyError:

@@ -7,7 +7,6 @@ differs reaches the engine.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.placing import Placer
 from fastvrrp.vrrp.shards import Shards
-from fastvrrp.vrrp.slots import CapacityError, SlotTable
+from fastvrrp.vrrp.slots import CapacityError, Slots, SlotTable
 
 RETIRED = "\0retired"
 """Owner of what a change took from an instance: never active, so that a reconciliation removes
@@ -92,10 +91,9 @@ class Plane:
         self._tracker_state = tracker_state
         self._hold_until_ns = hold_until_ns
         self._forwarding = forwarding
-        self._idents = itertools.count(1)
-        self._by_slot: list[Running | None] = [None] * capacity.instances
+        self._by_slot: list[Running | None] = []
         self._leaving: dict[int, tuple[int, Running]] = {}  # by slot, with the epoch
-        self._slots: SlotTable[int] = SlotTable("instances", capacity.instances)
+        self._slots = Slots("instances", capacity.instances)
         self._groups: SlotTable[str] = SlotTable("sync groups", capacity.groups)
         self._records: dict[Record, Record] = {}  # each that is in use, as one object
         self._users: dict[str, list[str]] = {}  # interface name to instances
@@ -180,9 +178,9 @@ class Plane:
         context = self._context(configuration, draft.virtual, draft.links, draft.groups)
         placer = self._placer()
         seating = plan.pairs if placer is None else placer.assign(draft, observed)
-        idents = {pair.new.name: self._ident(draft, pair) for pair in seating}
+        slots = {pair.new.name: self._slot(draft, pair) for pair in seating}
         for kind, pair in zip(kin.kinds, plan.pairs, strict=True):
-            draft.entries.append(self._entry(draft, pair, idents[pair.new.name], context, kind))
+            draft.entries.append(self._entry(draft, pair, slots[pair.new.name], context, kind))
         if placer is not None:
             draft.placement = placer.placement(draft)
         draft.sources = context.sources
@@ -194,21 +192,17 @@ class Plane:
             return None
         return Placer(engine, self.running, self.configuration)
 
-    def _ident(self, draft: Draft, pair: reload.Pair) -> int:
-        """The instance's number, for which a slot is taken."""
-        ident = next(self._idents) if pair.old is None else self.running[pair.old.name].ident
-        draft.slots.take(ident)
-        return ident
+    def _slot(self, draft: Draft, pair: reload.Pair) -> int:
+        return draft.slots.take() if pair.old is None else self.running[pair.old.name].slot
 
     def _entry(
-        self, draft: Draft, pair: reload.Pair, ident: int, context: Context, kind: int
+        self, draft: Draft, pair: reload.Pair, slot: int, context: Context, kind: int
     ) -> Entry:
         old = None if pair.old is None else self.running[pair.old.name]
-        slot = draft.slots[ident]
         compiled = self._compile(pair.new, context, kind)
         if old is not None and compiled == old.compiled:
             compiled = old.compiled  # what is there already needs no memory of its own
-        entry = Entry(Running(ident, slot, pair.new, compiled), old)
+        entry = Entry(Running(slot, pair.new, compiled), old)
         if old is None or not compiled.same(old.compiled):
             # With the core's own checks: now and not at the commit.
             entry.block = self._build(entry.running, compiled, old)
@@ -289,7 +283,7 @@ class Plane:
             if readdressed(old.compiled, entry.running.compiled):
                 self.client.engine.replay(entry.running.slot)
         for running in removed:
-            draft.slots.release(running.ident, epoch)
+            draft.slots.release(running.slot, epoch)
             self._leaving[running.slot] = (epoch, running)
         draft.groups.retain((g.name for g in draft.configuration.sync_groups), epoch)
         self._adopt(draft, removed)
@@ -305,7 +299,8 @@ class Plane:
         packed_ones = Packed(self.configuration.vrrp_instances)
         self.configuration = replace(self.configuration, vrrp_instances=packed_ones)
         for index, running in enumerate(self.running.values()):  # in the same order (`_adopt`)
-            running.origin, running.index = packed_ones, index
+            same = running.slot == index  # mostly, and one object for both then
+            running.origin, running.index = packed_ones, running.slot if same else index
 
     def _blocks(self, draft: Draft) -> Iterator[_core.Instance]:
         """What was built when the draft was made, unless the trackers have spoken since; what
@@ -347,6 +342,8 @@ class Plane:
         for running in self.running.values():
             self._by_slot[running.slot] = None
         self.running = {entry.running.name: entry.running for entry in draft.entries}
+        missing = max((r.slot for r in self.running.values()), default=-1) + 1 - len(self._by_slot)
+        self._by_slot += [None] * missing
         for running in self.running.values():
             self._by_slot[running.slot] = running
         different = {id(r.record): r.record for r in self.running.values()}
@@ -369,8 +366,8 @@ class Plane:
             del self._leaving[running.slot]
             self.client.forget(running.slot)
         self.links.committed(epoch)
-        for table in (self._slots, self._groups):
-            table.committed(epoch)
+        self._slots.committed(epoch)
+        self._groups.committed(epoch)
         return gone
 
     # ---------------------------------------------------------------- what changes by itself

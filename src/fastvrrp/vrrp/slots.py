@@ -18,23 +18,54 @@ class CapacityError(Exception):
     """More objects than the engine was made for."""
 
 
-class SlotTable(Generic[K]):
-    """Numbers 0..capacity-1 by key; the lowest free one is given out first."""
+class Slots:
+    """Numbers 0..capacity-1 for who remembers his own; the lowest free one is given out first."""
 
     def __init__(self, what: str, capacity: int) -> None:
         self._what = what
         self._capacity = capacity
-        self._slots: dict[K, int] = {}
         self._released: dict[int, int] = {}  # slot to the epoch of its removal
         self._free: list[int] = []
         self._next = 0  # every number from here on was never given out
 
-    def copy(self) -> SlotTable[K]:
-        twin: SlotTable[K] = SlotTable(self._what, self._capacity)
-        twin._slots = dict(self._slots)
+    def copy(self) -> Slots:
+        twin = Slots(self._what, self._capacity)
         twin._released = dict(self._released)
         twin._free = list(self._free)
         twin._next = self._next
+        return twin
+
+    def take(self) -> int:
+        """A free one. Raises CapacityError."""
+        if self._free:
+            return heapq.heappop(self._free)
+        if self._next >= self._capacity:
+            raise CapacityError(f"more than {self._capacity} {self._what}")
+        self._next += 1
+        return self._next - 1
+
+    def release(self, slot: int, epoch: int) -> None:
+        """It is free once `epoch` is committed."""
+        self._released[slot] = epoch
+
+    def committed(self, epoch: int) -> None:
+        """The engine has committed `epoch` and, as it keeps their order, all before it."""
+        for slot in [s for s, removed in self._released.items() if removed <= epoch]:
+            del self._released[slot]
+            heapq.heappush(self._free, slot)
+
+
+class SlotTable(Generic[K]):
+    """Slots by key."""
+
+    def __init__(self, what: str, capacity: int) -> None:
+        self._numbers = Slots(what, capacity)
+        self._slots: dict[K, int] = {}
+
+    def copy(self) -> SlotTable[K]:
+        twin: SlotTable[K] = SlotTable.__new__(SlotTable)
+        twin._numbers = self._numbers.copy()
+        twin._slots = dict(self._slots)
         return twin
 
     def __contains__(self, key: object) -> bool:
@@ -57,7 +88,7 @@ class SlotTable(Generic[K]):
         """The slot of `key`, a new one if it has none. Raises CapacityError."""
         slot = self._slots.get(key)
         if slot is None:
-            slot = self._slots[key] = self._allocate()
+            slot = self._slots[key] = self._numbers.take()
         return slot
 
     def move(self, old: K, new: K) -> int:
@@ -69,7 +100,7 @@ class SlotTable(Generic[K]):
     def release(self, key: K, epoch: int) -> int:
         """Forget `key`; its slot is free once `epoch` is committed. Raises KeyError."""
         slot = self._slots.pop(key)
-        self._released[slot] = epoch
+        self._numbers.release(slot, epoch)
         return slot
 
     def retain(self, keys: Iterable[K], epoch: int) -> list[int]:
@@ -78,15 +109,5 @@ class SlotTable(Generic[K]):
         return [self.release(key, epoch) for key in list(self._slots) if key not in kept]
 
     def committed(self, epoch: int) -> None:
-        """The engine has committed `epoch` and, as it keeps their order, all before it."""
-        for slot in [s for s, removed in self._released.items() if removed <= epoch]:
-            del self._released[slot]
-            heapq.heappush(self._free, slot)
-
-    def _allocate(self) -> int:
-        if self._free:
-            return heapq.heappop(self._free)
-        if self._next >= self._capacity:
-            raise CapacityError(f"more than {self._capacity} {self._what}")
-        self._next += 1
-        return self._next - 1
+        """See Slots.committed."""
+        self._numbers.committed(epoch)

@@ -11,7 +11,6 @@ from fastvrrp.control.protocol import NOT_FOUND, UNKNOWN_METHOD, ControlError
 from fastvrrp.net.addresses import address_key
 from fastvrrp.net.observed import Observed
 from fastvrrp.vrrp.draft import Running
-from fastvrrp.vrrp.engine_client import Mirror
 from fastvrrp.vrrp.plane import Plane
 from fastvrrp.vrrp.report import address_text, fault_names
 from fastvrrp.vrrp.shards import Engine, Shards
@@ -99,7 +98,7 @@ def instance_record(
 ) -> dict[str, Any]:
     """One INSTANCE."""
     instance = running.instance
-    mirror = plane.client.mirror(running.slot) or Mirror(running.slot)
+    mirror = plane.client.mirror(running.slot) or _core.Mirror(running.slot)
     now_ns = time.monotonic_ns()
     record: dict[str, Any] = {
         "name": running.name,
