@@ -71,6 +71,22 @@ def routers(count: int, priorities: dict[int, int] | None = None) -> str:
     )
 
 
+@pytest.mark.parametrize("indent", ["    ", ""])
+def test_a_file_that_is_read_in_parts(read: Reader, indent: str) -> None:
+    """Where blocks are indented a part ends between two of them, else perhaps within one."""
+    inner = (*HEAD, "real_server 10.0.0.2 80 {", "weight 7", TCP, "}")
+    lines = "\n".join(indent + line for text in inner for line in text.split("\n"))
+    blocks = [f"virtual_server 10.1.{n >> 8}.{n & 255} 80 {{\n{lines}\n}}\n" for n in range(1000)]
+    plain = START + "".join(blocks)
+    size = 1 << 16
+    assert len(plain) > 2 * size
+    held = after(read, plain, None).held
+    assert after(read, plain, held).parsed <= (0 if indent else len(plain) // size)
+    blocks[900] = blocks[900].replace("weight 7", "weight 7\nfrob")
+    (message,) = after(read, START + "".join(blocks), held).messages
+    assert message.position.line == START.count("\n") + 900 * blocks[0].count("\n") + 7
+
+
 def test_one_of_many_instances_is_parsed(read: Reader) -> None:
     held = first(read, START + routers(20))
     assert after(read, START + routers(20), held).parsed == 0

@@ -7,9 +7,35 @@ there are many; what is written many times in a row is taken as a whole (`addres
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 ADDRESS = re.compile("[0-9A-Fa-f.:]+")  # or not quite one
 _PIECE = 2000  # characters
+_PART = 1 << 16  # bytes
+
+
+def is_ascii(data: bytes) -> bool:
+    """Whether a file can be read in parts: there is nothing in it that only all of it decides."""
+    return data.isascii() and b"\r" not in data and b"\0" not in data
+
+
+def parts(data: bytes) -> Iterator[str]:
+    """The text of a file, a large one in parts, so that it is not there twice. One ends with a line
+    that is nothing but a brace, before one that begins with a letter: no line goes on there, and
+    hardly ever a block."""
+    at = 0
+    whole = memoryview(data)
+    while len(data) - at > _PART:
+        end = at + _PART
+        while True:
+            end = data.rfind(b"\n}\n", at, end)
+            if end < 0 or data[end + 3 : end + 4].isalpha():
+                break
+        if end < 0:
+            break
+        yield str(whole[at : end + 2], "ascii")
+        at = end + 3
+    yield str(whole[at:], "ascii")
 
 
 class Lines:

@@ -243,12 +243,15 @@ class Blocks:
                 return node
         return None
 
-    def read(self, node: Node, text: str, where: slice, last: int, *, is_plain: bool) -> None:
-        """A block was read, which is this part of the text, down to line `last`."""
+    def read(
+        self, node: Node, text: str, where: slice | None, last: int, *, is_plain: bool
+    ) -> None:
+        """A block was read, which is this part of the text (None: only its end is in there), down
+        to line `last`."""
         if node.words[0] not in KINDS:
             return
         self.parsed += 1
-        if not self.keeps:
+        if not self.keeps or where is None:
             return
         text = text[where]
         first = text.partition("\n")[0]

@@ -24,7 +24,7 @@ from fastvrrp.config.expand import (
     repetition,
 )
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
-from fastvrrp.config.lines import ADDRESS, Lines, above, addresses_between, piece
+from fastvrrp.config.lines import ADDRESS, Lines, above, addresses_between, is_ascii, parts, piece
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.node import Node, Twins, mark, place
 from fastvrrp.config.remembered import Blocks
@@ -47,6 +47,7 @@ _ALIKE_LINE = re.compile(
     rf"([ \t]*(real_server)[ \t]+)({ADDRESS.pattern})([ \t]+([0-9]+)[ \t]*\{{[ \t]*)"
 )
 _ALIKE_KEPT = 4  # different bodies in turn are recognised up to this number
+_BEFORE = -1  # the part of the file that is being read
 _OURS = INCLUDES | {"include_check", "random_seed"}
 
 
@@ -98,15 +99,20 @@ class Source:
     def read(self, path: Path, at: Position | None = None) -> None:
         """Read a file, which is asked for at `at`. Problems become messages."""
         name = str(path)
-        text = self.text(path, name, at or Position(file=name, line=1), Severity.ERROR)
-        if text is not None:
+        data = self._data(path, name, at or Position(file=name, line=1), Severity.ERROR)
+        if data is not None:
             self.includes.enter(path)
-            self._lines(text, name)
+            self._lines(data, name)
             self.includes.leave()
         self._builder.finish()
 
     def text(self, path: Path, name: str, at: Position, severity: Severity) -> str | None:
         """The text of a file; None if it cannot be read, which is said at `at`."""
+        data = self._data(path, name, at, severity)
+        return None if data is None else self._decoded(data, name)
+
+    def _data(self, path: Path, name: str, at: Position, severity: Severity) -> bytes | None:
+        """As `text`, its bytes."""
         add = self._diagnostics.add
         try:
             with path.open("rb") as stream:
@@ -118,6 +124,9 @@ class Source:
         if len(data) > FILE_BYTES_MAX:
             add(at, Severity.ERROR, f"{name} has more than {FILE_BYTES_MAX} bytes")
             return None
+        return data
+
+    def _decoded(self, data: bytes, name: str) -> str:
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
@@ -126,7 +135,8 @@ class Source:
             column = error.start - (before.rfind(b"\n") + 1) + 1
             position = Position(file=name, line=line, column=column)
             text = data.decode("latin-1")
-            add(position, Severity.WARNING, "not UTF-8, read as Latin-1", "save the file as UTF-8")
+            hint = "save the file as UTF-8"
+            self._diagnostics.add(position, Severity.WARNING, "not UTF-8, read as Latin-1", hint)
         if "\0" in text:
             text = self._without_nul(text, name)
         return text.replace("\r\n", "\n") if "\r" in text else text
@@ -141,15 +151,23 @@ class Source:
                 lines[number - 1] = ""
         return "\n".join(lines)
 
-    def _lines(self, text: str, file: str) -> None:
+    def _lines(self, data: bytes, file: str) -> None:
         """The statements of one file."""
         self._directory(file)
+        number, begun = 0, None
+        for text in parts(data) if is_ascii(data) else (self._decoded(data, file),):
+            number, begun = self._part(text, file, number, begun)
+
+    def _part(
+        self, text: str, file: str, number: int, outermost: Node | None
+    ) -> tuple[int, Node | None]:
+        """The statements of a part behind line `number`, at whose beginning a block has begun.
+        Returns its last line's number, and the block that has begun in it."""
         builder, kinds, body = self._builder, self._kinds, self._builder.body
         root, known = builder.root, self._known
-        outermost: Node | None = None  # block that is being read
-        begins = 0  # offset of the line with which it begins
+        begins = _BEFORE  # offset of the line with which the outermost block begins
         is_plain = True  # whether all of its lines are
-        at = number = 0  # what is to be read, and the number of the line before it
+        at = 0  # what is to be read
         while at <= len(text):
             for line in piece(text, at):
                 begin, end = at, at + len(line)
@@ -199,12 +217,13 @@ class Source:
                             begins = above(text, begin, number - outermost.line)
                     elif body is root and outermost is not None and outermost is root[-1]:
                         if outermost.file == file and not outermost.via:
-                            where = slice(begins, end)
+                            where = None if begins == _BEFORE else slice(begins, end)
                             known.read(outermost, text, where, number, is_plain=is_plain)
                         outermost = None
                 if is_elsewhere:
                     at, number = lines.at, lines.number
                     break
+        return number, outermost
 
     def _twins(
         self, text: str, at: int, line: str, number: int, file: str
@@ -482,14 +501,14 @@ class Source:
                 )
             else:
                 severity = Severity.ERROR if checks.readable else Severity.WARNING
-                text = self.text(path, str(path), node.position(), severity)
-                if text is not None:
-                    self._spliced(text, path, node.file)
+                data = self._data(path, str(path), node.position(), severity)
+                if data is not None:
+                    self._spliced(data, path, node.file)
 
-    def _spliced(self, text: str, path: Path, back: str) -> None:
+    def _spliced(self, data: bytes, path: Path, back: str) -> None:
         before = self._checks
         self.includes.enter(path)
-        self._lines(text, str(path))
+        self._lines(data, str(path))
         self.includes.leave()
         self._checks = before  # include_check lasts to the end of the file that has it
         self._directory(back)

@@ -6,7 +6,7 @@ bytes of its own; what has the digest of one that was decoded the last time is t
 
 from __future__ import annotations
 
-import hashlib
+from _blake2 import blake2b  # hashlib's, without OpenSSL's part of it: see config.remembered
 from typing import Any
 
 import msgspec
@@ -48,7 +48,7 @@ class Decoder:
         found = []
         unpack = Unpacker().unpack
         for raw in arrived.ipvs.virtual_servers:
-            digest = hashlib.blake2b(raw, digest_size=DIGEST_BYTES).digest()
+            digest = blake2b(raw, digest_size=DIGEST_BYTES).digest()
             one = known.get(digest) or self._known.get(digest) or unpack(self._one.decode(raw))
             known[digest] = one
             found.append(one)

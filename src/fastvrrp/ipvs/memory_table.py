@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 from fastvrrp.config.servers import Timeouts
 from fastvrrp.ipvs.objects import (
@@ -75,7 +75,7 @@ class MemoryTable:
     def _newest_first(self, key: ServiceKey) -> Destinations:
         return dict(reversed(self._destinations.get(key, {}).items()))
 
-    async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
+    async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
         failures = []
         for operation in operations:
             self.log.append(operation)

@@ -12,7 +12,7 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -152,11 +152,11 @@ class NetlinkTable:
 
     # -- changes
 
-    async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
-        family = await self._family_id()
+    async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
         failures = []
-        for begin in range(0, len(operations), self.batch):
-            batch = operations[begin : begin + self.batch]
+        left = iter(operations)
+        while batch := list(islice(left, self.batch)):
+            family = await self._family_id()
             first = self._numbers(len(batch) + 1)
             end = first + len(batch)
             request = wire.encode(batch, family, first) + wire.end_request(end)

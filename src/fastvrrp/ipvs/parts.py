@@ -256,19 +256,15 @@ class Parts:
 
 
 def checks_of(configuration: model.Configuration) -> Iterator[servers.Check]:
+    """Of each lot of real servers those of one, which differ in addresses alone."""
     for virtual_server in configuration.ipvs.virtual_servers:
-        for server in virtual_server.real_servers:
+        for _, server in servers.parts(virtual_server.real_servers):
             yield from server.checks
 
 
 def pings(configuration: model.Configuration) -> bool:
     """Whether there is a PING_CHECK."""
-    return any(
-        isinstance(check, servers.PingCheck)
-        for virtual_server in configuration.ipvs.virtual_servers
-        for server in virtual_server.real_servers
-        for check in server.checks
-    )
+    return any(isinstance(check, servers.PingCheck) for check in checks_of(configuration))
 
 
 def tracked_files(configuration: model.Configuration) -> list[model.TrackFile]:

@@ -7,7 +7,7 @@ service is without a server in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from fastvrrp.ipvs.objects import Daemon, Destinations, Entry, Role, ServiceKey
 from fastvrrp.ipvs.table import Operation, Verb
@@ -26,13 +26,22 @@ def reconcile(
     observed: Mapping[ServiceKey, Entry],
     ours: Iterable[ServiceKey],
 ) -> list[Operation]:
+    """All of `steps`."""
+    return list(steps(desired, observed, ours))
+
+
+def steps(
+    desired: Mapping[ServiceKey, Entry],
+    observed: Mapping[ServiceKey, Entry],
+    ours: Iterable[ServiceKey],
+) -> Iterator[Operation]:
     """Operations that turn observed into desired, for the services in `ours` alone.
 
     One of these that is not desired is removed, one that is not observed is added; what is not
     among them is nobody's business here, so the cost is that of `ours`. Order: services added or
-    edited, each with its destinations added, edited, then removed; removed services last.
+    edited, each with its destinations added, edited, then removed; removed services last. They are
+    made as they are asked for: at a start there are tens of thousands.
     """
-    operations: list[Operation] = []
     removed: list[Operation] = []
     for key in ours:
         want, have = desired.get(key), observed.get(key)
@@ -41,14 +50,14 @@ def reconcile(
                 removed.append(Operation(Verb.DELETE_SERVICE, key))
             continue
         if have is None:
-            operations.append(Operation(Verb.ADD_SERVICE, key, want.service))
-            operations += _destinations(key, want.destinations, {})
+            yield Operation(Verb.ADD_SERVICE, key, want.service)
+            yield from _destinations(key, want.destinations, {})
             continue
         if have.service != want.service:
-            operations.append(Operation(Verb.EDIT_SERVICE, key, want.service))
+            yield Operation(Verb.EDIT_SERVICE, key, want.service)
         if have.destinations != want.destinations:
-            operations += _destinations(key, want.destinations, have.destinations)
-    return operations + removed
+            yield from _destinations(key, want.destinations, have.destinations)
+    yield from removed
 
 
 def _destinations(key: ServiceKey, want: Destinations, have: Destinations) -> list[Operation]:

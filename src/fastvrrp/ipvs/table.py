@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from fastvrrp.config.servers import Timeouts
@@ -80,7 +80,7 @@ class Table(Protocol):
     async def dump(self) -> Entries:
         """Everything. Not one moment's picture: others may change the table meanwhile."""
 
-    async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
+    async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
         """Carry out in this order; one that is refused does not stop the rest."""
 
     async def flush(self) -> None:

@@ -29,7 +29,7 @@ from fastvrrp.ipvs.objects import (
     Service,
     ServiceKey,
 )
-from fastvrrp.ipvs.reconcile import reconcile
+from fastvrrp.ipvs.reconcile import steps
 from fastvrrp.ipvs.settings import Settings
 from fastvrrp.ipvs.table import Failure, Table, Verb
 
@@ -216,8 +216,7 @@ class Upkeep:
         desired = {key: self._desired[key] for key in keys if key in self._desired}
         self._mine.update(dict.fromkeys(desired))
         self._note()
-        operations = reconcile(desired, self._observed, keys)
-        failures = await self._table.apply(operations) if operations else []
+        failures = await self._table.apply(steps(desired, self._observed, keys))
         stale, refused = _judged(failures)
         for key in keys:
             if key in stale or key in refused:

@@ -73,11 +73,11 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     first = next(one for one in children if only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         gc.disable()  # modules are made for good: nothing of them is worth looking at
-        import fastvrrp.supervisor.reader  # once, and for all three
+        import fastvrrp.supervisor.reader  # noqa: F401 (once, and for all three)
 
         with signals.stop_deferred():
             early.read(options.wanted)
-        import fastvrrp.supervisor.link  # noqa: F401 (once, and for both)
+        _import_common()
 
         with signals.stop_deferred():
             early.spawn(first)
@@ -85,6 +85,18 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
 
         gc.enable()
         return supervise(options, children, run_dir, notifier, early, signals)
+
+
+def _import_common() -> None:
+    """What the supervisor and its children need, once for all of them."""
+    import concurrent.futures.thread  # noqa: F401
+
+    import fastvrrp.net.namespace
+    import fastvrrp.notify.fifo
+    import fastvrrp.supervisor.dumpfile
+    import fastvrrp.supervisor.link
+    import fastvrrp.track.inotify
+    import fastvrrp.track.runner  # noqa: F401
 
 
 def _children(options: Options, run_dir: RunDir) -> Sequence[Settings]:
