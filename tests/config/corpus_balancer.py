@@ -33,7 +33,8 @@ IPVS = frozenset(
 ANSWERING = "172.16.0.0/12"  # the servers that answer are here
 NETWORKS = 250  # of 256 addresses, in each of 10.16.0.0/16 and so on
 # What is written in front of the lines of the file, and what makes waiting for a check short.
-NEVER = ("delay_loop 4000000", "warmup 4000000")  # the first check comes at a random moment of it
+# keepalived's first check comes at a random moment of half an hour all the same (`is_lasting`).
+NEVER = ("delay_loop 4000000", "warmup 4000000")
 SOON = ("delay_loop 5", "warmup 0", "retry 1", "delay_before_retry 1", "connect_timeout 2")
 KINDS = {
     "start": NEVER,
@@ -48,8 +49,6 @@ _OWN_FAULT = "what this host cannot send says nothing about a server"
 MEANT = {
     ("virtual_server", "persistence_engine", "wrong"): "a service serves without its engine",
     (_SERVER, "weight", "wrong"): "what is no number is not 0",
-    (f"{_SERVER}/TCP_CHECK", "warmup", "wrong"): "what is no number is not 0",
-    (f"{_SERVER}/HTTP_GET", "warmup", "wrong"): "what is no number is not 0",
     (f"{_SERVER}/UDP_CHECK", "bindto", "good"): _OWN_FAULT,
     (f"{_SERVER}/UDP_CHECK", "bind_if", "good"): _OWN_FAULT,
     (f"{_SERVER}/PING_CHECK", "bindto", "good"): _OWN_FAULT,
@@ -75,6 +74,11 @@ class Part(NamedTuple):
     @property
     def meant(self) -> str | None:
         return meant(self.case)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it is to become as it stays. Else it is to have been like this at any time."""
+        return self.kind in CHECKED
 
     @property
     def name(self) -> str:
@@ -112,7 +116,9 @@ def text_of(text: str, directory: Path) -> str:
 def _part(case: Case, kind: str, number: int, directory: Path) -> Part:
     high, low = divmod(number, NETWORKS)
     text = text_of(_bare(case), directory)
-    if kind in CHECKED:
+    if kind not in CHECKED:
+        text = text.replace("/bin/true", "/bin/false")
+    else:
         text = _TIMES.sub(r"\1 2", text)
     lines = "\n".join(KINDS[kind])
     text = re.sub(r"^(virtual_server .*\{)$", rf"\1\n{lines}", text, count=1, flags=re.M)
@@ -122,7 +128,7 @@ def _part(case: Case, kind: str, number: int, directory: Path) -> Part:
     text = re.sub(r"(group) G\b", rf"\1 G{number}", text)
     if "virtual_server_group" in text:
         text = text.replace("fwmark 7", f"fwmark {1000 + number}")
-    return Part(case, kind, text, (f" 10.{16 + high}.{low}.", f" -f {1000 + number} "))
+    return Part(case, kind, text, (f"10.{16 + high}.{low}.", str(1000 + number)))
 
 
 def lonely(case: Case) -> str:
@@ -142,7 +148,7 @@ def parts(directory: Path) -> tuple[list[Part], list[Case], Counter[str]]:
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
     refused: set[str] = set()
-    for case in filter(is_about_servers, cases()):
+    for index, case in enumerate(filter(is_about_servers, cases())):
         reason = "is the same as another one" if case.key in seen else why_not(case)
         seen.add(case.key)
         if reason:
@@ -153,8 +159,10 @@ def parts(directory: Path) -> tuple[list[Part], list[Case], Counter[str]]:
             else:
                 refused.add(case.key)
         else:
-            first = len(together)
-            together += [_part(case, kind, first + n, directory) for n, kind in enumerate(KINDS)]
+            together += [
+                _part(case, kind, index * len(KINDS) + number, directory)
+                for number, kind in enumerate(KINDS)
+            ]
     bad = _errors(together, directory)
     left_out["is an error here, about which keepalived complains only"] = len(bad | refused)
     return [part for part in together if part.case.key not in bad], alone, left_out

@@ -7,6 +7,7 @@ Each daemon has a namespace of its own, in which some of the servers answer. The
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import subprocess
@@ -30,6 +31,7 @@ PATIENCE_S = 30.0
 STILL_S = 4.0  # a table that has not changed for so long has settled
 PAUSE_S = 0.5
 STOP_S = 30.0
+SERVICE = re.compile(r"-[Aa] (?:-f |-\w (?=10))(10\.\d+\.\d+\.|\d+)")  # the mark of a part
 LOG_BYTES = 5000  # of each log, printed
 
 Table = list[str]
@@ -166,9 +168,15 @@ class Life:
             )
         )
 
-    def settled(self, services: int, different: Callable[[Pair], Any]) -> Pair:
+    def settled(
+        self,
+        services: int,
+        different: Callable[[Pair], Any],
+        seen: Callable[[Pair], None] = lambda now: None,
+    ) -> Pair:
         """Both tables, once keepalived's has so many services, has been the same for a while, and
-        the other does not differ; or as they are when that takes too long."""
+        the other does not differ; or as they are when that takes too long. `seen` is told whenever
+        keepalived's has changed."""
         end = time.monotonic() + PATIENCE_S
         before: Pair | None = None
         since = time.monotonic()
@@ -176,12 +184,18 @@ class Life:
             now = self.read()
             if before is None or now.theirs != before.theirs:
                 since = time.monotonic()
+                seen(now)
             before = now
             are_there = sum(line.startswith("-A") for line in now.theirs) >= services
             is_still = time.monotonic() - since > STILL_S
             if time.monotonic() > end or (are_there and is_still and not different(now)):
                 return now
-            time.sleep(PAUSE_S)
+            if are_there:
+                time.sleep(PAUSE_S)
+
+    def log(self, which: int) -> list[str]:
+        """Of keepalived (0) or of fastvrrp (1)."""
+        return self._logs[which].read_text(errors="replace").splitlines()
 
     def stop(self) -> list[int]:
         """The exit status of both."""
@@ -190,13 +204,22 @@ class Life:
         return [one.wait(STOP_S) for one in self._daemons]
 
 
-def of_part(part: Part, pair: Pair) -> Pair:
-    """The lines about one virtual server."""
+def of_parts(parts: Sequence[Part], pair: Pair) -> Iterator[tuple[Part, Pair]]:
+    """The lines about each virtual server."""
 
-    def of(lines: Table) -> Table:
-        return [line for line in lines if any(mark in line for mark in part.marks)]
+    def by_mark(lines: Table) -> dict[str, Table]:
+        found: dict[str, Table] = {}
+        for line in lines:
+            if match := SERVICE.match(line):
+                found.setdefault(match[1], []).append(line)
+        return found
 
-    return Pair(of(pair.theirs), of(pair.ours))
+    theirs, ours = by_mark(pair.theirs), by_mark(pair.ours)
+    for part in parts:
+        lines = [
+            [line for mark in part.marks for line in of.get(mark, ())] for of in (theirs, ours)
+        ]
+        yield part, Pair(*lines)
 
 
 @dataclass
@@ -214,17 +237,37 @@ class Told:
 def together(parts: Sequence[Part], directory: Path) -> Told:
     """Run both with all of these."""
 
+    history: dict[str, list[Table]] = {part.name: [] for part in parts}
+
+    def was_same(part: Part, pair: Pair) -> bool:
+        """Whether keepalived had it so at any time, perhaps between two looks."""
+        if part.is_lasting:
+            return False
+        without = [line for line in pair.ours if not line.startswith("-a ")]
+        text = f" from VS [{part.marks[0]}"
+        is_removed = pair.theirs == without and any(
+            line.count("Removing service") and text in line for line in life.log(0)
+        )
+        return is_removed or pair.ours in history[part.name]
+
     def different(now: Pair) -> dict[str, Pair]:
-        found = {part: of_part(part, now) for part in parts}
-        return {part.name: pair for part, pair in found.items() if pair.differ and not part.meant}
+        return {
+            part.name: pair
+            for part, pair in of_parts(parts, now)
+            if pair.differ and not part.meant and not was_same(part, pair)
+        }
+
+    def seen(now: Pair) -> None:
+        for part, pair in of_parts(parts, now):
+            if pair.theirs not in history[part.name]:
+                history[part.name].append(pair.theirs)
 
     with spaces() as both, Life(both, directory, whole(list(parts)), "-C") as life:
-        found = life.settled(sum(part.meant is None for part in parts), different)
-        tables = {part: of_part(part, found) for part in parts}
-        meant = {part.meant for part, pair in tables.items() if part.meant and pair.differ}
+        found = life.settled(sum(part.meant is None for part in parts), different, seen)
+        tables = list(of_parts(parts, found))
+        meant = {part.meant for part, pair in tables if part.meant and pair.differ}
         servers = {
-            part.name: sum(line.startswith("-a ") for line in pair.theirs)
-            for part, pair in tables.items()
+            part.name: sum(line.startswith("-a ") for line in pair.theirs) for part, pair in tables
         }
         status = life.stop()
         return Told(different(found), meant, servers, life.read(), status)

@@ -21,13 +21,13 @@ def test_the_tables_are_the_same(tmp_path: Path) -> None:
     """At the start, with alpha and a sorry server, with servers that are silent and that answer;
     and after the stop."""
     every, alone, _ = parts(tmp_path)
-    assert len(every) > 300 * len(KINDS)
+    assert len({part.case.key for part in every}) > 300
     assert len(alone) < 30
     others = list(KINDS)[1:]
     files = [
         part
-        for number, part in enumerate(every)
-        if part.kind in ("start", others[number // len(KINDS) % len(others)])
+        for part in every
+        if part.kind in ("start", others[int(part.case.key, 16) % len(others)])
     ]
     told = together(files, tmp_path / "life")
     assert told.different == {}
@@ -38,6 +38,6 @@ def test_the_tables_are_the_same(tmp_path: Path) -> None:
     servers = {
         kind: sum(told.servers[part.name] for part in files if part.kind == kind) for kind in KINDS
     }
-    assert servers["start"] > 300
-    assert 100 > servers["answering"] > servers["silent"] > 10
-    assert servers["unknown"] > 90
+    assert servers["start"] > 280
+    assert 120 > servers["answering"] > servers["silent"] > 10
+    assert servers["unknown"] > 70
