@@ -73,7 +73,13 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     first = next(one for one in children if only in (None, one.role.name))
     with contextlib.closing(Early()) as early:
         gc.disable()  # modules are made for good: nothing of them is worth looking at
-        import fastvrrp.supervisor.reader  # noqa: F401 (once, and for all three)
+        import fastvrrp.supervisor.reader  # once, and for all three
+
+        if len(os.sched_getaffinity(0)) == 1:
+            # Nothing can run beside us, so nothing is late because of this; and what is touched
+            # behind each fork has to be copied.
+            _import_common()
+            import fastvrrp.supervisor.main  # noqa: F401
 
         with signals.stop_deferred():
             early.read(options.wanted)
