@@ -104,6 +104,13 @@ KNOWN = {
         FASTVRRP,
         _variant(FASTVRRP, "packet", "vrrp_socket_backend packet", optional=True),
         _variant(FASTVRRP, "threads", "vrrp_engine_threads 2", optional=True),
+        _variant(
+            FASTVRRP,
+            "packet-threads",
+            "vrrp_socket_backend packet",
+            "vrrp_engine_threads 2",
+            optional=True,
+        ),
         _variant(FASTVRRP, "rt", "vrrp_rt_priority 50"),
         KEEPALIVED,
         _variant(KEEPALIVED, "rt", "vrrp_rt_priority 50"),

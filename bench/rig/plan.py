@@ -55,7 +55,11 @@ def saturation() -> list[Case]:
     return [
         Saturation(instances=4096, interval_s=0.05, seconds=10.0, contenders=EVERY_SOCKET),
         Saturation(instances=4096, interval_s=0.02),
-        Saturation(instances=4096, interval_s=0.01, contenders=EVERY_SOCKET),
+        Saturation(
+            instances=4096,
+            interval_s=0.01,
+            contenders=(*EVERY_SOCKET, "fastvrrp-packet-threads"),
+        ),
         Saturation(
             instances=4096,
             interval_s=0.02,

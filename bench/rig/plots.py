@@ -14,6 +14,7 @@ COLORS = {
     "fastvrrp": "#0b6e4f",
     "fastvrrp-packet": "#6bbf59",
     "fastvrrp-threads": "#1c7ed6",
+    "fastvrrp-packet-threads": "#74c0fc",
     "fastvrrp-rt": "#9467bd",
     "keepalived": "#c1440e",
     "floor raw": "#999999",
