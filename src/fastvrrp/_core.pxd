@@ -317,6 +317,7 @@ ctypedef struct group_t:
     u8 used
     u8 state
     u8 dirty
+    u8 stale                    # members' faults have changed and nobody has followed yet
     u32 first
     u32 members
     u32 masters                 # members in MASTER

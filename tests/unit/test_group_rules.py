@@ -119,6 +119,17 @@ def test_one_faulty_all_faulty() -> None:
     assert group_state(made) == "FAULT"
 
 
+def test_each_has_its_own_reason() -> None:
+    """Members on one link that goes down are not told as victims of one another."""
+    made = Driver(now=START, links_up=(0,))
+    made.add(*(member(slot, link=0) for slot in range(3)))
+    made.become_master()
+    made.link(0, up=False)
+    assert states(made, 3) == ["FAULT"] * 3
+    assert [made.status(slot).fault for slot in range(3)] == [_core.FAULT_LINK] * 3
+    assert [made.reason(slot) for slot in range(3)] == ["fault"] * 3
+
+
 def test_fault_is_left_together() -> None:
     made = group(3)
     made.link(0, up=False)

@@ -315,13 +315,14 @@ cdef u32 vr_measure_links(core_t *c, u32 i) noexcept nogil:
     return mask
 
 
-cdef void vr_links(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
-    """After a link event: priority first, then faults."""
+cdef bint vr_observe_links(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
+    """After a link event: priority and fault mask. True when the mask has changed, and the state has to follow."""
     cdef vr_t *v = &c.vr[i]
     cdef u32 mask = vr_measure_links(c, i) | (v.fault & ~<u32> (FAULT_LINK | FAULT_TRACK_LINK))
+    cdef bint changed = mask != v.fault
     vr_update_priority(c, i, now, out)
-    if mask != v.fault:
-        vr_set_fault(c, i, mask, now, out)
+    v.fault = mask
+    return changed
 
 
 # ---- received adverts; receive.pxi has checked them ----

@@ -177,25 +177,36 @@ cdef void core_commit(core_t *c, cfg_t **items, u32 n, const u32 *remove, u32 n_
     groups_flush(c, now, out)
 
 
-cdef void core_link(core_t *c, u32 link, bint up, i64 now, out_t *out) noexcept nogil:
-    """A link went up or down: everything that depends on it is evaluated again."""
-    cdef u32 i
+cdef bint depends_on(const cfg_t *g, u32 link) noexcept nogil:
     cdef u32 k
-    cdef cfg_t *g
-    cdef bint depends
+    if g.link == link:
+        return True
+    for k in range(g.n_tracks):
+        if g.tracks[k].link == link:
+            return True
+    return False
+
+
+cdef void core_link(core_t *c, u32 link, bint up, i64 now, out_t *out) noexcept nogil:
+    """A link went up or down: all that depend on it notice, then states follow. So every member of a
+    sync group has its own reason, and a group is evaluated once."""
+    cdef u32 i
+    cdef u32 group
     if c.link[link].up == up:
         return
     c.link[link].up = up
     for i in range(c.high_vr):
-        if not c.vr[i].used or c.vr[i].stopped:
-            continue
-        g = c.cfg[i]
-        depends = g.link == link
-        for k in range(g.n_tracks):
-            if g.tracks[k].link == link:
-                depends = True
-        if depends:
-            vr_links(c, i, now, out)
+        if c.vr[i].used and not c.vr[i].stopped and depends_on(c.cfg[i], link) and vr_observe_links(c, i, now, out):
+            group = c.cfg[i].group
+            if group == NONE:
+                vr_evaluate(c, i, now, out)
+            else:
+                c.group[group].stale = 1
+    for i in range(c.high_vr):
+        group = c.cfg[i].group if c.vr[i].used else NONE
+        if group != NONE and c.group[group].stale:
+            c.group[group].stale = 0
+            group_faults(c, group, now, out)
     groups_flush(c, now, out)
 
 

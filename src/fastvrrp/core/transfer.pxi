@@ -66,5 +66,6 @@ cdef void core_carry_in(core_t *c, carried_t *items, u32 n, i64 now, out_t *out)
             c.group[g.group].state = items[k].group_state
     for k in range(n):
         if items[k].cfg != NULL and not c.vr[items[k].cfg.slot].stopped:
-            vr_links(c, items[k].cfg.slot, now, out)
+            if vr_observe_links(c, items[k].cfg.slot, now, out):
+                vr_set_fault(c, items[k].cfg.slot, c.vr[items[k].cfg.slot].fault, now, out)
     groups_flush(c, now, out)
