@@ -40,9 +40,12 @@ def read_static_addresses(context: Context, node: Node) -> list[Entry]:
 
 
 def _read(context: Context, node: Node, *, is_static: bool) -> list[Entry]:
-    lines = plain_lines(context, node)
-    addresses = ((_entry(context, line, is_static), line) for line in lines)
-    return [Entry(address, line) for address, line in addresses if address is not None]
+    found = []
+    for line in plain_lines(context, node):
+        address = _entry(context, line, is_static)
+        if address is not None:
+            found.append(Entry(address, line))
+    return found
 
 
 Seen = set[tuple[str, int, str | None]]

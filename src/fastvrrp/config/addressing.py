@@ -250,10 +250,15 @@ def _addresses(
 ) -> tuple[tuple[VirtualAddress, ...], tuple[VirtualAddress, ...]]:
     """Advertised and excluded addresses; what does not fit into an advert is excluded."""
     entries, family = builder.entries, builder.family
+    written = listed(entries, "virtual_ipaddress")
+    if len(written) == 1 and "virtual_ipaddress_excluded" not in entries and not builder.strict:
+        only: VirtualAddress = written[0].value  # as in most of thousands of instances
+        if only.family == family:
+            return (only,), ()
     advertised: list[VirtualAddress] = []
     excluded: list[VirtualAddress] = []
     seen: Seen = set()
-    for entry in distinct(builder.context, listed(entries, "virtual_ipaddress"), seen):
+    for entry in distinct(builder.context, written, seen):
         address = entry.value
         if address.family == family:
             advertised.append(address)

@@ -107,7 +107,7 @@ class _Machine:
                     link.own[known.number] = known.prefixlen
                     link.networks.add(known.number, known.prefixlen)
         for instance, _ in instances:
-            for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
+            for address in instance.virtual_ipaddress + instance.virtual_ipaddress_excluded:
                 link = self.link(address.dev or instance.interface or "", address.family)
                 number = self.number(address)
                 link.virtual.add(number)
@@ -166,7 +166,7 @@ def _at(address: VirtualAddress, instance: VrrpInstance) -> Position:
 
 def _special_addresses(context: Context, instance: VrrpInstance) -> None:
     """The network's own address and its broadcast address are no host's (RFC 1122 3.2.1.3)."""
-    for address in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded):
+    for address in instance.virtual_ipaddress + instance.virtual_ipaddress_excluded:
         if address.prefixlen > _BROADCAST_PREFIX_MAX or address.family != 4:
             continue
         hosts = (1 << (32 - address.prefixlen)) - 1
@@ -249,13 +249,13 @@ def _only_address(context: Context, machine: _Machine, instance: VrrpInstance) -
     another daemon put there looks like the host's own. IPv6 has its link-local address."""
     if instance.family != 4 or instance.interface is None:
         return
-    link = machine.link(instance.interface, 4)
-    if not link.own or not link.own.keys() <= link.virtual:
+    own = machine.link(instance.interface, 4).own
+    if not own or not own.keys() <= machine.link(instance.interface, 4).virtual:
         return
     for address in instance.virtual_ipaddress:
         if address.dev not in (None, instance.interface):
             continue
-        if machine.number(address) in link.own:
+        if machine.number(address) in own:
             _warn(
                 context,
                 _at(address, instance),
@@ -293,6 +293,8 @@ def _networks(
         if address.dev is not None or address.peer is not None:
             continue
         link = machine.link(instance.interface or "", family)
+        if not link.own:
+            continue
         number = machine.number(address)
         if (
             not link.knows_networks(number)
