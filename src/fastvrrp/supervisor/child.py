@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import signal
-import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -60,7 +61,7 @@ class Child:
         self._killed_for = ""
         self.pid = spawned.process.pid
         self.stopped = False  # it said that it undid everything
-        self.states: dict[str, messages.InstanceState] = {}
+        self._states: dict[str, tuple[str, str]] = {}  # state and source, one object for many
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._configured = False
         self._ask_s = settings.ask_s
@@ -204,12 +205,25 @@ class Child:
             case messages.States():
                 for state in message.states:
                     if state.state in ("STOPPED", "DELETED"):
-                        self.states.pop(state.name, None)
+                        self._states.pop(state.name, None)
                     else:
-                        self.states[state.name] = _sharing(state)
+                        self._states[state.name] = _shared(state.state, state.source)
             case messages.Stopped():
                 self.stopped = True
         self._on_message(message)
+
+    def state_of(self, name: str) -> messages.InstanceState | None:
+        """What it last said of an instance or virtual server."""
+        known = self._states.get(name)
+        return None if known is None else messages.InstanceState(name, *known)
+
+    def states(self) -> tuple[messages.InstanceState, ...]:
+        """The same of all."""
+        return tuple([messages.InstanceState(name, *s) for name, s in self._states.items()])
+
+    def counted(self) -> Counter[str]:
+        """How many are in each state."""
+        return Counter([state for state, _ in self._states.values()])
 
     def _broken(self, exc: Exception | None) -> None:
         # Without its channel a child cannot be governed; usually it is just about to end.
@@ -241,9 +255,10 @@ class Child:
         self.exited.set_result(code)
 
 
-def _sharing(state: messages.InstanceState) -> messages.InstanceState:
-    """The same with strings that are one object for all: there may be thousands."""
-    return messages.InstanceState(state.name, sys.intern(state.state), sys.intern(state.source))
+@functools.lru_cache(maxsize=256)
+def _shared(state: str, source: str) -> tuple[str, str]:
+    """One object for all that are alike: there may be thousands."""
+    return (state, source)
 
 
 def _resolve(future: asyncio.Future[Any] | None, message: messages.AnyMessage) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -207,7 +206,7 @@ class Children:
         return "; ".join(part for part in parts if part)
 
     def _instances(self) -> str:
-        states = Counter(item.state for item in self._vrrp.instance_states())
+        states = self._vrrp.state_counts()
         parts = ", ".join(f"{n} {name}" for name, n in sorted(states.items()))
         count = counted(self._vrrp.configuration.count, "instance")
         return count + (f": {parts}" if parts else "")

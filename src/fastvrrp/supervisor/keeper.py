@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,11 +180,11 @@ class Keeper:
 
     def state_of(self, name: str) -> messages.InstanceState | None:
         """What the child last reported of one; None while it is down."""
-        return self._child.states.get(name) if self._child is not None else None
+        return self._child.state_of(name) if self._child is not None else None
 
-    def instance_states(self) -> Sequence[messages.InstanceState]:
-        """What the child last reported; empty while it is down."""
-        return tuple(self._child.states.values()) if self._child is not None else ()
+    def state_counts(self) -> Counter[str]:
+        """How many it last reported in each state; none while it is down."""
+        return self._child.counted() if self._child is not None else Counter()
 
     def record(self) -> dict[str, Any]:
         """The `daemon.vrrp` or `daemon.ipvs` object of docs/control-socket.md."""
@@ -267,7 +268,7 @@ class Keeper:
         orderly = child.stopped and code == 0
         if not orderly:
             log.error("the %s %d ended: %s", self._title, child.pid, self.last_exit)
-            await self._hooks.clean(ran, tuple(child.states.values()))
+            await self._hooks.clean(ran, child.states())
         elif not self._stopping and self._retiring is None:
             log.warning("the %s %d stopped without being told to", self._title, child.pid)
         if not self._settings.respawn and not self._stopping and self._retiring is None:
