@@ -98,10 +98,19 @@ def decode(data: bytes | memoryview) -> Configuration:
     """What `encode` was given. Raises msgspec.MsgspecError."""
     compact: _Compact = decoder(_Compact).decode(data)
     try:
-        instances = _put_together(compact.commons, compact.address_commons, compact.instances)
+        own = _renamed(compact.instances)
+        instances = _put_together(compact.commons, compact.address_commons, own)
     except IndexError as exc:
         raise msgspec.DecodeError("a part of an instance is missing") from exc
     return replace(compact.rest, vrrp_instances=tuple(instances))
+
+
+def _renamed(own: Sequence[_Instance]) -> Iterator[_Instance]:
+    """The same with names that lie side by side: they outlive all else that is decoded, whose
+    memory would be kept for the few of them that are in between."""
+    names = [name.encode().decode() for _, name, _, _, _ in own]
+    for name, one in zip(names, own, strict=True):
+        yield (one[0], name, *one[2:])
 
 
 class Packed(Sequence[VrrpInstance]):
