@@ -192,8 +192,8 @@ def test_the_same_service_twice(read: Reader) -> None:
 LATER = [
     pytest.param(virtual(real("weight 1 2")), id="a message"),
     pytest.param("$W=3\n" + virtual(real("weight $W")), id="a definition"),
-    pytest.param(virtual(real("notify_up /bin/true")), id="a script"),
-    pytest.param(virtual(real(check("MISC_CHECK", "misc_path /bin/check"))), id="a check's script"),
+    pytest.param(virtual(real("notify_up /bin/true daemon")), id="a script's account"),
+    pytest.param(virtual(real("notify_up true")), id="a script that is looked for"),
     pytest.param(virtual("include more.conf"), id="an include"),
     pytest.param(
         "track_file F {\nfile /run/x\n}\n" + virtual(real(check("FILE_CHECK", "track_file F"))),
@@ -213,14 +213,32 @@ def test_what_is_parsed_always(read: Reader, text: str) -> None:
     assert after(read, START + text, held).parsed == 1
 
 
-def test_every_real_server_written_like_one_with_a_script(read: Reader) -> None:
-    """It is made from the first one, but its script is looked at again, too."""
+def test_scripts(read: Reader) -> None:
+    """Taken over, as long as there is nothing to be said of any of them."""
     body = check("MISC_CHECK", "misc_path /bin/check")
-    text = START + virtual(real(body)) + virtual(real(body), head="10.0.0.9 80")
+    text = (
+        START
+        + virtual(real(body))
+        + virtual(real(body), head="10.0.0.9 80")
+        + virtual(real(), "quorum_up /bin/true", head="10.0.0.10 80")
+        + instance("notify /bin/true", name="V1", vrid=1)
+        + instance("notify_master '/bin/true up'", name="V2", vrid=2, vips="10.0.0.2")
+    )
     held = first(read, text)
-    assert after(read, text, held).parsed == 2
+    assert after(read, text, held).parsed == 0
+    other = after(read, text.replace("up'", "down'"), held)
+    assert other.parsed == 1
+    assert after(read, text, other.held).parsed == 1
+    assert after(read, text.replace("user root", "user daemon"), held).parsed == 5
+    careless = after(read, text.replace("enable_script_security", ""), held)
+    assert (careless.parsed, len(careless.messages)) == (5, 1)
+    assert after(read, text, careless.held).parsed == 5
+    assert after(read, text.replace("enable_script_security", ""), careless.held).parsed == 5
+    # of two that are written the same, too, although the second is made from the first
+    fewer = after(read, START + virtual(real(body)) + virtual(real(body), head="10.0.0.9 80"), held)
+    assert fewer.parsed == 0
     del read.host.files["/bin/check"]
-    assert len(after(read, text, held).messages) == 2
+    assert len(after(read, text, fewer.held).messages) == 2
 
 
 def test_what_decides_on_lines_or_on_the_machine(read: Reader) -> None:
@@ -342,6 +360,10 @@ PIECES = (
     instance("track_interface {\neth1 weight 5\n}", name="V4", vrid=4, vips="10.0.0.4/24"),
     instance("track_interface {\neth1\n}", name="V4", vrid=4, vips="10.0.0.4/24"),
     instance("notify /bin/true", name="V5", vrid=5, vips="10.0.0.5/24"),
+    instance("notify '/bin/check a' daemon", name="V5", vrid=5, vips="10.0.0.5/24"),
+    instance("notify_stop '/bin/check a'", name="V5", vrid=5, vips="10.0.0.5/24"),
+    virtual(real("notify_up '/bin/true x'", at="10.0.0.6 80"), head="10.1.0.14 80"),
+    "global_defs {\nscript_user daemon\n}\n",
     instance("priority 255", name="V6", vrid=6, vips="10.0.7.5/24"),
     instance("unicast_peer {\n10.0.0.9\n}", "unicast_src_ip 10.0.0.8", name="V7", vrid=7),
     instance("virtual_routes {\n10.9.0.0/16 dev eth1 table small\n}", name="V8", vrid=8),
@@ -372,6 +394,8 @@ def _machine(read: Reader, number: int) -> None:
         read.config_id = "r2"
     elif number == 5:
         read.host.links = None
+    elif number == 7:
+        read.host.files["/bin/true"] = read.host.files["/bin/true"]._replace(uid=5)
     elif number == 6:
         read.host.mtus = {"eth0": 9000}
         read.host.tables["rt_tables"]["small"] = 78
@@ -381,7 +405,7 @@ def _machine(read: Reader, number: int) -> None:
 def histories(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
     """Configurations one after the other, each mostly like the one before: pieces, what is
     included, the machine."""
-    pieces, included, machine = draw(FILE), draw(st.integers(0, 3)), draw(st.integers(0, 6))
+    pieces, included, machine = draw(FILE), draw(st.integers(0, 3)), draw(st.integers(0, 7))
     history = [(pieces, included, machine)]
     for _ in range(3):
         pieces = list(pieces)
@@ -398,7 +422,7 @@ def histories(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
         elif change == 4:
             included = draw(st.integers(0, 3))
         elif change == 5:
-            machine = draw(st.integers(0, 6))
+            machine = draw(st.integers(0, 7))
         history.append((pieces, included, machine))
     return history
 

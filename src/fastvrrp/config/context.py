@@ -37,6 +37,7 @@ class Context:
         self._addresses: Addresses | None = None
         self._reported: set[str] = set()
         self.met: set[str] = set()  # interfaces that were asked for and exist
+        self.programs: set[str] = set()  # that run as the default account, nothing to be said
 
     @property
     def host(self) -> HostInfo:

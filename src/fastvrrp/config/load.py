@@ -257,7 +257,12 @@ class _Loader:
         if self.diagnostics.errors or not self.blocks.keeps:
             return b""
         return self.blocks.memory(
-            config_id, self.context, self.trackers, self.servers_read, self.instances_read
+            config_id,
+            self.context,
+            self.trackers,
+            self.scripts,
+            self.servers_read,
+            self.instances_read,
         )
 
     def _statement(self, node: Node, order: int) -> None:
@@ -361,6 +366,7 @@ class _Loader:
     def _configuration(self, source: Source) -> Configuration:
         context, trackers, scripts = self.context, self.trackers, self.scripts
         global_defs = build(context, self.top, self.globals, scripts)
+        self.blocks.check_scripts(scripts)
         if self.net_namespace is not None:
             global_defs = msgspec.structs.replace(global_defs, net_namespace=self.net_namespace)
         add = {

@@ -7,10 +7,11 @@ nothing but its text decides about it. So a block is not remembered
 
   - if anything was said about it: messages have places, which are found by reading;
   - if its text is not all there is: definitions, templates, includes;
-  - if the machine or another block had a say in it (`Context.asks`): scripts, accounts, names of
-    iproute2, groups of services, an interface that does not exist.
+  - if the machine or another block had a say in it (`Context.asks`): accounts, names of iproute2,
+    groups of services, an interface that does not exist.
 
-What global_defs and trackers give to an instance must be what they gave the last time.
+What global_defs and trackers give to an instance must be what they gave the last time. Programs
+must still be as they have to be, all of them: of that the machine is asked again.
 
 Checks across blocks look at all of them, and whoever wants to see a statement of a block that was
 taken over raises `Unread`: then everything is read, as if nothing were known.
@@ -27,7 +28,7 @@ import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config.compact import Instances, decoder
-from fastvrrp.config.model import Message, Position, VrrpInstance
+from fastvrrp.config.model import Command, Message, Position, VrrpInstance
 from fastvrrp.config.node import Node
 from fastvrrp.config.packing import Packer
 from fastvrrp.config.servers import ServiceAddress, VirtualServer
@@ -35,6 +36,7 @@ from fastvrrp.config.servers import ServiceAddress, VirtualServer
 if TYPE_CHECKING:
     from fastvrrp.config.context import Context
     from fastvrrp.config.defaults import Defaults
+    from fastvrrp.config.scripts import Scripts
     from fastvrrp.config.trackers import Trackers
 
 KINDS = frozenset(("virtual_server", "vrrp_instance"))
@@ -95,6 +97,8 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     is_elsewhere   whether it was for another network namespace
     is_here        whether the interfaces of the machine were known
     interfaces     that were asked for and existed
+    programs       that scripts run, as the default account and without a message
+    scripts        digest of what else decided about those
     defaults       digests
     trackers       digest of what they give to who refers to them
     servers        by number in the configuration; None: to be read again
@@ -106,6 +110,8 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     is_elsewhere: bool
     is_here: bool
     interfaces: tuple[str, ...]
+    programs: tuple[str, ...]
+    scripts: bytes
     defaults: tuple[bytes, ...]
     trackers: bytes
     servers: tuple[Record | None, ...]
@@ -153,10 +159,40 @@ class _Head(msgspec.Struct, frozen=True):
     protocol: str = "TCP"
 
 
+class _Check(msgspec.Struct, frozen=True):
+    """As much of a check as is needed here; MISC_CHECK has a command."""
+
+    command: Command | None = None
+
+
+class _Real(msgspec.Struct, frozen=True):
+    notify_up: Command | None = None
+    notify_down: Command | None = None
+    checks: tuple[_Check, ...] = ()
+
+
+class _Commands(msgspec.Struct, frozen=True):
+    """Of a virtual server, what it may have run."""
+
+    quorum_up: Command | None = None
+    quorum_down: Command | None = None
+    patterns: tuple[_Real, ...] = ()
+
+
 class TakenServer(VirtualServer, kw_only=True):
-    """A virtual server as bytes, with what others are compared with."""
+    """A virtual server as bytes, with what others are compared with; `has_commands`: perhaps."""
 
     raw: msgspec.Raw
+    has_commands: bool
+
+    def commands(self) -> Iterator[Command | None]:
+        """What it may have run."""
+        if self.has_commands:
+            found = decoder(_Commands).decode(self.raw)
+            yield from (found.quorum_up, found.quorum_down)
+            for real in found.patterns:
+                yield from (real.notify_up, real.notify_down)
+                yield from (check.command for check in real.checks)
 
 
 class TakenNode(Node, kw_only=True, eq=False, gc=False):
@@ -228,6 +264,19 @@ class Blocks:
         ):
             raise Unread
 
+    def check_scripts(self, scripts: Scripts) -> None:
+        """Raises Unread where a command could be another one than the last time."""
+        memory = self._memory
+        if (
+            memory is not None
+            and self._is_used
+            and memory.programs
+            and (
+                memory.scripts != _digest(scripts.ground) or not scripts.still_run(memory.programs)
+            )
+        ):
+            raise Unread
+
     def take(self, text: str, at: int, line: str, number: int, file: str) -> TakenNode | None:
         """The block that begins with this line, which is at offset `at` of the text, if it is
         known."""
@@ -272,6 +321,7 @@ class Blocks:
             protocol=head.protocol,
             position=node.position(1),
             raw=raw,
+            has_commands=self._memory is not None and bool(self._memory.programs),
         )
 
     def instance(self, node: TakenNode, defaults: Defaults, sync_group: str | None) -> VrrpInstance:
@@ -310,6 +360,7 @@ class Blocks:
         config_id: str,
         context: Context,
         trackers: Trackers,
+        scripts: Scripts,
         servers: Sequence[Origin],
         instances: Sequence[Origin],
     ) -> bytes:
@@ -319,7 +370,7 @@ class Blocks:
             return b""  # it is not known what else there was a message about
         silent = {id(span.node): span for span in self._silent(diagnostics.messages)}
         digests: dict[bytes, int] = {}
-        before = self._memory.interfaces if self._memory is not None and self._is_used else ()
+        before = self._memory if self._is_used else None
 
         def record(source: Origin) -> Record | None:
             span = None if source is None else silent.get(id(source[0]))
@@ -337,7 +388,9 @@ class Blocks:
             config_id=config_id,
             is_elsewhere=context.is_elsewhere,
             is_here=context.interfaces is not None,
-            interfaces=tuple(sorted({*context.met, *before})),
+            interfaces=_with(context.met, before.interfaces if before else ()),
+            programs=_with(context.programs, before.programs if before else ()),
+            scripts=_digest(scripts.ground),
             servers=tuple([record(source) for source in servers]),
             instances=tuple([record(source) for source in instances]),
             defaults=tuple(digests),  # `record` adds to them
@@ -356,6 +409,11 @@ class Blocks:
                 after = bisect_left(said, span.first)
                 if after == len(said) or said[after] >= span.first + span.record.lines:
                     yield span
+
+
+def _with(met: Iterable[str], before: Iterable[str]) -> tuple[str, ...]:
+    """What was met in blocks that were read, and in those that were taken over."""
+    return tuple(sorted({*met, *before}))
 
 
 def in_bytes(servers: Iterable[VirtualServer]) -> tuple[Any, ...]:

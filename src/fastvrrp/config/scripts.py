@@ -8,7 +8,7 @@ a warning, and with enable_script_security takes it out too.
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
@@ -178,6 +178,26 @@ class Scripts:
         """The command, or None with a warning if it cannot or must not run."""
         if draft is None:
             return None
+        context = self._context
+        asks, said = context.asks, context.diagnostics.count
+        command = self._command(draft, account)
+        is_silent = command is not None and context.diagnostics.count == said
+        if command is not None and is_silent and command.account is None and self.security:
+            context.programs.add(command.argv[0])
+            context.asks = asks  # `still_run` will ask the same of the machine
+        return command
+
+    @property
+    def ground(self) -> str:
+        """All but the machine's files that decides about the commands in `Context.programs`."""
+        return repr((self.security, self._default, self._no_default))
+
+    def still_run(self, programs: Iterable[str]) -> bool:
+        """Whether there would be nothing to say of these either."""
+        account = self._default or self._context.host.daemon()
+        return all(self._verdict(path, account) == ("", False) for path in programs)
+
+    def _command(self, draft: Draft, account: Account | None) -> Command | None:
         context, node = self._context, draft.node
         context.asks += 1
         account = self._complete(draft.account or account)

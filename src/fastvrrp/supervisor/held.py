@@ -12,7 +12,7 @@ import msgspec
 
 from fastvrrp.config import compact, model, servers
 from fastvrrp.config.packing import PackedServer
-from fastvrrp.config.remembered import Last, in_bytes
+from fastvrrp.config.remembered import Last, TakenServer, in_bytes
 from fastvrrp.supervisor.spawn import IPVS, VRRP
 
 
@@ -163,9 +163,12 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     sync = ipvs.sync_daemon
     defs = configuration.global_defs
     commands: list[model.Command | None] = []
+    for taken in ipvs.virtual_servers:
+        if isinstance(taken, TakenServer):
+            commands += taken.commands()
     for server in virtual_servers:
         if not isinstance(server, PackedServer):
-            continue  # taken over: no script is in it
+            continue  # one of those
         commands += [server.quorum_up, server.quorum_down]
         for real in server.patterns:
             commands += [real.notify_up, real.notify_down]
@@ -209,4 +212,8 @@ def _fifo_scripts(*fifos: model.Fifo | None) -> list[model.Command | None]:
 
 
 def _distinct(commands: Iterable[model.Command | None]) -> tuple[model.Command, ...]:
-    return tuple({(c.argv, c.account): c for c in commands if c is not None}.values())
+    """Without their places, which are not known of all."""
+    found = {(command.argv, command.account) for command in commands if command is not None}
+    return tuple(
+        model.Command(argv=argv, account=account) for argv, account in sorted(found, key=repr)
+    )
