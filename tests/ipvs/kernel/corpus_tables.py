@@ -122,7 +122,7 @@ def spaces() -> Iterator[tuple[str, str]]:
             space = stack.enter_context(namespace())
             ip(f"-n {space} link add lan0 type dummy")
             ip(f"-n {space} address add 10.9.0.1/16 dev lan0")
-            ip(f"-n {space} link set lan0 up")
+            ip(f"-n {space} link set lan0 up multicast on arp on")
             ip(f"-n {space} route add local {ANSWERING} dev lo")
             web = Web(space)
             stack.callback(web.close)
