@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fastvrrp.config.context import Context
 from fastvrrp.config.hostaddresses import BITS, Networks, number_of
-from fastvrrp.config.influences import influences, useless
 from fastvrrp.config.model import (
     OWNER,
     Position,
@@ -207,6 +206,9 @@ def _weights(
     context: Context, instance: VrrpInstance, node: Node, groups: Mapping[str, SyncGroup]
 ) -> None:
     """A priority has room from 1 to 254: what would go further changes nothing."""
+    # with what it needs slow to load, and rarely needed
+    from fastvrrp.config.influences import influences, useless
+
     if instance.priority == OWNER:
         return  # said where they are read
     places = {each.name: each.position for each in _tracked(instance)}

@@ -72,7 +72,7 @@ def counters(plane: Plane, statistics: Statistics) -> dict[str, Any]:
 def is_called(running: Running, name: str) -> bool:
     virtual_server = running.virtual_server
     return name in (virtual_server.name, virtual_server.group) or any(
-        name == server_name(virtual_server, server) for server in virtual_server.real_servers
+        name == server_name(virtual_server, server) for server in running.servers.values()
     )
 
 
