@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ class Table(MemoryTable):
         self.calls = 0
         self.trouble = 0  # errno
 
-    async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
+    async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
         self.calls += 1
         await asyncio.sleep(0)
         if self.trouble:
@@ -141,7 +141,7 @@ def test_the_journal_is_written_before_a_service_is_added(play: Play) -> None:
         seen = []
 
         class Watching(Table):
-            async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
+            async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
                 seen.append(set(world.kept.services))
                 return await super().apply(operations)
 

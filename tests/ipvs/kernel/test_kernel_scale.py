@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,9 +111,10 @@ class Watched(NetlinkTable):
         super().__init__(open_socket(name))
         self.operations: list[Operation] = []
 
-    async def apply(self, operations: Sequence[Operation]) -> list[Failure]:
-        self.operations += operations
-        return await super().apply(operations)
+    async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
+        made = list(operations)
+        self.operations += made
+        return await super().apply(made)
 
 
 @pytest.fixture(scope="module")
