@@ -217,7 +217,7 @@ def test_link_local_with_an_interface(read: Reader) -> None:
             "7:12: error: connect_ip is not an address: 'nowhere'; "
             "write an IPv4 or IPv6 address without prefix length",
         ),
-        (("nb_get_retry 3",), "7:1: error: unknown keyword 'nb_get_retry'; it belongs into "),
+        (("status_code 200",), "7:1: error: unknown keyword 'status_code'; it belongs into "),
         (("conect_port 1",), "7:1: error: unknown keyword 'conect_port'; did you mean connect_p"),
         (("connect_port",), "7:1: error: connect_port needs a value; write connect_port N"),
     ],
@@ -341,6 +341,22 @@ def test_sni(read: Reader, lines: tuple[str, ...], enabled: bool, name: str | No
 def test_old_spelling_of_retry(read: Reader) -> None:
     said = "7:1: warning: nb_get_retry is an old spelling; write retry"
     assert checker(read, "HTTP_GET", "nb_get_retry 4", PAGE, said=(said,)).schedule.retry == 4
+
+
+def test_relics_of_old_examples_do_no_harm(read: Reader) -> None:
+    """keepalived skips them as unknown; whoever comes from it need not edit his file."""
+    relics = "global_defs {\nlvs_id LVS_1\n}\n"
+    found = server(
+        read,
+        relics + virtual("nat_mask 255.255.255.0", real(check("TCP_CHECK", "nb_get_retry 3"))),
+        "2:1: warning: lvs_id has no effect: keepalived has forgotten it since 1.2, and skips it; "
+        "the rest of the configuration works without it",
+        "8:1: warning: nat_mask has no effect: no kernel since Linux 2.2 has a mask here, and "
+        "keepalived skips it; the rest of the configuration works without it",
+        "11:1: warning: nb_get_retry has no effect: keepalived skips it here; write retry; "
+        "the rest of the configuration works without it",
+    )
+    assert found.real_servers[0].checks[0].schedule.retry == 1
 
 
 def test_every_regex_option_is_one_of_the_matcher() -> None:
