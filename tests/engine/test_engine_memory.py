@@ -73,3 +73,24 @@ def test_what_a_burst_filled_is_given_back(engine: _core.Engine) -> None:
             assert epoch == told
             told += 1
     assert own_kb() - before < LEFT_KB
+
+
+def test_a_block_is_not_given_back_with_new_events_in_it(engine: _core.Engine) -> None:
+    """In a ring that is nearly full the engine writes right behind whoever reads: into the block
+    that is being read."""
+    ring, batch = 65_536, 100
+    sent = ring - 3 * batch
+    for epoch in range(1, sent + 1):
+        engine.commit([], remove=[], epoch=epoch)
+    told: list[int] = []
+    while len(told) < ring:  # once round
+        told += [e.a for e in engine.events(limit=batch) if e.kind == _core.EV_COMMITTED]
+        turns = engine.counters()["turns"]
+        for epoch in range(sent + 1, sent + batch + 1):
+            engine.commit([], remove=[], epoch=epoch)
+        sent += batch
+        wait_for(lambda turns=turns: engine.counters()["turns"] > turns, 5, "it has worked")
+    while more := engine.events():
+        told += [e.a for e in more if e.kind == _core.EV_COMMITTED]
+    assert told == sorted(set(told))
+    assert sent - len(told) == engine.counters()["events_lost"]

@@ -1,5 +1,5 @@
 # Single-producer single-consumer ring of fixed records, with an eventfd that is rung only when the
-# consumer may be asleep. head: next free, written by the producer; tail: next to read, by the consumer.
+# consumer may be asleep. head: next free, written by the producer; tail: next that the consumer may need.
 # Whenever it is empty it begins anew with its first place, so that only as much of it takes memory as
 # was ever full at once.
 
@@ -16,8 +16,9 @@ ctypedef struct ring_t:
     u32 head
     u32 base                    # head when it was empty last: what is in the first place. The producer's, and
     u8 gap1[56]                 # as it changes only while there is nothing to read, read by the consumer
-    u32 tail
-    u8 gap2[60]
+    u32 tail                    # places before it may be written to again
+    u32 read                    # the consumer's: next to read, ahead of tail where a block is given back as a whole
+    u8 gap2[56]
 
 
 cdef int ring_init(ring_t *r, u32 size, u32 capacity) noexcept nogil:
@@ -55,29 +56,37 @@ cdef bint ring_push(ring_t *r, const void *record) noexcept nogil:
     return True
 
 
+cdef inline void copy_out(ring_t *r, void *record) noexcept nogil:
+    memcpy(record, r.items + <size_t> ((r.read - r.base) & r.mask) * r.size, r.size)
+    r.read += 1
+
+
 cdef bint ring_pop(ring_t *r, void *record) noexcept nogil:
-    cdef u32 tail = r.tail
-    if tail == fv_load_u32(&r.head):
+    if r.read == fv_load_u32(&r.head):
         return False
-    memcpy(record, r.items + <size_t> ((tail - r.base) & r.mask) * r.size, r.size)
-    fv_store_u32(&r.tail, tail + 1)
+    copy_out(r, record)
+    fv_store_u32(&r.tail, r.read)
     return True
 
 
 cdef bint ring_pop_lean(ring_t *r, void *record) noexcept nogil:
-    """The same, and every block but the first is given back when it has been read. A system call now and
-    then, and new pages for the producer in the next burst: for what is mostly far from full."""
-    cdef u32 tail = r.tail
+    """The same, and every block but the first goes back to the kernel when all of it has been read. A system
+    call now and then, and new pages for the producer in the next burst: for what is mostly far from full.
+    The producer gets places by the block, or when nothing is left: it may be right behind the consumer, and
+    what it wrote into a block must not be lost with it."""
     cdef size_t at
     cdef size_t end
-    if tail == fv_load_u32(&r.head):
+    if r.read == fv_load_u32(&r.head):
+        if r.tail != r.read:
+            fv_store_u32(&r.tail, r.read)
         return False
-    at = <size_t> ((tail - r.base) & r.mask) * r.size
-    memcpy(record, r.items + at, r.size)
+    at = <size_t> ((r.read - r.base) & r.mask) * r.size
+    copy_out(r, record)
     end = (at + r.size) & ~<size_t> (LEAN_BYTES - 1)
-    if end > at and end > LEAN_BYTES:                   # before the producer may write to it again
-        madvise(r.items + end - LEAN_BYTES, LEAN_BYTES, MADV_DONTNEED)
-    fv_store_u32(&r.tail, tail + 1)
+    if end > at:
+        if end > LEAN_BYTES:
+            madvise(r.items + end - LEAN_BYTES, LEAN_BYTES, MADV_DONTNEED)
+        fv_store_u32(&r.tail, r.read)
     return True
 
 
