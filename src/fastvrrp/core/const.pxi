@@ -18,11 +18,6 @@ cdef extern from *:
     const i64 CHECK_DELAY_MAX_NS    # nine years: no sum of a moment and delays overflows
 
 
-cdef inline u64 *counter(const core_t *c, u32 i, u32 k) noexcept nogil:
-    """One counter of an instance."""
-    return &c.stat[<size_t> k * c.cap_vr + i]
-
-
 cdef inline i64 imin(i64 a, i64 b) noexcept nogil:
     return a if a < b else b
 

@@ -25,6 +25,11 @@ cdef enum:
     CFG_LINES = 2               # of a cfg_t
 
 
+cdef inline u64 *counter(const core_t *c, u32 i, u32 k) noexcept nogil:
+    """One counter of an instance."""
+    return &c.stat[<size_t> k * c.cap_vr + i]
+
+
 cdef inline void fetch_ahead(const core_t *c, u32 i, u32 k) noexcept nogil:
     """Thousands of records do not fit the caches, and each is needed once per interval: ask for this one
     while others are worked on."""
