@@ -48,6 +48,26 @@ def descriptors() -> set[str]:
     return found
 
 
+def test_a_signal_at_the_very_end_says_nothing() -> None:
+    """While the event loop is being closed: what signals wake it by is gone already."""
+    program = (
+        "import asyncio, contextlib, os, signal\n"
+        "from fastvrrp.supervisor.early import EarlySignals\n"
+        "from fastvrrp.supervisor.signals import Signals\n"
+        "class Loop(asyncio.SelectorEventLoop):\n"
+        "    def _close_self_pipe(self):\n"
+        "        super()._close_self_pipe()\n"
+        "        os.kill(os.getpid(), signal.SIGCHLD)\n"
+        "async def life():\n"
+        "    with contextlib.closing(Signals(EarlySignals())):\n"
+        "        pass\n"
+        "with asyncio.Runner(loop_factory=Loop) as runner:\n"
+        "    runner.run(life())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_first_steps_load_nothing_large() -> None:
     """Its processes are on their way before the supervisor imports its event loop."""
     program = (

@@ -9,6 +9,7 @@ shutdown_script, socket. It stays simple on purpose: everything else may crash, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -64,8 +65,8 @@ def supervise(
     """The supervisor's part of `start.run`; returns the exit code."""
 
     async def supervise() -> int:
-        signals = Signals(early_signals)
-        return await Supervisor(options, children, run_dir, notifier, early, signals).run()
+        with contextlib.closing(Signals(early_signals)) as signals:
+            return await Supervisor(options, children, run_dir, notifier, early, signals).run()
 
     with asyncio.Runner() as runner:
         return runner.run(supervise())

@@ -31,6 +31,11 @@ class Signals:
             loop.add_signal_handler(other, self._arrived, other)
         loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
 
+    def close(self) -> None:
+        """Nothing is woken any more. asyncio closes what signals wake its loop by before it forgets
+        them: whatever came in between, the end of an orphan say, left a traceback in the log."""
+        signal.set_wakeup_fd(-1)
+
     def connect(self, receiver: Receiver) -> None:
         # keepalived ignores a reload or dump until it is initialised; so do we with dumps, but
         # a reload asked for while starting would be lost for good.
