@@ -191,9 +191,7 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     size = (sizeof(cfg_t) + pdu_room + (up_end - up) + (down_end - down) + len(EMPTY_PROGRAM)
             + (announce_end - announce) + old.n_tracks * sizeof(track_t) + old.n_peers * sizeof(peer_t) + 4 * 8)
     made = Instance.__new__(Instance)
-    made.cfg = g = <cfg_t *> aligned_alloc(CACHE_LINE, block_size(size))
-    if g == NULL:
-        raise MemoryError()
+    made.cfg = g = new_block(size)
     memcpy(g, old, sizeof(cfg_t))
     memset(<u8 *> g + sizeof(cfg_t), 0, size - sizeof(cfg_t))
     made.slot = g.slot = slot

@@ -144,6 +144,14 @@ cdef inline size_t block_size(size_t n) noexcept nogil:
     return (((n + MALLOC_WORD + CACHE_LINE - 1) // CACHE_LINE) | 1) * CACHE_LINE - MALLOC_WORD
 
 
+cdef cfg_t *new_block(size_t n) except NULL:
+    """Raises MemoryError."""
+    cdef void *p = NULL
+    if posix_memalign(&p, CACHE_LINE, block_size(n)) != 0:  # which takes any size, other than aligned_alloc()
+        raise MemoryError()
+    return <cfg_t *> p
+
+
 cdef class Instance:
     cdef cfg_t *cfg
     cdef readonly u32 slot
@@ -211,9 +219,8 @@ cdef class Instance:
         size = (sizeof(cfg_t) + MAX_PDU_HEAD + ((len(joined) + 15) & ~7) + len(announce) + len(up) + len(down)
                 + len(change) + len(peers) * sizeof(peer_t) + len(tracks) * sizeof(track_t) + 64)
         free(self.cfg)
-        self.cfg = g = <cfg_t *> aligned_alloc(CACHE_LINE, block_size(size))
-        if g == NULL:
-            raise MemoryError()
+        self.cfg = NULL
+        self.cfg = g = new_block(size)
         memset(g, 0, size)
         self.slot = g.slot = slot
         g.flags = flags

@@ -25,7 +25,7 @@ cdef extern from "shim.h" nogil:
     int fv_epoll_wait(int fd, epoll_event *ev, int max, i64 timeout_ns)
 
 cdef extern from "<stdlib.h>" nogil:
-    void *aligned_alloc(size_t alignment, size_t n)
+    int posix_memalign(void **p, size_t alignment, size_t n)
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
