@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,9 @@ from probing import (
 )
 
 from fastvrrp.config.servers import HttpCheck, TlsContext, Url
+from fastvrrp.ipvs.checks import exchange
 from fastvrrp.ipvs.checks.base import Outcome, Surroundings, make_probe
+from fastvrrp.ipvs.checks.dial import Dial
 from looping import Run
 
 PAGE = b"HTTP/1.0 200 OK\r\n\r\nhello"
@@ -141,6 +144,7 @@ def test_tls_1_2_and_an_old_cipher(run: Run, files: Files) -> None:
         ({"enable_sni": True, "sni_name": "b.example"}, "a.example", "b.example"),
         ({"sni_name": "b.example"}, None, "b.example"),
         ({"enable_sni": True}, "10.0.0.1", None),
+        ({"enable_sni": True, "sni_name": ""}, "a.example", None),
     ],
 )
 def test_sni(
@@ -156,7 +160,7 @@ def test_sni(
     run(scene())
 
 
-@pytest.mark.parametrize("name", ["a..example", "x" * 70 + ".example", ".example"])
+@pytest.mark.parametrize("name", ["a..example", "x" * 70 + ".example", ".example", "a\0.example"])
 def test_a_name_that_no_host_can_have(run: Run, files: Files, name: str) -> None:
     async def scene() -> None:
         async with Server(files).running() as port:
@@ -347,6 +351,25 @@ def test_servers_that_fail_at_tls(run: Run, session: Session, detail: str) -> No
         assert outcome.detail.startswith(detail)
 
     run(scene())
+
+
+def test_a_reset_between_connect_and_handshake(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt ends although there is no connection any more that could be wrapped."""
+
+    class ResetDial(Dial):
+        def _established(self) -> None:
+            accepted, _ = server.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            super()._established()
+
+    async def scene() -> None:
+        outcome = await ask(check(server.getsockname()[1]))
+        assert (outcome.verdict, outcome.detail) == (DOWN, "TLS: connection reset by peer")
+
+    monkeypatch.setattr(exchange, "Dial", ResetDial)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        run(scene())
 
 
 def test_a_server_that_never_closes(run: Run, files: Files) -> None:

@@ -102,17 +102,19 @@ class Exchange:
 
     def _connected(self, sock: socket.socket) -> None:
         self._dial = None
-        self._sock = sock
-        self._since = self._loop.time()
-        self._timer = self._loop.call_at(self._since + self._timeout, self._look)
         if self._tls is not None:
             try:
                 self._sock = self._tls.context.wrap_socket(
                     sock, do_handshake_on_connect=False, server_hostname=self._tls.server_name
                 )
             except (OSError, ValueError) as e:
+                sock.close()  # by now it may be the wrapper's, which closes it
                 self._failed(Verdict.DOWN, f"TLS: {tls_problem(e)}")
                 return
+        else:
+            self._sock = sock
+        self._since = self._loop.time()
+        self._timer = self._loop.call_at(self._since + self._timeout, self._look)
         self._loop.add_reader(self._sock, self._ready)
         self._phase = "sending" if self._tls is None else "TLS handshake"
         self._ready()

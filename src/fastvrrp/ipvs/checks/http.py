@@ -46,12 +46,13 @@ class HttpProbe:
         self._began_ns = 0
 
     def _server_name(self, url: Url) -> str | None:
-        """What is sent as SNI. Raises TlsError when that cannot be."""
+        """What is sent as SNI; an empty name is none. Raises TlsError when that cannot be."""
         name = self._check.sni_name
         if name is None and self._check.enable_sni:
             name = url.virtualhost
-        if name is not None:
-            check_server_name(name)
+        if not name:
+            return None
+        check_server_name(name)
         return name
 
     def start(self, step: int, done: Done) -> None:

@@ -43,9 +43,11 @@ def client_context(tls: TlsContext) -> ssl.SSLContext:
 def check_server_name(name: str) -> None:
     """Raises TlsError for what cannot be sent as SNI (RFC 6066 3)."""
     try:
-        name.encode("idna")
+        encoded = name.encode("idna")
     except UnicodeError as e:
         raise TlsError(f"SNI: {name!r} is no host name: {e}") from e
+    if b"\0" in encoded:
+        raise TlsError(f"SNI: {name!r} is no host name: it has a NUL")
 
 
 def tls_problem(error: OSError | ValueError) -> str:
