@@ -19,7 +19,7 @@ from fastvrrp.lab.namespace import privileged
 from . import contender as contenders
 from . import machine, plan, plots, report
 from .cases.base import Case
-from .cases.floor import FLOOR
+from .cases.floor import FLOORS
 from .native import CompilerMissing
 from .results import Results, add_micro, load, load_for
 from .run import expected_minutes, run_all
@@ -60,7 +60,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--case", action="append", type=parse_case, metavar="KIND:NAME=VALUE,...", default=[]
     )
-    parser.add_argument("--contender", action="append", choices=[*contenders.KNOWN, "floor"])
+    parser.add_argument("--contender", action="append", choices=[*contenders.KNOWN, *FLOORS])
     parser.add_argument("--rounds", type=int, help="default: 3 for most cases, quick: 1")
     parser.add_argument(
         "--fresh", action="store_true", help="forget earlier results instead of adding to them"
@@ -97,7 +97,7 @@ def chosen_contenders(options: argparse.Namespace) -> dict[str, contenders.Conte
 
     Raises SystemExit when one that was asked for cannot.
     """
-    every = {**contenders.KNOWN, FLOOR.name: FLOOR}
+    every = {**contenders.KNOWN, **FLOORS}
     chosen = {}
     for name in options.contender or every:
         absence = every[name].absence()

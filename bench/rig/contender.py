@@ -7,11 +7,12 @@ import contextlib
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from bench.configuration import Place, places, render
 
 from .network import Router
 from .process import Memory, Usage, memory, now_ns, process_tree, spawn, usage
+
+CPU_LATENCY = Path("/dev/cpu_dma_latency")  # Documentation/power/pm_qos_interface.rst
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,26 @@ class Contender:
     global_lines: tuple[str, ...] = ()  # what it gets in global_defs besides the rest
     balancer: tuple[str, ...] = ()  # the command when only virtual servers are to run
     optional: bool = False  # its own lines are not understood by every version of the daemon
+    awake: bool = False  # no processor sleeps meanwhile
+    asks_itself: bool = False  # for that
 
     def absence(self) -> str | None:
         """Why it cannot be measured here; None when it can."""
+        if self.awake and not os.access(CPU_LATENCY, os.W_OK):
+            return f"{CPU_LATENCY} cannot be written"
         if shutil.which(self.command[0]) is None:
             return f"{self.command[0]} is not installed"
         return self._refusal() if self.optional else None
+
+    @contextlib.contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """What the machine is like while it is measured."""
+        if not self.awake or self.asks_itself:
+            yield
+            return
+        with CPU_LATENCY.open("wb", buffering=0) as device:
+            device.write(struct.pack("=i", 0))
+            yield
 
     def _refusal(self) -> str | None:
         """What the daemon has to say about its own lines: an error, or that they do nothing."""
@@ -97,12 +114,24 @@ def _variant(base: Contender, suffix: str, *lines: str, optional: bool = False) 
     return replace(base, name=f"{base.name}-{suffix}", global_lines=lines, optional=optional)
 
 
+def kept_awake(base: Contender) -> Contender:
+    """On processors that do not sleep: somebody else sees to that."""
+    return replace(base, name=f"{base.name}-awake", awake=True)
+
+
+def _awake(base: Contender) -> Contender:
+    """The same, and the daemon sees to it itself."""
+    lines = (*base.global_lines, "vrrp_cpu_dma_latency 0")
+    return replace(kept_awake(base), global_lines=lines, optional=True, asks_itself=True)
+
+
+_PACKET = _variant(FASTVRRP, "packet", "vrrp_socket_backend packet", optional=True)
 # keepalived's own real-time option as it comes, and with the limit out of the way.
 KNOWN = {
     one.name: one
     for one in (
         FASTVRRP,
-        _variant(FASTVRRP, "packet", "vrrp_socket_backend packet", optional=True),
+        _PACKET,
         _variant(FASTVRRP, "threads", "vrrp_engine_threads 2", optional=True),
         _variant(
             FASTVRRP,
@@ -111,8 +140,11 @@ KNOWN = {
             "vrrp_engine_threads 2",
             optional=True,
         ),
+        _awake(FASTVRRP),
+        _awake(_PACKET),
         _variant(FASTVRRP, "rt", "vrrp_rt_priority 50"),
         KEEPALIVED,
+        kept_awake(KEEPALIVED),
         _variant(KEEPALIVED, "rt", "vrrp_rt_priority 50"),
         _variant(KEEPALIVED, "rt-unlimited", "vrrp_rt_priority 50", "vrrp_rlimit_rttime 5000000"),
     )

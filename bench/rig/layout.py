@@ -230,7 +230,7 @@ TABLES = (
     Table(
         "floor-packets",
         "Floor: packets alone, all of a tick in one batch",
-        (*cost(2), Column("heard_share", "heard / sent", 4)),
+        (*cost(2), Column("heard_share", "heard / sent", 4), *error(3, 3, 2)),
     ),
     Table(
         "floor-addresses",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 from .cases.base import Case
 from .cases.flood import Flood, Trickle
@@ -16,17 +17,29 @@ from .cases.takeover import Takeover
 
 RAW = ("fastvrrp", "keepalived")
 EVERY_SOCKET = ("fastvrrp", "fastvrrp-packet", "keepalived")
+AWAKE = ("fastvrrp-awake", "fastvrrp-packet-awake", "keepalived-awake")
 REAL_TIME = ("fastvrrp-rt", "keepalived-rt", "keepalived-rt-unlimited")
+BACKENDS: tuple[Literal["raw", "packet"], ...] = ("raw", "packet")
 
 
 def floors() -> list[Case]:
-    loads = ((255, 0.1), (1024, 0.1), (4096, 0.1), (4096, 1.0))
+    loads = ((255, 0.1), (1024, 0.1), (4096, 1.0))
     return [
         TimerFloor(delay_us=100),
         TimerFloor(delay_us=1_000_000),
         *(
             PacketFloor(backend=backend, instances=count, interval_s=interval_s)
-            for (count, interval_s), backend in product(loads, ("raw", "packet"))
+            for (count, interval_s), backend in product(loads, BACKENDS)
+        ),
+        *(
+            PacketFloor(
+                backend=backend,
+                instances=4096,
+                interval_s=0.1,
+                capture_s=4.0,
+                contenders=("floor", "floor-awake"),
+            )
+            for backend in BACKENDS
         ),
         AddressFloor(instances=4096, batch=1),
         AddressFloor(instances=4096, batch=64),
@@ -45,7 +58,7 @@ def steady() -> list[Case]:
         Steady(instances=4096, interval_s=1.0, contenders=EVERY_SOCKET),
         Steady(instances=255, interval_s=0.1, contenders=EVERY_SOCKET),
         Steady(instances=1024, interval_s=0.1, contenders=RAW),
-        Steady(instances=4096, interval_s=0.1, contenders=EVERY_SOCKET),
+        Steady(instances=4096, interval_s=0.1, contenders=(*EVERY_SOCKET, *AWAKE)),
         Steady(instances=32768, interval_s=1.0, contenders=("fastvrrp",)),
     ]
 
@@ -54,7 +67,11 @@ def saturation() -> list[Case]:
     """Every daemon for a third of a minute; for a whole one those that should carry the load."""
     return [
         Saturation(instances=4096, interval_s=0.05, seconds=10.0, contenders=EVERY_SOCKET),
-        Saturation(instances=4096, interval_s=0.02),
+        Saturation(
+            instances=4096,
+            interval_s=0.02,
+            contenders=(*EVERY_SOCKET, "fastvrrp-threads"),
+        ),
         Saturation(
             instances=4096,
             interval_s=0.01,
@@ -64,14 +81,14 @@ def saturation() -> list[Case]:
             instances=4096,
             interval_s=0.02,
             seconds=60.0,
-            contenders=("fastvrrp",),
+            contenders=("fastvrrp", "fastvrrp-awake"),
             rounds=1,
         ),
         Saturation(
             instances=4096,
             interval_s=0.01,
             seconds=60.0,
-            contenders=("fastvrrp-packet",),
+            contenders=("fastvrrp-packet", "fastvrrp-packet-awake"),
             rounds=1,
         ),
     ]

@@ -58,7 +58,7 @@ def goals(results: Results) -> list[str]:
     for goal in GOALS:
         reached = goal.reached(results)
         verdict = VERDICTS[reached]
-        other = goal.read(results, REFERENCE)
+        other = goal.read(results, goal.reference)
         floor = goal.floor(results, "floor") if goal.floor else None
         cells = [goal.measure, goal.contender, goal.text()]
         cells.append(shown(goal.read(results, goal.contender), goal.digits))

@@ -20,7 +20,7 @@ def _shown(values: Values) -> str:
 
 def run_once(case: Case, contender: Contender) -> Values:
     """One measurement in a directory of its own, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch, contender.surroundings():
         return case.run(contender, Path(scratch))
 
 

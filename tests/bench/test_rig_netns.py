@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("bench")]
 def send(network: Wires, *, count: int, interval_s: float, seconds: float) -> int:
     """The floor's sender on router a; how many adverts it sent."""
     tick_us = str(round(interval_s * 1e6))
-    argv = [program("floor_send"), "packet", str(count), tick_us, str(seconds)]
+    argv = [program("floor_send"), "packet", str(count), tick_us, "1", str(seconds)]
     return int(run_json(network.a.namespace, [*argv, *network.a.interfaces])["sent"])
 
 

@@ -373,7 +373,7 @@ def test_global_defs(read: Reader) -> None:
         " smtp_server mail.x 26\n smtp_helo_name h\n smtp_connect_timeout 0\n no_email_faults\n"
         " vrrp_garp_interval 0.001\n vrrp_gna_interval 0.000002\n vrrp_startup_delay 1.5\n"
         " vrrp_delay_after_boot 60\n log_unknown_vrids\n vrrp_rt_priority 150\n"
-        " vrrp_socket_backend packet\n vrrp_engine_threads 3\n"
+        " vrrp_socket_backend packet\n vrrp_engine_threads 3\n vrrp_cpu_dma_latency 50\n"
         " vrrp_rlimit_rtime 20000\n vrrp_priority -20\n vrrp_cpu_affinity 1 0 9\n vrrp_no_swap\n"
         ' nftables tab\n notify_fifo /run/f nobody\n notify_fifo_script "/bin/check x"\n'
         " vrrp_notify_fifo /run/g\n fifo_write_vrrp_states_on_reload\n"
@@ -402,6 +402,7 @@ def test_global_defs(read: Reader) -> None:
     assert defs.vrrp_no_swap
     assert defs.log_unknown_vrids
     assert (defs.vrrp_socket_backend, defs.vrrp_engine_threads) == ("packet", 3)
+    assert defs.vrrp_cpu_dma_latency_us == 50
     assert defs.nftables == "tab"
     assert defs.notify_fifo is not None
     assert (defs.notify_fifo.path, defs.notify_fifo.account) == ("/run/f", nobody)
@@ -418,6 +419,7 @@ def test_global_defaults(read: Reader) -> None:
     assert defs.router_id == "r1.example"
     assert (defs.nftables, defs.default_interface) == (None, "eth0")
     assert defs.vrrp_engine_threads == 1
+    assert defs.vrrp_cpu_dma_latency_us is None
     assert valid(read("global_defs {\nnftables\n}\n")).global_defs.nftables == "keepalived"
 
 

@@ -6,28 +6,36 @@ the same run, so that the distance to the floor means something.
 
 from __future__ import annotations
 
+import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench.rig.contender import Contender
+from bench.rig.contender import Contender, kept_awake
+from bench.rig.figures import lateness
 from bench.rig.native import program
-from bench.rig.network import Wires
-from bench.rig.process import Helper, run_json
+from bench.rig.network import Network, Wires
+from bench.rig.observe import Intervals
+from bench.rig.process import Helper, before_all, run_json, spawn
 
 from .base import Case, LoadCase, Values
 
-FLOOR = Contender("floor", ("true",), ("true",))
+_FLOOR = Contender("floor", ("true",), ("true",))
+FLOORS = {one.name: one for one in (_FLOOR, kept_awake(_FLOOR))}
+PARTS = 8  # of the interval, in each of which some adverts leave together, as fastvrrp has it
 
 
 @dataclass(frozen=True, kw_only=True)
 class PacketFloor(LoadCase):
-    """Adverts all at once, sent in batches and received by a raw socket or a packet ring."""
+    """Adverts all at once, sent in batches and received by a raw socket or a packet ring; then
+    once more in parts, as punctually as a real-time thread can."""
 
     kind: ClassVar[str] = "floor-packets"
     contenders: tuple[str, ...] = ("floor",)
     backend: Literal["raw", "packet"]
     seconds: float = 2.0
+    capture_s: float = 0.0  # 0: nothing is sent in parts
 
     @property
     def name(self) -> str:
@@ -35,28 +43,17 @@ class PacketFloor(LoadCase):
 
     @property
     def expected_s(self) -> float:
-        return self.network_s + max(self.seconds, self.interval_s) + 0.5
+        punctuality_s = self.capture_s + 1.5 if self.capture_s else 0.0
+        return self.network_s + max(self.seconds, self.interval_s) + 0.5 + punctuality_s
 
     def run(self, contender: Contender, scratch: Path) -> Values:
-        receive = "raw" if self.backend == "raw" else "ring"
         with Wires(self.instances) as network:
-            # The receiver outlives the sender, so that it hears every advert.
-            listener = [program("floor_receive"), receive, str(self.seconds + 30)]
-            with Helper(
-                network.b.namespace, [*listener, *network.b.interfaces], nice=0
-            ) as receiver:
+            with self._receiver(network) as receiver:
                 sent: dict[str, Any] = run_json(
-                    network.a.namespace,
-                    [
-                        program("floor_send"),
-                        self.backend,
-                        str(self.instances),
-                        str(round(self.interval_s * 1e6)),
-                        str(self.seconds),
-                        *network.a.interfaces,
-                    ],
+                    network.a.namespace, self._sender(network, 1, self.seconds)
                 )
                 heard = receiver.stop()
+            punctuality = self._punctuality(network) if self.capture_s else {}
         send_us, receive_us = sent["cpu_ns_each"] / 1e3, heard["cpu_ns_each"] / 1e3
         return {
             "send_us": send_us,
@@ -65,7 +62,35 @@ class PacketFloor(LoadCase):
             "rate": sent["rate"],
             "heard_share": heard["good"] / max(1, sent["sent"]),
             "late_ticks": sent["late_ticks"],
-        }
+        } | punctuality
+
+    def _receiver(self, network: Network) -> Helper:
+        """It outlives the sender, so that it hears every advert."""
+        receive = "raw" if self.backend == "raw" else "ring"
+        patience_s = self.seconds + self.capture_s + 30
+        argv = [program("floor_receive"), receive, str(patience_s), *network.b.interfaces]
+        return Helper(network.b.namespace, argv, nice=0)
+
+    def _sender(self, network: Network, parts: int, seconds: float) -> list[str]:
+        words = (self.backend, self.instances, round(self.interval_s * 1e6), parts, seconds)
+        return [program("floor_send"), *map(str, words), *network.a.interfaces]
+
+    def _punctuality(self, network: Network) -> Values:
+        """Of the intervals between two adverts, while no CPU is counted."""
+        settle_s = max(0.5, self.interval_s)
+        argv = self._sender(network, PARTS, settle_s + self.capture_s + 0.5)
+        with (
+            self._receiver(network),
+            spawn(network.a.namespace, argv, output=subprocess.DEVNULL) as sender,
+        ):
+            time.sleep(settle_s)
+            with Intervals(network.b, self.interval_s) as observer, before_all():
+                time.sleep(self.capture_s)
+                report = observer.stop()
+            sender.wait()
+        if report["dropped"] or not report["received"]["intervals"]:
+            raise RuntimeError(f"the observer lost {report['dropped']} frames, or heard none")
+        return lateness(report["received"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,6 @@ class Saturation(LoadCase):
     """A load at the edge of what two processors carry: is every advert still on time?"""
 
     kind: ClassVar[str] = "saturation"
-    contenders: tuple[str, ...] = ("fastvrrp", "fastvrrp-packet", "fastvrrp-threads", "keepalived")
     seconds: float = 20.0
 
     @property

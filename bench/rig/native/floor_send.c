@@ -1,7 +1,7 @@
-/* floor_send raw|packet COUNT TICK_US SECONDS INTERFACE...
+/* floor_send raw|packet COUNT TICK_US PARTS SECONDS INTERFACE...
  *
- * The least a sender can cost: COUNT ready-made adverts every tick, in batches, spread evenly over the interfaces.
- * raw is one raw IP socket with IP_PKTINFO, packet one AF_PACKET socket. Prints JSON. */
+ * The least a sender can cost: COUNT ready-made adverts every tick, in so many PARTS one after the other, spread evenly
+ * over the interfaces; with more than one part as a real-time thread, to be as punctual as can be. raw is one raw IP socket with IP_PKTINFO, packet one AF_PACKET socket. Prints JSON. */
 #include "common.h"
 #include <arpa/inet.h>
 #include <linux/filter.h>
@@ -66,17 +66,18 @@ int main(int argc, char **argv)
 {
     static const uint8_t group_mac[6] = {0x01, 0x00, 0x5e, 0x00, 0x00, 0x12};
     struct sockaddr_in group = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr("224.0.0.18")};
-    int count, links, each, raw, fd, space = 8 << 20;
+    int count, parts, part = 0, links, each, raw, fd, space = 8 << 20;
     uint64_t tick, begin, next, end, cpu, sent = 0, refused = 0, late = 0;
     struct message *messages;
     struct mmsghdr *batch;
 
-    if (argc < 6)
+    if (argc < 7)
         return 2;
     raw = !strcmp(argv[1], "raw");
     count = atoi(argv[2]);
     tick = strtoull(argv[3], NULL, 10) * 1000;
-    links = argc - 5;
+    parts = atoi(argv[4]);
+    links = argc - 6;
     each = (count + links - 1) / links;
     fd = raw ? raw_socket() : socket(AF_PACKET, SOCK_RAW, 0);
     if (fd < 0)
@@ -90,25 +91,33 @@ int main(int argc, char **argv)
         uint8_t vip[4] = {10, (uint8_t)(n / each), 0, (uint8_t)(n % each + 1)};
         int probe = socket(AF_INET, SOCK_DGRAM, 0);
 
-        strncpy(hardware.ifr_name, argv[5 + n / each], IFNAMSIZ - 1);
-        strncpy(own.ifr_name, argv[5 + n / each], IFNAMSIZ - 1);
+        strncpy(hardware.ifr_name, argv[6 + n / each], IFNAMSIZ - 1);
+        strncpy(own.ifr_name, argv[6 + n / each], IFNAMSIZ - 1);
         if (ioctl(probe, SIOCGIFHWADDR, &hardware) || ioctl(probe, SIOCGIFADDR, &own))
-            fail(argv[5 + n / each]);
+            fail(argv[6 + n / each]);
         close(probe);
         memcpy(m->frame, group_mac, 6);
         memcpy(m->frame + 6, hardware.ifr_hwaddr.sa_data, 6);
         store16(m->frame + 12, ETH_P_IP);
         build_advert(m->frame + ETH_HLEN, ((struct sockaddr_in *)&own.ifr_addr)->sin_addr.s_addr, vip[3], 200,
                      (uint16_t)(tick / 10000000 ? tick / 10000000 : 1), vip);
-        address(&batch[n].msg_hdr, m, raw, (int)if_nametoindex(argv[5 + n / each]), &group);
+        address(&batch[n].msg_hdr, m, raw, (int)if_nametoindex(argv[6 + n / each]), &group);
     }
     stop_on_signals();
+    if (parts > 1) {
+        struct sched_param as_daemons = {.sched_priority = 2};
+
+        if (sched_setscheduler(0, SCHED_FIFO, &as_daemons))
+            fail("sched_setscheduler");
+    }
     cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     begin = next = clock_ns(CLOCK_MONOTONIC);
-    end = begin + (uint64_t)(atof(argv[4]) * 1e9);
+    end = begin + (uint64_t)(atof(argv[5]) * 1e9);
     while (!asked_to_stop && clock_ns(CLOCK_MONOTONIC) < end) {
-        for (int n = 0; n < count;) {
-            int done = sendmmsg(fd, batch + n, (unsigned)(count - n < BATCH ? count - n : BATCH), raw ? MSG_DONTROUTE : 0);
+        int n = count * part / parts, last = count * (part + 1) / parts;
+
+        while (n < last) {
+            int done = sendmmsg(fd, batch + n, (unsigned)(last - n < BATCH ? last - n : BATCH), raw ? MSG_DONTROUTE : 0);
             if (done <= 0) {
                 refused++;
                 n++;
@@ -117,7 +126,8 @@ int main(int argc, char **argv)
                 n += done;
             }
         }
-        next += tick;
+        part = (part + 1) % parts;
+        next += tick / (uint64_t)parts;
         late += clock_ns(CLOCK_MONOTONIC) > next;
         sleep_until(next);
     }

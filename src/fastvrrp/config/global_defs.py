@@ -162,6 +162,7 @@ def build(context: Context, top: Entries, entries: Entries, scripts: Scripts) ->
         shutdown_script_timeout_s=get(entries, "shutdown_script_timeout", 10),
         log_unknown_vrids="log_unknown_vrids" in entries,
         vrrp_socket_backend=get(entries, "vrrp_socket_backend", "raw"),
+        vrrp_cpu_dma_latency_us=get(entries, "vrrp_cpu_dma_latency", None),
         vrrp_engine_threads=get(entries, "vrrp_engine_threads", 1),
         vrrp_rt_priority=get(entries, "vrrp_rt_priority", 0),
         vrrp_rlimit_rttime_us=get(entries, "vrrp_rlimit_rttime", 10000),

@@ -439,6 +439,7 @@ class GlobalDefs(Struct):
     log_unknown_vrids: bool = False
     vrrp_socket_backend: str = "raw"  # raw or packet
     vrrp_engine_threads: int = 1
+    vrrp_cpu_dma_latency_us: int | None = None  # None: as the machine is set up
     vrrp_rt_priority: int = 0
     vrrp_rlimit_rttime_us: int = 10000
     vrrp_priority: int = 0

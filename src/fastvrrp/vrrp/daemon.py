@@ -230,6 +230,7 @@ class Daemon:
             # The draft may be older than what the kernel told meanwhile.
             parts.upkeep.touch(parts.plane.running, instances=True)
         parts.upkeep.schedule(SETTLE_S)
+        parts.cpu_latency.ask(configuration.global_defs.vrrp_cpu_dma_latency_us)
         tuning.warn_of_changes(old.global_defs, configuration.global_defs)
         self._arm_chores()
         self._view.update(parts.trackers.status())

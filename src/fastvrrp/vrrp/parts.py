@@ -17,6 +17,7 @@ from fastvrrp.supervisor.pulse import Ends
 from fastvrrp.track.manager import Trackers
 from fastvrrp.track.runner import Runner
 from fastvrrp.vrrp import tuning
+from fastvrrp.vrrp.cpu_latency import CpuLatency
 from fastvrrp.vrrp.devices import Devices
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.plane import Plane
@@ -55,6 +56,7 @@ class Parts:
     """What lives from the first configuration to the end, wired to each other."""
 
     monitor: Monitor
+    cpu_latency: CpuLatency
     engine: Engine
     client: EngineClient
     plane: Plane
@@ -92,6 +94,9 @@ class Parts:
             undo.callback(monitor.close)
             await monitor.up_to_date()
             tuning.tune_process(configuration.global_defs)
+            cpu_latency = CpuLatency()
+            undo.callback(cpu_latency.close)
+            cpu_latency.ask(configuration.global_defs.vrrp_cpu_dma_latency_us)
             engine = tuning.start_engine(configuration, pulse)
             undo.callback(engine.stop)
             client = EngineClient(engine)
@@ -138,7 +143,16 @@ class Parts:
             monitor.on_resync = upkeep.on_resync
             undo.pop_all()
             return cls(
-                monitor, engine, client, plane, surroundings, upkeep, reporter, trackers, notifier
+                monitor,
+                cpu_latency,
+                engine,
+                client,
+                plane,
+                surroundings,
+                upkeep,
+                reporter,
+                trackers,
+                notifier,
             )
 
     def priorities(self) -> dict[str, int]:
@@ -156,5 +170,6 @@ class Parts:
         ended = await asyncio.to_thread(self.engine.join, limit_s)
         if not ended:
             log.error("the engine does not end")
+        self.cpu_latency.close()
         self.monitor.close()
         return ended
