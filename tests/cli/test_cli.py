@@ -17,7 +17,10 @@ from answers import DAEMON, INSTANCE, STATUS, answering, invoke
 
 from fastvrrp import __version__
 from fastvrrp.cli import events, main, reload, run, status
+from fastvrrp.cli.commands import COMMANDS
 from fastvrrp.cli.common import duration, milliseconds
+
+HEAVY_FOR_A_CHECK = {"argparse", "locale", "uvloop", "yaml", "asyncio"}
 
 
 def fastvrrp(*words: str) -> subprocess.CompletedProcess[str]:
@@ -39,12 +42,12 @@ def test_help_names_every_command_and_imports_none_of_them() -> None:
         "print('imported:', sorted(heavy & set(sys.modules)))\n"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
-    for name in main.COMMANDS:
+    for name in COMMANDS:
         assert re.search(rf"^    {name} ", out, re.MULTILINE), name
     assert "imported: []" in out
 
 
-@pytest.mark.parametrize("name", list(main.COMMANDS))
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_each_help_teaches_with_two_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main.main([name, "--help"])
@@ -65,6 +68,22 @@ def test_clients_do_not_import_what_the_daemon_needs() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[]\n"
     assert "no daemon is running at /nonexistent" in done.stderr
+
+
+def test_a_check_without_options_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    file = tmp_path / "k.conf"
+    file.write_text(
+        "vrrp_instance V {\n interface lo0\n virtual_router_id 1\n"
+        " virtual_ipaddress {\n 10.0.0.1/24\n }\n}\n"
+    )
+    program = (
+        "import sys\n"
+        "from fastvrrp.cli.main import main\n"
+        f"assert main(['check', {str(file)!r}]) == 0\n"
+        f"print('imported:', sorted({HEAVY_FOR_A_CHECK!r} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "imported: []" in done.stdout, done.stdout + done.stderr
 
 
 def test_version() -> None:

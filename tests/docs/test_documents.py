@@ -19,7 +19,9 @@ from documents import (
 )
 
 from fastvrrp._core import COUNTER_NAMES, FAULT_NAMES
-from fastvrrp.cli.main import COMMANDS, build_parser, main
+from fastvrrp.cli.commands import COMMANDS
+from fastvrrp.cli.main import main
+from fastvrrp.cli.parser import parse
 from fastvrrp.config.host import FileInfo, SystemHost
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Account
@@ -108,12 +110,13 @@ def test_commands_exist(place: str, words: list[str]) -> None:
     if len(words) == 1 and not words[0].startswith("-"):
         assert words[0] in COMMANDS, place  # the command is only mentioned
         return
-    parser = build_parser(chosen)
     if "--help" in words:
         with pytest.raises(SystemExit, match=r"^0$"):
-            parser.parse_args(words)
+            parse(words)
         return
-    assert parser.parse_args(words).command in COMMANDS, place
+    args = parse(words)
+    assert args is not None, place
+    assert args.command in COMMANDS, place
 
 
 def test_every_command_is_documented() -> None:

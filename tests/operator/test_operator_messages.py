@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastvrrp.cli.main import COMMANDS, main
+from fastvrrp.cli.commands import COMMANDS
+from fastvrrp.cli.main import main
 from fastvrrp.config.host import OtherHost
 from fastvrrp.config.load import load
 from fastvrrp.words import counted

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastvrrp.words import counted
 
 if TYPE_CHECKING:
+    import argparse
+
     from fastvrrp.config.elections import Router
     from fastvrrp.config.model import Configuration, Loaded, Message
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     failed = False
     for file in dict.fromkeys(args.files):
         for config_id in dict.fromkeys(ids):
-            loaded = load(Path(file), config_id=config_id, host=host)
+            loaded = load(file, config_id=config_id, host=host)
             name = f"{file} as {config_id}" if config_id and len(ids) > 1 else file
             _show(loaded.messages, shown)
             print(_summary(name, loaded))
