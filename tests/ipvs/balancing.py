@@ -15,6 +15,7 @@ from fastvrrp.config.base import NS_PER_S
 from fastvrrp.config.servers import (
     Connection,
     FileCheck,
+    MiscCheck,
     RealServer,
     Schedule,
     ServiceAddress,
@@ -43,7 +44,7 @@ class World:
         self.asked: dict[int, int] = {}
 
     def probe(self, check: servers.Check) -> Probe:
-        assert isinstance(check, TcpCheck | FileCheck)
+        assert isinstance(check, TcpCheck | FileCheck | MiscCheck)
         return Probe(self, check)
 
 
@@ -52,9 +53,9 @@ class Probe:
 
     steps = 1
 
-    def __init__(self, world: World, check: TcpCheck | FileCheck) -> None:
+    def __init__(self, world: World, check: TcpCheck | FileCheck | MiscCheck) -> None:
         self._world = world
-        self.number = check.connection.port if isinstance(check, TcpCheck) else check.weight
+        self.number = _number(check)
         self._handle: asyncio.Handle | None = None
 
     def start(self, step: int, done: Callable[[Outcome], None]) -> None:
@@ -72,6 +73,16 @@ class Probe:
     def cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
+
+
+def _number(check: TcpCheck | FileCheck | MiscCheck) -> int:
+    match check:
+        case TcpCheck():
+            return check.connection.port
+        case FileCheck():
+            return check.weight
+        case MiscCheck():
+            return int(check.command.argv[0])
 
 
 class Told:
@@ -117,7 +128,7 @@ class Balancer:
         )
 
     async def start(self, *virtual_servers: VirtualServer, **ipvs: Any) -> Sequence[str]:
-        left = frozenset(self.journal.read().services)
+        left = self.journal.read().complete
         observed = await self.upkeep.start(flush=ipvs.get("flush", False))
         return await self.plane.start(configuration(*virtual_servers, **ipvs), left, observed)
 
@@ -160,6 +171,16 @@ def tcp(number: int, **schedule: Any) -> TcpCheck:
     schedule.setdefault("warmup_ns", 0)
     return TcpCheck(
         connection=Connection(address="192.0.2.1", port=number), schedule=Schedule(**schedule)
+    )
+
+
+def misc(number: int, **schedule: Any) -> MiscCheck:
+    """A program that may say a weight."""
+    return MiscCheck(
+        command=model.Command(argv=(str(number),)),
+        timeout_ns=NS_PER_S,
+        dynamic=True,
+        schedule=tcp(number, **schedule).schedule,
     )
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from balancing import DELAY_S, SETTLE_S, Balancer, World, place, real, tcp, virtual
+from balancing import DELAY_S, SETTLE_S, Balancer, World, misc, place, real, tcp, virtual
 from jumping_time import run_virtually
 
-from fastvrrp.config.servers import ServiceAddress, SorryServer, SyncDaemon, Timeouts
+from fastvrrp.config.servers import (
+    ServiceAddress,
+    SorryServer,
+    SyncDaemon,
+    Timeouts,
+    VirtualServer,
+)
 from fastvrrp.ipvs.journal import Contents
 from fastvrrp.ipvs.memory_table import MemoryTable
 from fastvrrp.ipvs.objects import Role, Service, ServiceKey
 from fastvrrp.ipvs.pool import QuorumChanged, ServerChanged, Why
-from fastvrrp.ipvs.table import Operation, Verb
+from fastvrrp.ipvs.table import Failure, Operation, Verb
 
 A, B = "10.1.0.1:80", "10.1.0.2:80"
 ONE, TWO, THREE = "10.0.0.1", "10.0.0.2", "10.0.0.3"
@@ -261,6 +269,103 @@ def test_the_next_process_takes_the_table_over(tmp_path: Path) -> None:
         world.dead = {1}
         await asyncio.sleep(SETTLE_S)
         assert await second.shown() == {A: {TWO: 1, THREE: 1}, B: {}}
+        await second.stop()
+
+    run_virtually(main())
+
+
+def test_weights_that_checks_gave_outlive_a_crash(tmp_path: Path) -> None:
+    """A server that is being emptied, weight 0, keeps its connections."""
+
+    async def main() -> None:
+        world = World()
+        world.weights = {1: 0, 2: 7, 3: 0}
+        table = MemoryTable()
+        configured = virtual(
+            1,
+            real(1, misc(1), weight=5),
+            real(2, tcp(4), misc(2), weight=3),
+            real(3, misc(3), inhibit_on_failure=True),
+            real(4, misc(4)),
+        )
+        first = Balancer(table, world, tmp_path)
+        await first.start(configured)
+        await asyncio.sleep(SETTLE_S)
+        before = await first.shown()
+        assert before == {A: {ONE: 0, TWO: 7, THREE: 0, "10.0.0.4": 1}}
+        await first.crash()
+        table.log.clear()
+        second = Balancer(table, world, tmp_path)
+        await second.start(configured)
+        assert second.plane.running["[10.1.0.1]:tcp:80 TCP 4"].pool.live_weight == 8
+        await asyncio.sleep(SETTLE_S)
+        assert verbs(table) == []
+        world.weights = {2: 6}
+        await asyncio.sleep(SETTLE_S)
+        assert await second.shown() == {A: {ONE: 5, TWO: 6, THREE: 1, "10.0.0.4": 1}}
+        await second.stop()
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("done", range(6))
+def test_a_crash_while_the_table_is_filled(tmp_path: Path, done: int) -> None:
+    """Who was not in it yet had not failed: the next process adds him."""
+
+    class Dying(MemoryTable):
+        async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
+            await super().apply(islice(operations, left.pop()))
+            return await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        world = World()
+        world.dead = {2}
+        table = Dying()
+        configured = (virtual(1, real(1), real(2)), virtual(2, real(3)))
+        while left:  # it dies once more while the rest is added
+            process = Balancer(table, world, tmp_path)
+            starting = asyncio.create_task(process.start(*configured))
+            await asyncio.sleep(0.1)
+            starting.cancel()
+            await process.crash()
+        table.__class__ = MemoryTable
+        last = Balancer(table, world, tmp_path)
+        await last.start(*configured)
+        assert await last.shown() == {A: {ONE: 1, TWO: 1}, B: {THREE: 1}}
+        assert last.plane.servers_up == 3
+        await asyncio.sleep(SETTLE_S)
+        before = {A: {ONE: 1}, B: {THREE: 1}}
+        assert await last.shown() == before
+        await last.crash()
+        again = Balancer(table, world, tmp_path)
+        await again.start(*configured)
+        assert await again.shown() == before
+        await again.stop()
+
+    left = [1, done]
+    run_virtually(main())
+
+
+def test_a_group_that_grew_while_nobody_ran(tmp_path: Path) -> None:
+    async def main() -> None:
+        world = World()
+        world.dead = {2}
+        addresses = [
+            ServiceAddress(family=4, address=f"10.1.0.{number}", port=80) for number in (1, 2)
+        ]
+
+        def group(count: int) -> VirtualServer:
+            services = tuple(addresses[:count])
+            return virtual(1, real(1), real(2), name="[G]:0", group="G", services=services)
+
+        table = MemoryTable()
+        first = Balancer(table, world, tmp_path)
+        await first.start(group(1))
+        await asyncio.sleep(SETTLE_S)
+        await first.crash()
+        second = Balancer(table, world, tmp_path)
+        await second.start(group(2))
+        assert await second.shown() == {A: {ONE: 1}, B: {ONE: 1}}, "the failed one stays out"
         await second.stop()
 
     run_virtually(main())

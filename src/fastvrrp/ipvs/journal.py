@@ -25,8 +25,14 @@ _VERSION = 1
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     version: int = _VERSION
     services: tuple[ServiceKey, ...] = ()
+    filling: tuple[ServiceKey, ...] = ()  # those that may lack servers which had not failed
     daemons: tuple[Role, ...] = ()
     timeouts: Timeouts = Timeouts()  # what those that are ours were before
+
+    @property
+    def complete(self) -> frozenset[ServiceKey]:
+        """Services in which every server was that had not failed."""
+        return frozenset(self.services).difference(self.filling)
 
 
 class Journal:

@@ -127,16 +127,16 @@ class Parts:
 
         Raises OSError.
         """
-        left = frozenset(self._journal.read().services)
+        journal = self._journal.read()
         observed = await self.upkeep.start(flush=configuration.ipvs.flush)
-        if left & observed.keys():
-            log.info("taking over %d services of an earlier process", len(left & observed.keys()))
+        if found := observed.keys() & journal.services:
+            log.info("taking over %d services of an earlier process", len(found))
         await self._notifier.start()
         self._files.start()
         self._ping_range.set(pings(configuration))
         await self._presence.want(suspending(configuration))
         self._states |= states
-        changes = await self.plane.start(configuration, left, observed, self._states)
+        changes = await self.plane.start(configuration, journal.complete, observed, self._states)
         self._tell_all()
         return changes
 

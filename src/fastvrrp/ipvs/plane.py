@@ -89,7 +89,7 @@ class Plane:
         states: Mapping[str, str] = MappingProxyType({}),
     ) -> Sequence[str]:
         """The first one. `left` are services that a process which ended without removing them
-        has left in the table, `observed` is what it holds: there the states go on. `states` are
+        had completed, `observed` is what the table holds: there the states go on. `states` are
         those of instances."""
         new = keys_of(configuration.ipvs.virtual_servers)
         self.configuration = configuration

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from fastvrrp.config.servers import RealServer, VirtualServer
+from fastvrrp.config.servers import FileCheck, MiscCheck, RealServer, VirtualServer
 from fastvrrp.ipvs.identity import ServerKey, key_of
 from fastvrrp.ipvs.objects import Entries, Entry, ServiceKey, pack_address
-from fastvrrp.ipvs.pool import Action, Pool, QuorumChanged, ServerChanged
+from fastvrrp.ipvs.pool import Action, Pool, QuorumChanged, ServerChanged, Source
 from fastvrrp.ipvs.runner import Subscription
 from fastvrrp.ipvs.services import destination_key, entries, service_keys
 
@@ -102,19 +102,39 @@ class Running:
         return self.entries
 
     def resume(self, left: frozenset[ServiceKey], observed: Mapping[ServiceKey, Entry]) -> None:
-        """Go on where a process that ended without removing its services (`left`) stopped: a server
-        that is not served in the kernel's table had failed, and must not come back unchecked."""
-        if not left:
-            return
-        keys = list(service_keys(self.virtual_server))
-        if not left.issuperset(keys) or not observed.keys() >= set(keys):
+        """Go on where a process that ended without removing its services (`left`) stopped.
+
+        A server that is not served in the kernel's table had failed, and must not come back
+        unchecked. A weight that a check gave stays until that check says another one: of a server
+        that is being emptied, weight 0, connections go on.
+        """
+        keys = [key for key in service_keys(self.virtual_server) if key in left and key in observed]
+        if not keys:
             return
         for key, server in self.servers.items():
-            least = 1 if server.weight else 0
-            found = (
+            found = [
                 observed[service].destinations.get(destination_key(server, service.port))
                 for service in keys
-            )
-            if not all(one is not None and one.weight >= least for one in found):
+            ]
+            weight = min(0 if one is None else one.weight for one in found)
+            giver = _weight_giver(server)
+            if (
+                giver is not None
+                and None not in found
+                and (weight or not server.inhibit_on_failure)
+            ):
+                if weight != server.weight:
+                    self.pool.weigh(key, giver, Source(weight_is=weight))
+            elif None in found or (server.weight and not weight):
                 for position in range(len(server.checks)):
                     self.pool.result(key, position, False)
+
+
+def _weight_giver(server: RealServer) -> int | None:
+    """Position of the first check that has a say in the weight."""
+    for position, check in enumerate(server.checks):
+        if isinstance(check, MiscCheck) and check.dynamic:
+            return position
+        if isinstance(check, FileCheck) and check.weight:
+            return position
+    return None

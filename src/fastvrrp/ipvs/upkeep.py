@@ -85,6 +85,7 @@ class Upkeep:
         self._observed: Entries = {}  # as last seen, or as the kernel said it made it
         self._mine: dict[ServiceKey, None] = {}  # what we may have in the kernel
         self._left: dict[ServiceKey, None] = {}  # by an earlier process; for `want_all`
+        self._filling: dict[ServiceKey, None] = {}  # being made, or left by who made them
         self._dirty: dict[ServiceKey, None] = {}
         self._doubtful: dict[ServiceKey, None] = {}  # `_observed` may be wrong
         self._lock = asyncio.Lock()  # between what changes and what looks
@@ -109,6 +110,7 @@ class Upkeep:
         left = observed if flush else (key for key in journal.services if key in observed)
         self._left = dict.fromkeys(left)
         self._mine = dict(self._left)
+        self._filling = dict.fromkeys(key for key in journal.filling if key in observed)
         self.settings.start(journal.daemons, journal.timeouts)
         self._watch = asyncio.create_task(self._look_again_and_again())
         return observed
@@ -215,10 +217,13 @@ class Upkeep:
             await self._see(doubtful)
         desired = {key: self._desired[key] for key in keys if key in self._desired}
         self._mine.update(dict.fromkeys(desired))
+        self._filling.update(dict.fromkeys(key for key in desired if key not in self._observed))
         self._note()
         failures = await self._table.apply(steps(desired, self._observed, keys))
         stale, refused = _judged(failures)
         for key in keys:
+            if key not in stale:
+                self._filling.pop(key, None)
             if key in stale or key in refused:
                 continue
             if key in desired:
@@ -247,7 +252,12 @@ class Upkeep:
     def _note(self) -> None:
         settings = self.settings
         self._journal.write(
-            Contents(services=tuple(self._mine), daemons=settings.roles, timeouts=settings.found)
+            Contents(
+                services=tuple(self._mine),
+                filling=tuple(self._filling),
+                daemons=settings.roles,
+                timeouts=settings.found,
+            )
         )
 
     def _tell_refusals(
