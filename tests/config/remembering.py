@@ -8,8 +8,8 @@ from config_reading import Reader
 from msgspec.structs import replace
 
 from fastvrrp.config.load import load_again
+from fastvrrp.config.memory import Last
 from fastvrrp.config.model import Configuration, Message
-from fastvrrp.config.remembered import Last
 from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor.held import Held
 

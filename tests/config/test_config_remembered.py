@@ -17,7 +17,7 @@ from remembering import Result, reading, same
 from servers_reading import HEAD, check, real, virtual
 
 from fastvrrp.config.load import load_again
-from fastvrrp.config.remembered import Last
+from fastvrrp.config.memory import Last
 from fastvrrp.supervisor.held import Held
 
 START = "global_defs {\nenable_script_security\nscript_user root\n}\n"
@@ -73,7 +73,7 @@ def routers(count: int, priorities: dict[int, int] | None = None) -> str:
 
 @pytest.mark.parametrize("indent", ["    ", ""])
 def test_a_file_that_is_read_in_parts(read: Reader, indent: str) -> None:
-    """Where blocks are indented a part ends between two of them, else perhaps within one."""
+    """Where blocks are indented a part ends between two of them, else within one."""
     inner = (*HEAD, "real_server 10.0.0.2 80 {", "weight 7", TCP, "}")
     lines = "\n".join(indent + line for text in inner for line in text.split("\n"))
     blocks = [f"virtual_server 10.1.{n >> 8}.{n & 255} 80 {{\n{lines}\n}}\n" for n in range(1000)]
@@ -81,7 +81,9 @@ def test_a_file_that_is_read_in_parts(read: Reader, indent: str) -> None:
     size = 1 << 16
     assert len(plain) > 2 * size
     held = after(read, plain, None).held
-    assert after(read, plain, held).parsed <= (0 if indent else len(plain) // size)
+    assert after(read, plain, held).parsed == 0
+    assert after(read, f"# {'-' * 777}\n{plain}", held).parsed == 0
+    assert after(read, plain.replace("10.1.2.7 ", "10.9.2.7 "), held).parsed == 1
     blocks[900] = blocks[900].replace("weight 7", "weight 7\nfrob")
     (message,) = after(read, START + "".join(blocks), held).messages
     assert message.position.line == START.count("\n") + 900 * blocks[0].count("\n") + 7
@@ -141,14 +143,39 @@ def test_instances_that_do_not_fit_together(read: Reader) -> None:
     twice = START + routers(3).replace("10.0.0.2", "10.0.0.3")
     said = after(read, twice, held)
     assert (said.parsed, len(said.messages)) == (3, 1)
-    assert after(read, twice, said.held).parsed == 1
+    again = after(read, f"\n{twice}", said.held)
+    assert (again.parsed, len(again.messages)) == (0, 1)
 
 
 def test_what_is_said_of_an_instance_by_what_the_machine_has(read: Reader) -> None:
     text = START + routers(3).replace("/24", "/32")
     held = first(read, text)
     read.host.give("eth0", "192.0.2.1/24")
-    assert len(after(read, text, held).messages) == 3
+    said = after(read, text, held)
+    assert (said.parsed, len(said.messages)) == (3, 3)
+    moved = after(read, f"# more\n{text}", said.held)
+    assert (moved.parsed, len(moved.messages)) == (0, 3)
+    read.host.give("eth0", "10.0.0.200/24")
+    assert len(after(read, text, moved.held).messages) == 0
+    read.host.held = None
+    read.host.give("eth0", "192.0.3.1/24")
+    other = after(read, text, moved.held)
+    assert (other.parsed, len(other.messages)) == (3, 3)
+
+
+def test_what_is_said_of_an_owner(read: Reader) -> None:
+    """The hint depends on what is written, which is not read."""
+    read.host.give("eth0", "10.0.0.200/24")
+    own = "unicast_src_ip 10.0.0.9\nunicast_peer {\n10.0.0.200\n}"
+    text = (
+        START
+        + instance("state MASTER", name="V1", vrid=1)
+        + instance("priority 255", name="V2", vrid=2, vips="10.0.0.2/24")
+        + instance(own, name="V3", vrid=3, vips="10.0.0.3/24")
+    )
+    held = first(read, text)
+    again = after(read, f"\n{text}", held)
+    assert (again.parsed, len(again.messages)) == (0, 4)
 
 
 def test_where_a_block_stands_does_not_matter(read: Reader) -> None:
@@ -189,10 +216,96 @@ def test_the_same_service_twice(read: Reader) -> None:
     assert len(wrong.messages) == 1
 
 
-LATER = [
-    pytest.param(virtual(real("weight 1 2")), id="a message"),
-    pytest.param("$W=3\n" + virtual(real("weight $W")), id="a definition"),
-    pytest.param(virtual(real("notify_up /bin/true daemon")), id="a script's account"),
+def test_what_is_said_of_a_block(read: Reader) -> None:
+    """Again, at its new place: of its text, of what it means, of programs that it names."""
+    text = (
+        START
+        + virtual(real("weight 1 2"), "virtualhost a#b")
+        + virtual(real("weight $NONE"), real("weight 3", at="10.0.0.3 80"), head="10.0.0.10 80")
+        + instance("advert_int 1.2", "nopreempt", "state MASTER", name="V1", vrid=1)
+    )
+    held = first(read, text)
+    found = after(read, f"# more\n\n{text}", held)
+    assert (found.parsed, len(found.messages)) == (0, 6)
+    again = after(read, text.replace("1.2", "1.3"), found.held)
+    assert (again.parsed, len(again.messages)) == (1, 6)
+
+
+def test_more_warnings_than_are_shown(read: Reader) -> None:
+    """It is not known what the others were about."""
+    text = START + "".join(
+        instance("advert_int 1.2", name=f"V{n}", vrid=n, vips=f"10.0.0.{n}") for n in range(1, 252)
+    )
+    text += servers(1).replace("lvs_sched rr", "lvs_sched rr\n" + "weight 1 2\n" * 750)
+    few = text.replace("weight 1 2\n", "", 2)
+    assert len(few.split("weight 1 2")) + 250 == 999
+    held = first(read, few)
+    assert after(read, few, held).parsed == 0
+    many = after(read, text, held)
+    assert many.parsed == 1
+    assert after(read, text, many.held).parsed == 252
+
+
+def test_parameters(read: Reader) -> None:
+    """What a block uses must mean what it meant, whatever else is defined."""
+    text = "$W=3\n$V=$W\n$X=1\n" + START
+    text += virtual(real("weight $V"))
+    text += virtual(real(), "quorum_up ${_ENV NOTE}", head="10.0.0.2 80")
+    text += instance("priority ${_INSTANCE}$X", name="V$W", vrid="$W")
+    text = text.replace("${_INSTANCE}", "10")
+    read.environ = {"NOTE": "/bin/true"}
+    held = first(read, text)
+    assert after(read, f"$Y=3\n{text}", held).parsed == 0
+    assert after(read, text.replace("$X=1", "$X=2"), held).parsed == 1
+    assert after(read, text.replace("$W=3", "$W=4"), held).parsed == 2
+    assert after(read, text.replace("$V=$W", "$V=${W}"), held).parsed == 1
+    assert after(read, text.replace("$X=1\n", "") + "$X=1\n", held).parsed == 1
+    read.environ = {"NOTE": "/bin/check"}
+    assert after(read, text, held).parsed == 1
+
+
+def test_templates(read: Reader) -> None:
+    """Their lines count, not where they stand."""
+    text = "$IF=eth1\n$COMMON= \\\ninterface $IF\\\nadvert_int 3\n\n$V=1\n" + START
+    for number in (1, 2):
+        text += f"vrrp_instance V{number} {{\n"
+        text += f"$COMMON\nvirtual_router_id {number}\nvirtual_ipaddress {{\n"
+        text += f"~SEQ(N,3) 10.0.{number}.${{N}}/24\n}}\n}}\n"
+    held = first(read, text)
+    assert after(read, f"# more\n{text}", held).parsed == 0
+    assert after(read, text.replace("advert_int 3", "advert_int 4"), held).parsed == 2
+    assert after(read, text.replace("=eth1", "=eth2"), held).parsed == 2
+    assert after(read, text.replace("SEQ(N,3) 10.0.2", "SEQ(N,4) 10.0.2"), held).parsed == 1
+    # what is said in a template may be about any block that uses it
+    wrong = text.replace("eth1", "eth1 eth2", 1)
+    said = after(read, wrong, held)
+    assert (said.parsed, len(said.messages)) == (2, 2)
+    assert after(read, wrong, said.held).parsed == 2
+
+
+def test_how_a_block_begins(read: Reader) -> None:
+    """The brace on a line of its own, quotes, comments, continued lines."""
+    body = "interface eth0\nvirtual_router_id 1\nvirtual_ipaddress {\n10.0.0.1\n}\n}\n"
+    for head in (
+        "vrrp_instance V1\n{\n",
+        "vrrp_instance V1 # mine\n\n{ # more\n",
+        'vrrp_instance "V1"{\n',
+        "  vrrp_instance V1 { state BACKUP\n",
+        "@r1 vrrp_instance V1 {\n",
+    ):
+        held = first(read, START + head + body)
+        assert after(read, f"\n{START}{head}{body}", held).parsed == (
+            0 if "mine" not in head else 1
+        )
+        twice = after(read, START + head + body + head + body, held)
+        assert len(twice.messages) == 1
+
+
+ALWAYS = [
+    pytest.param(virtual("$W=3", real("weight $W")), id="a definition in it"),
+    pytest.param(virtual(real("weight ${_RANDOM 1 9}")), id="chance"),
+    pytest.param("$V= \\\n" + instance()[:-1].replace("\n", "\\\n") + "\n$V\n", id="a template"),
+    pytest.param(virtual(real("notify_up /bin/true daemon")), id="a script without account"),
     pytest.param(virtual(real("notify_up true")), id="a script that is looked for"),
     pytest.param(virtual("include more.conf"), id="an include"),
     pytest.param(
@@ -205,12 +318,14 @@ LATER = [
 ]
 
 
-@pytest.mark.parametrize("text", LATER)
+@pytest.mark.parametrize("text", ALWAYS)
 def test_what_is_parsed_always(read: Reader, text: str) -> None:
-    """More than its text decides about the block, or there is something to be said of it."""
+    """More decides about the block than is compared, or it decides about more than itself."""
     read.file("more.conf", real())
-    held = first(read, START + text)
-    assert after(read, START + text, held).parsed == 1
+    read.path.write_text(START + text)
+    held = reading(read, None).held
+    assert held is not None
+    assert reading(read, held).parsed == 1
 
 
 def test_scripts(read: Reader) -> None:
@@ -233,12 +348,40 @@ def test_scripts(read: Reader) -> None:
     careless = after(read, text.replace("enable_script_security", ""), held)
     assert (careless.parsed, len(careless.messages)) == (5, 1)
     assert after(read, text, careless.held).parsed == 5
-    assert after(read, text.replace("enable_script_security", ""), careless.held).parsed == 5
+    # said of the first one, whichever that is
+    without = text.replace("enable_script_security", "")
+    assert after(read, without, careless.held).parsed == 1
+    assert after(read, without.replace(virtual(real(body)), ""), careless.held).parsed == 4
     # of two that are written the same, too, although the second is made from the first
     fewer = after(read, START + virtual(real(body)) + virtual(real(body), head="10.0.0.9 80"), held)
     assert fewer.parsed == 0
     del read.host.files["/bin/check"]
     assert len(after(read, text, fewer.held).messages) == 2
+
+
+def test_accounts_of_scripts(read: Reader) -> None:
+    """Looked up again, each once."""
+    body = check("MISC_CHECK", "misc_path /bin/check", "user nobody")
+    text = (
+        START
+        + virtual(real(body), real("notify_up /bin/true nobody nogroup", at="10.0.0.3 80"))
+        + instance("notify /bin/true nobody :nogroup", name="V1", vrid=1)
+    )
+    held = first(read, text)
+    assert after(read, text, held).parsed == 0
+    (command,) = [c for c in held.parts["vrrp"].commands if c.account is not None]
+    assert after(read, text.replace("script_user root", "script_user nobody"), held).parsed == 2
+    read.host.groups["nogroup"] = 77
+    assert after(read, text, held).parsed == 2
+    read.host.groups["nogroup"] = 65534
+    more = "set_supplementary_groups true\n"
+    grouped = after(read, text.replace("script_user", more + "script_user"), held)
+    assert grouped.parsed == 2
+    assert command.account is not None
+    read.host.users["nobody"] = replace(command.account, uid=12)
+    assert after(read, text, held).parsed == 2
+    del read.host.users["nobody"]
+    assert after(read, text, held).parsed == 2
 
 
 def test_what_decides_on_lines_or_on_the_machine(read: Reader) -> None:
@@ -263,12 +406,12 @@ def test_what_the_machine_says_of_an_instance(read: Reader) -> None:
     text = (
         START
         + instance("virtual_routes {\n10.9.0.0/16 dev eth1 table small\n}", name="V1", vrid=1)
-        + instance("kernel_rx_buf_size MTU", name="V2", vrid=2, vips="10.0.0.2/24")
-    )
+        + instance("interface eth3", name="V2", vrid=2, vips="10.0.0.2/24")
+    ).replace("script_user", "vrrp_rx_bufs_policy MTU\nscript_user")
     held = first(read, text)
     assert after(read, text, held).parsed == 2
     read.host.tables["rt_tables"]["small"] = 78
-    read.host.mtus["eth0"] = 9000
+    read.host.mtus["eth3"] = 9000
     assert after(read, text, held).parsed == 2
 
 
@@ -374,7 +517,36 @@ PIECES = (
     instance("lvs_sync_daemon_interface eth0", name="V13", vrid=13, vips="10.0.0.13"),
     instance("kernel_rx_buf_size MTU", name="V14", vrid=14, vips="10.0.0.14"),
     instance("authentication {\nauth_type PASS\nauth_pass a#b\n}", name="V15", vrid=15),
+    START.replace("enable_script_security\n", ""),
+    "$COMMON= \\\ninterface eth1 \\\npriority $W\n",
+    "$COMMON= \\\ninterface eth1 eth2\\\nvirtual_ipaddress {\\\n10.0.7.1/24\\\n}\n",
+    "$V=V16\n$OPEN=$V {\n",
+    instance("$COMMON", name="V16", vrid=16, vips="10.0.0.16/24"),
+    instance("$COMMON", "priority $W", name="$V", vrid=17, vips="10.0.0.17/24"),
+    instance("$COMMON", name="V18", vrid=18, vips="~SEQ(W,40,42) 10.0.0.${W}/24"),
+    instance("$W=5", "priority $W", name="V19", vrid=19, vips="10.0.0.19/24"),
+    instance("@r1 priority ${_INSTANCE}", "@r2 priority 3", name="V20", vrid=20, vips="10.0.0.20"),
+    instance("include conf.d/more.inc", name="V21", vrid=21, vips="10.0.0.21"),
+    instance("priority 50", name="V22", vrid=22, vips="10.0.0.22").replace(" {\n", "\n{\n", 1),
+    instance("priority 50", name="'V 23'", vrid=23, vips="10.0.0.23").replace(
+        " {\n", " { # x\n", 1
+    ),
+    "vrrp_instance V24 { interface eth0\nvirtual_router_id 24\nvirtual_ipaddress { 10.0.0.24 } }\n",
+    "vrrp_instance V25 { \\\ninterface eth0\nvirtual_router_id 25 \\\n}\n",
+    "vrrp_instance $OPEN\ninterface eth0\nvirtual_router_id 26\n"
+    "virtual_ipaddress {\n10.0.1.1\n}\n}\n",
+    "virtual_server 10.1.0.50 80 { } virtual_server 10.1.0.51 80 {\n" + real() + "}\n",
+    instance("advert_int 1.2", "interface eth0 eth1", "nopreempt", name="V27", vrid=27),
+    instance("notify '/bin/true a' nobody", name="V28", vrid=28, vips="10.0.0.28"),
+    instance("state MASTER", name="V29", vrid=29, vips="10.0.0.29/32"),
+    instance("track_interface {\neth1 weight 5\n}", "priority 254", name="V30", vrid=30),
+    instance("mcast_src_ip 10.0.0.77", name="V31", vrid=31, vips="10.0.0.0/24"),
+    virtual(real(check("MISC_CHECK", "misc_path /bin/check", "user nobody :nogroup"))),
+    virtual(real("weight 1 2"), real("weight $NONE", at="10.0.0.9 80"), head="10.1.0.15 80"),
+    virtual(real("weight ${_ENV W}"), "virtualhost a#b", head="10.1.0.16 80"),
+    virtual(real(), "quorum_up /bin/true", "quorum 7", head="10.1.0.17 80"),
 )
+MORE = ("priority 3\n", "priority 4\nadvert_int 1.2\n", "$W=9\n", "")
 INCLUDED = ("", virtual(real(TCP), head="10.1.0.40 80"), "$W=7\n", instance(name="V40", vrid=40))
 FILE = st.lists(st.sampled_from(range(len(PIECES))), max_size=7)
 
@@ -382,7 +554,7 @@ FILE = st.lists(st.sampled_from(range(len(PIECES))), max_size=7)
 def _machine(read: Reader, number: int) -> None:
     """One of several states of the machine."""
     read.host = type(read.host)()
-    read.config_id = "r1"
+    read.config_id, read.environ = "r1", {"W": "3"}
     if number == 1:
         read.host.links = frozenset(("lo", "eth0", "eth2"))
     elif number == 2:
@@ -396,6 +568,10 @@ def _machine(read: Reader, number: int) -> None:
         read.host.links = None
     elif number == 7:
         read.host.files["/bin/true"] = read.host.files["/bin/true"]._replace(uid=5)
+    elif number == 8:
+        read.host.users["nobody"] = replace(read.host.users["nobody"], gid=5)
+    elif number == 9:
+        read.environ["W"] = "9"
     elif number == 6:
         read.host.mtus = {"eth0": 9000}
         read.host.tables["rt_tables"]["small"] = 78
@@ -405,7 +581,7 @@ def _machine(read: Reader, number: int) -> None:
 def histories(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
     """Configurations one after the other, each mostly like the one before: pieces, what is
     included, the machine."""
-    pieces, included, machine = draw(FILE), draw(st.integers(0, 3)), draw(st.integers(0, 7))
+    pieces, included, machine = draw(FILE), draw(st.integers(0, 3)), draw(st.integers(0, 9))
     history = [(pieces, included, machine)]
     for _ in range(3):
         pieces = list(pieces)
@@ -422,12 +598,12 @@ def histories(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
         elif change == 4:
             included = draw(st.integers(0, 3))
         elif change == 5:
-            machine = draw(st.integers(0, 7))
+            machine = draw(st.integers(0, 9))
         history.append((pieces, included, machine))
     return history
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(history=histories())
 def test_after_any_other_configuration(
     history: list[tuple[list[int], int, int]], tmp_path_factory: pytest.TempPathFactory
@@ -437,6 +613,7 @@ def test_after_any_other_configuration(
     for pieces, included, machine in history:
         _machine(read, machine)
         read.file("conf.d/a.conf", INCLUDED[included])
+        read.file("conf.d/more.inc", MORE[included])
         found = after(read, "".join(PIECES[number] for number in pieces), held)
         held = found.held or held  # what has errors does not come into effect
 

@@ -217,9 +217,14 @@ class Instances:
     def __len__(self) -> int:
         return len(self._instances)
 
-    def one(self, number: int, **changes: Any) -> VrrpInstance:
+    def one(self, number: int, *, place: Position | None = None, **changes: Any) -> VrrpInstance:
+        """One of them, with these changes; `place` is where its addresses are said to stand."""
         own = self._instances[number : number + 1]
         (made,) = _put_together(self._commons, self._address_commons, own)
+        if place is not None:
+            for name in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+                addresses = getattr(made, name)
+                changes[name] = tuple([replace(each, position=place) for each in addresses])
         return replace(made, **changes)
 
 

@@ -9,6 +9,7 @@ from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
 from fastvrrp.config.host import ETC_DIR, USR_DIR, HostInfo
 from fastvrrp.config.hostaddresses import Addresses
 from fastvrrp.config.keywords import Keyword
+from fastvrrp.config.model import Account
 from fastvrrp.config.node import Node
 
 NEEDS = " needs a value"
@@ -37,7 +38,9 @@ class Context:
         self._addresses: Addresses | None = None
         self._reported: set[str] = set()
         self.met: set[str] = set()  # interfaces that were asked for and exist
-        self.programs: set[str] = set()  # that run as the default account, nothing to be said
+        # Of which nothing is to be said: programs with their accounts, and words that name one.
+        self.programs: set[tuple[str, Account | None]] = set()
+        self.accounts: set[tuple[str, ...]] = set()
 
     @property
     def host(self) -> HostInfo:

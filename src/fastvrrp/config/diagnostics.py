@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fastvrrp.config.model import Message, Position, Severity
 from fastvrrp.config.node import Node
@@ -51,6 +51,8 @@ class Diagnostics:
         self.errors = 0
         self.warnings = 0
         self._said: set[tuple[Position, str]] = set()  # about values that stand for many
+        # Where a message belongs whose position names no file, see remembered.Blocks.
+        self.placed: Callable[[Position, str, str], tuple[Position, str]] | None = None
 
     @property
     def count(self) -> int:
@@ -69,6 +71,8 @@ class Diagnostics:
         self, position: Position, severity: Severity, text: str, hint: str = "", via: str = ""
     ) -> None:
         """Keep a message. Raises TooManyErrors with the last error that is kept."""
+        if not position.file and self.placed is not None:
+            position, hint = self.placed(position, text, hint)
         if via:
             text += f" (in the template used at {via})"
         if severity is Severity.ERROR:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ LINE_BYTES_MAX = 1023
 REPEATS_MAX = 100_000  # lines made from one ~SEQ or ~LST line
 SPECIFICATION_MAX = 4096  # characters between the brackets of ~SEQ and ~LST
 RANDOM_MAX = 32767
+RANDOM = "_RANDOM"
+_OF_ENVIRONMENT = "_ENV "  # before the name of a variable
 
 DEFINITION = re.compile(r"[ \t]*\$([A-Za-z_][A-Za-z0-9_]*)=")
 # The bare form ends at a blank, tab, comma, ')' or the end; the braced one may carry arguments.
@@ -64,9 +66,17 @@ class Definitions:
     """The parameters of a configuration.
 
     `environ` answers ${_ENV NAME}, `config_id` is ${_INSTANCE}.
+
+    asked    names that were looked up, also in vain, since somebody emptied it
+    changes  counts definitions, and whatever else lines decide about those behind them
+    version  another one whenever a name may mean something else
     """
 
     def __init__(self, config_id: str, environ: Mapping[str, str]) -> None:
+        self.asked: set[str] = set()
+        self.changes = 0
+        self.version = 0
+        self.template_lines: set[tuple[str, int]] = set()  # of all templates so far, with the file
         self.values: dict[str, str] = {"_INSTANCE": config_id, "_HASH": "#", "_BANG": "!"}
         self.templates: dict[str, tuple[Raw, ...]] = {}
         self.environ = environ
@@ -79,18 +89,45 @@ class Definitions:
         return random.Random()
 
     def define(self, name: str, value: str) -> None:
+        self.changes += 1
+        self.bind(name, value)
+
+    def bind(self, name: str, value: str) -> None:
+        """Define a name until `restore`."""
+        self.version += 1
         self.templates.pop(name, None)
         self.values[name] = value
 
     def define_template(self, name: str, lines: tuple[Raw, ...]) -> None:
+        self.changes += 1
+        self.version += 1
         self.values.pop(name, None)
         self.templates[name] = lines
+        self.template_lines.update([(line.file, line.line) for line in lines])
+
+    def stand_in(self, directory: str) -> None:
+        """The directory of the file that is being read."""
+        if self.values.get("_PWD") != directory:
+            self.version += 1
+            self.values["_PWD"] = directory
+
+    def meaning(self, names: Iterable[str]) -> str:
+        """Equal if these names, of `asked`, mean the same."""
+        return repr([(name, *self._meant(name)) for name in names])
+
+    def _meant(self, name: str) -> tuple[str | None, list[str] | None]:
+        variable = name.removeprefix(_OF_ENVIRONMENT)
+        if variable != name:
+            return self.environ.get(variable), None
+        lines = self.templates.get(name)
+        return self.values.get(name), None if lines is None else [line.text for line in lines]
 
     def save(self, names: tuple[str, ...]) -> list[tuple[str, str | None, tuple[Raw, ...] | None]]:
         """What the names mean now, for `restore`."""
         return [(name, self.values.get(name), self.templates.get(name)) for name in names]
 
     def restore(self, saved: list[tuple[str, str | None, tuple[Raw, ...] | None]]) -> None:
+        self.version += 1
         for name, value, lines in saved:
             self.values.pop(name, None)
             self.templates.pop(name, None)
@@ -107,11 +144,13 @@ class Definitions:
         if match is None:
             return None
         name = match[1] or match[2]
+        self.asked.add(name)
         lines = self.templates.get(name)
         return None if lines is None else (name, lines)
 
     def _value(self, name: str, arguments: str) -> str | None:
         """None if there is no such parameter. Raises ExpandError where none is possible."""
+        self.asked.add(name)
         value = self.values.get(name)
         if value is not None:
             return value
@@ -119,9 +158,10 @@ class Definitions:
         if name == "_ENV":
             if len(words) != 1:
                 raise ExpandError("_ENV needs the name of one variable", "write ${_ENV NAME}")
+            self.asked.add(_OF_ENVIRONMENT + words[0])
             value = self.environ.get(words[0], "")
             return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        if name == "_RANDOM":
+        if name == RANDOM:
             if len(words) > 2 or not all(w.isdecimal() and len(w) < 10 for w in words):
                 raise ExpandError("_RANDOM takes numbers", "write ${_RANDOM [MIN [MAX]]}")
             low = int(words[0]) if words else 0

@@ -19,8 +19,9 @@ from fastvrrp.config.defaults import Defaults
 from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
-from fastvrrp.config.remembered import Blocks, TakenNode, Unread
+from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.scripts import Scripts
+from fastvrrp.config.taken import TakenNode, Unread
 from fastvrrp.config.trackers import KINDS, Trackers
 from fastvrrp.config.tracking import instance_tracking
 from fastvrrp.config.vmac import KEYWORDS as VIRTUAL_DEVICE
@@ -139,7 +140,9 @@ class Instances:
             builder.version, builder.priority = base.version, base.priority
         own = builder.own()
         if not _TRACKING.isdisjoint(entries):
+            said = diagnostics.count
             own.update(instance_tracking(builder, self.trackers, weights_allowed))
+            context.asks += diagnostics.count != said  # by what trackers are elsewhere
         own["notify"] = build_notify(entries, raw.defaults, self.scripts)
         own["sync_group"] = sync_group
         if "lvs_sync_daemon_interface" in entries:

@@ -7,7 +7,6 @@ there are many; what is written many times in a row is taken as a whole (`addres
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 ADDRESS = re.compile("[0-9A-Fa-f.:]+")  # or not quite one
 _PIECE = 2000  # characters
@@ -19,23 +18,42 @@ def is_ascii(data: bytes) -> bool:
     return data.isascii() and b"\r" not in data and b"\0" not in data
 
 
-def parts(data: bytes) -> Iterator[str]:
+class Parts:
     """The text of a file, a large one in parts, so that it is not there twice. One ends with a line
     that is nothing but a brace, before one that begins with a letter: no line goes on there, and
     hardly ever a block."""
-    at = 0
-    whole = memoryview(data)
-    while len(data) - at > _PART:
-        end = at + _PART
-        while True:
-            end = data.rfind(b"\n}\n", at, end)
-            if end < 0 or data[end + 3 : end + 4].isalpha():
-                break
-        if end < 0:
-            break
-        yield str(whole[at : end + 2], "ascii")
-        at = end + 3
-    yield str(whole[at:], "ascii")
+
+    def __init__(self, data: bytes) -> None:
+        """`data`: see `is_ascii`."""
+        self._data = data
+        self._begin = 0  # of the part that was given last
+        self._next = 0  # where the next one begins
+
+    def __iter__(self) -> Parts:
+        return self
+
+    def __next__(self) -> str:
+        data, begin = self._data, self._next
+        if begin > len(data):
+            raise StopIteration
+        end = -1
+        if len(data) - begin > _PART:
+            end = begin + _PART
+            while True:
+                end = data.rfind(b"\n}\n", begin, end)
+                if end < 0 or data[end + 3 : end + 4].isalpha():
+                    break
+        end = len(data) if end < 0 else end + 2
+        self._begin, self._next = begin, end + 1
+        return self.text(0, end - begin)
+
+    def text(self, begin: int, end: int) -> str:
+        """The text between two offsets of the last part, which may be behind its end."""
+        return str(memoryview(self._data)[self._begin + begin : self._begin + end], "ascii")
+
+    def go_on(self, at: int) -> None:
+        """The next part begins at this offset of the last one."""
+        self._next = self._begin + at
 
 
 class Lines:

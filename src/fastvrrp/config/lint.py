@@ -22,6 +22,7 @@ from fastvrrp.config.model import (
     VrrpInstance,
 )
 from fastvrrp.config.node import Node
+from fastvrrp.config.taken import TakenNode, Unread
 
 Instances = Sequence[tuple[VrrpInstance, Node]]
 
@@ -140,6 +141,8 @@ def _warn(context: Context, at: Position, text: str, hint: str) -> None:
 
 def _place(node: Node, keyword: str, word: int = 1) -> Position:
     """Where a keyword of a block stands last, else where the block does."""
+    if type(node) is TakenNode:
+        return node.somewhere
     for line in reversed(node.body or []):
         if line.words[0] == keyword:
             return line.position(word)
@@ -147,11 +150,15 @@ def _place(node: Node, keyword: str, word: int = 1) -> Position:
 
 
 def _is_written(node: Node, keyword: str) -> bool:
+    if type(node) is TakenNode:
+        return True  # the hint that depends on it is the one of the last time
     return any(line.words[0] == keyword for line in node.body or ())
 
 
 def _line(node: Node, keyword: str, address: str) -> Position:
     """Where an address stands at the beginning of a line of a block in an instance."""
+    if type(node) is TakenNode:
+        return node.somewhere
     for block in node.body or ():
         for line in (block.body or ()) if block.words[0] == keyword else ():
             if line.words[0].partition("/")[0] == address:
@@ -275,14 +282,22 @@ def _source(context: Context, machine: _Machine, instance: VrrpInstance, node: N
     is_known = machine.link(instance.interface or "", family).knows(number)
     if not is_known or (family, number) in machine.every:
         return
+    found = False
     for keyword in ("unicast_src_ip", "mcast_src_ip"):
-        if any(line.words[0] == keyword and source in line.words[1] for line in node.body or ()):
-            _warn(
-                context,
-                _place(node, keyword),
-                f"{instance.name}: {keyword} {source} is no address of this machine",
-                "write an address of this router",
-            )
+        text = f"{instance.name}: {keyword} {source} is no address of this machine"
+        if _is_said_of(node, keyword, source, text):
+            found = True
+            _warn(context, _place(node, keyword), text, "write an address of this router")
+    if not found and type(node) is TakenNode:
+        raise Unread
+
+
+def _is_said_of(node: Node, keyword: str, word: str, text: str) -> bool:
+    """Whether a keyword is written with this word; of a block that was not read, whether this text
+    was said of it the last time."""
+    if type(node) is TakenNode:
+        return node.has_been_told(text)
+    return any(line.words[0] == keyword and word in line.words[1] for line in node.body or ())
 
 
 def _networks(

@@ -56,15 +56,17 @@ from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
 from fastvrrp.config.keywords import TOP, Keyword, table
 from fastvrrp.config.linkbeat import read_linkbeat
 from fastvrrp.config.lint import lint
+from fastvrrp.config.memory import Last
 from fastvrrp.config.model import (
     Configuration,
     Loaded,
     Message,
     Severity,
     VirtualAddress,
+    VrrpInstance,
 )
 from fastvrrp.config.node import Node
-from fastvrrp.config.remembered import NOWHERE, Blocks, Last, Origin, Unread
+from fastvrrp.config.remembered import KINDS, Blocks, Origin
 from fastvrrp.config.routes import read_routes, read_static_routes
 from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
@@ -72,6 +74,7 @@ from fastvrrp.config.servers import VirtualServer
 from fastvrrp.config.servertracking import TrackedServers, read_server_references
 from fastvrrp.config.servicegroups import ServiceGroup, check_conflicts, read_group
 from fastvrrp.config.source import Source
+from fastvrrp.config.taken import TakenNode, Unread, runs_programs
 from fastvrrp.config.trackers import Trackers, read_references
 from fastvrrp.config.trackgroups import TrackGroups
 from fastvrrp.config.virtualservers import RawVirtualServer, VirtualServers
@@ -118,7 +121,7 @@ def load(
 
 class Again(NamedTuple):
     """What `load_again` found. `memory` is for the next time, with the bytes of the configuration
-    (`remembered.Last`); `parsed` says how many blocks were not taken over."""
+    (`memory.Last`); `parsed` says how many blocks were not taken over."""
 
     loaded: Loaded
     memory: bytes
@@ -137,8 +140,8 @@ def load_again(
 ) -> Again:
     """`load`, but blocks that are written as in the `last` configuration are not parsed.
 
-    A virtual server of such a block is a `remembered.TakenServer`: nobody but the encoder
-    (`remembered.in_bytes`) sees its real servers.
+    A virtual server of such a block is a `taken.TakenServer`: nobody but the encoder
+    (`taken.in_bytes`) sees its real servers.
     """
     how = _How(config_id, environ, host or SystemHost(), net_namespace, strict_includes)
     if last is not None:
@@ -166,9 +169,7 @@ def _load(path: str | Path, how: _How, blocks: Blocks) -> Again:
         loader = _Loader(how.host, how.net_namespace, blocks)
         checks = Checks(True, True, True, True) if how.strict_includes else Checks()
         loaded = loader.load(Path(path), config_id, definitions, checks)
-        if any(message.position == NOWHERE for message in loaded.messages):
-            raise Unread
-        return Again(loaded, loader.memory(config_id), blocks.parsed)
+        return Again(loaded, loader.memory(config_id), loader.parsed)
     finally:
         if was_enabled:
             gc.enable()
@@ -218,8 +219,9 @@ class _Loader:
         self.instances: dict[str, RawInstance] = {}
         self.groups: dict[str, RawGroup] = {}
         self.virtual_servers: list[RawVirtualServer] = []
-        self.servers_read: list[Origin] = []  # see Blocks.memory
-        self.instances_read: list[Origin] = []
+        self.parsed = 0  # blocks that make up servers_read and instances_read, not taken over
+        self.servers_read: list[Origin | None] = []  # see Blocks.memory; None: to be read again
+        self.instances_read: list[Origin | None] = []
         self.service_groups: dict[str, ServiceGroup] = {}
         self.tls: Entries = {}
         self.definitions: list[tuple[str, str, int, Node, Entries]] = []
@@ -229,6 +231,7 @@ class _Loader:
     def load(self, path: Path, config_id: str, definitions: Definitions, checks: Checks) -> Loaded:
         builder = Builder(self.diagnostics)
         blocks = self.blocks
+        blocks.attend(self.diagnostics, definitions, self.scripts)
         source = Source(
             self.diagnostics, builder, definitions, config_id, checks=checks, blocks=blocks
         )
@@ -293,6 +296,7 @@ class _Loader:
 
     def _block(self, node: Node, order: int, keyword: Keyword, name: str) -> None:
         kind = keyword.keyword
+        self.parsed += kind in KINDS and type(node) is not TakenNode
         if kind == "virtual_server":
             self.virtual_servers.append(RawVirtualServer(node, self.defaults, order))
             return
@@ -387,7 +391,7 @@ class _Loader:
         followed = self.track_groups.members(self.instances)
         for raw in self.instances.values():
             group = owners.get(raw.name)
-            asks = context.asks
+            before = self._now()
             weights = group is None or group.weights_allowed
             instance = made.build(
                 raw,
@@ -398,8 +402,7 @@ class _Loader:
                 if raw.name in followed:
                     instance = msgspec.structs.replace(instance, track_groups=followed[raw.name])
                 instances.append((instance, raw.node))
-                is_own = context.asks == asks
-                self.instances_read.append((raw.node, raw.defaults, weights) if is_own else None)
+                self.instances_read.append(self._origin(instance, raw, before, weights=weights))
         built = [build_group(context, group, trackers, scripts) for group in self.groups.values()]
         by_name = {instance.name: instance for instance, _ in instances}
         daemon = sync_daemon(context, self.top, self.globals, by_name, made.sync_daemons)
@@ -436,12 +439,11 @@ class _Loader:
         make = VirtualServers(context, self.scripts, self.trackers, groups, self.blocks).build
         built: list[tuple[VirtualServer, Node]] = []
         for raw in self.virtual_servers:
-            asks = context.asks
+            before = self._now()
             server = make(raw)
             if server is not None:
                 built.append((server, raw.node))
-                is_own = context.asks == asks
-                self.servers_read.append((raw.node, raw.defaults, True) if is_own else None)
+                self.servers_read.append(self._origin(server, raw, before))
         check_conflicts(context, built)
         for group in groups.values():
             if not group.is_used:
@@ -449,6 +451,25 @@ class _Loader:
                 hint = f"add virtual_server group {group.name}, or remove it"
                 context.warning(group.node, text, hint, word=1)
         return tuple(server for server, _ in built)
+
+    def _now(self) -> tuple[int, int]:
+        """What was asked and said so far."""
+        return self.context.asks, len(self.diagnostics.messages)
+
+    def _origin(
+        self,
+        made: VirtualServer | VrrpInstance,
+        raw: RawVirtualServer | RawInstance,
+        before: tuple[int, int],
+        *,
+        weights: bool = True,
+    ) -> Origin | None:
+        """Of what was made since `before`."""
+        asks, said = self._now()
+        if asks != before[0] or not self.blocks.keeps:
+            return None
+        has_run = runs_programs(made, raw.node, raw.defaults)
+        return Origin(raw.node, raw.defaults, weights, has_run, (before[1], said))
 
     def _static(self, kind: str) -> Any:
         return tuple(entry.value for entry in self.statics.get(kind, ()))

@@ -3,15 +3,17 @@
 Of each block out of which a virtual server or an instance was made, a digest of its text is kept,
 and with it goes what came of it: the bytes of the configuration that was accepted (`compact`). A
 block with the same text is not looked into: its model is taken over. That is right only where
-nothing but its text decides about it. So a block is not remembered
+whatever else decides about it is the same as the last time:
 
-  - if anything was said about it: messages have places, which are found by reading;
-  - if its text is not all there is: definitions, templates, includes;
-  - if the machine or another block had a say in it (`Context.asks`): accounts, names of iproute2,
-    groups of services, an interface that does not exist.
+  - parameters that it uses have the same value, templates the same lines (`tracing`);
+  - what global_defs and trackers give to an instance;
+  - the machine: interfaces that it names exist, its programs are still as they have to be, their
+    accounts are the same.
 
-What global_defs and trackers give to an instance must be what they gave the last time. Programs
-must still be as they have to be, all of them: of that the machine is asked again.
+What was said of a block is said again, at its new place (`memory.Said`). A block is not remembered
+if it did more than to be read (definitions, includes), if chance had a say in it, or the machine
+or another block in a way that is not compared (`Context.asks`): names of iproute2, groups of
+services, an interface or a program that does not exist.
 
 Checks across blocks look at all of them, and whoever wants to see a statement of a block that was
 taken over raises `Unread`: then everything is read, as if nothing were known.
@@ -21,119 +23,41 @@ from __future__ import annotations
 
 from _blake2 import blake2b  # hashlib's, which would load OpenSSL as well: 5 ms of every start
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config.compact import Instances, decoder
-from fastvrrp.config.model import Command, Message, Position, VrrpInstance
-from fastvrrp.config.node import Node
-from fastvrrp.config.packing import Packer
-from fastvrrp.config.servers import ServiceAddress, VirtualServer
+from fastvrrp.config.memory import (
+    NOTHING,
+    Further,
+    Last,
+    Memory,
+    Record,
+    Said,
+    are_placed_by_text,
+    relative,
+)
+from fastvrrp.config.model import Message, Position, Severity, VrrpInstance
+from fastvrrp.config.node import Node, mark
+from fastvrrp.config.taken import NOWHERE, UNREAD, Head, TakenNode, TakenServer, Unread
 
 if TYPE_CHECKING:
     from fastvrrp.config.context import Context
     from fastvrrp.config.defaults import Defaults
+    from fastvrrp.config.diagnostics import Diagnostics
+    from fastvrrp.config.expand import Definitions
+    from fastvrrp.config.lines import Parts
     from fastvrrp.config.scripts import Scripts
+    from fastvrrp.config.tracing import Found
     from fastvrrp.config.trackers import Trackers
 
+T = TypeVar("T")
+
 KINDS = frozenset(("virtual_server", "vrrp_instance"))
-NOWHERE = Position(file="", line=0)
-"""Where the addresses of an instance stand that was not read."""
-_FOREIGN = ("$", "~", "\\", "include", "random_seed")  # more than the text itself counts
 _DIGEST_BYTES = 16
-
-
-class Unread(Exception):
-    """Somebody needs what is written in a block that was not read."""
-
-
-class _Unread(list[Node]):
-    """The statements of a block that was not read."""
-
-    def __bool__(self) -> NoReturn:
-        raise Unread
-
-    def __getitem__(self, index: object) -> NoReturn:
-        raise Unread
-
-    def __iter__(self) -> NoReturn:
-        raise Unread
-
-    def __len__(self) -> NoReturn:
-        raise Unread
-
-    def __reversed__(self) -> NoReturn:
-        raise Unread
-
-
-_UNREAD = _Unread()
-
-
-class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A block.
-
-    head      its first line, by which it is found
-    digest    of its text: `lines` lines, `size` characters
-    defaults  number of what global_defs said above it, see Memory
-    weights   whether the trackers of an instance could have weights (`tracking`)
-    """
-
-    head: str
-    digest: bytes
-    lines: int
-    size: int
-    defaults: int = 0
-    weights: bool = True
-
-
-class Memory(msgspec.Struct, array_like=True, frozen=True):
-    """What is kept of one load beside its configuration.
-
-    version        of this program, which read it
-    config_id      decided about `@` lines
-    is_elsewhere   whether it was for another network namespace
-    is_here        whether the interfaces of the machine were known
-    interfaces     that were asked for and existed
-    programs       that scripts run, as the default account and without a message
-    scripts        digest of what else decided about those
-    defaults       digests
-    trackers       digest of what they give to who refers to them
-    servers        by number in the configuration; None: to be read again
-    instances      the same
-    """
-
-    version: str
-    config_id: str
-    is_elsewhere: bool
-    is_here: bool
-    interfaces: tuple[str, ...]
-    programs: tuple[str, ...]
-    scripts: bytes
-    defaults: tuple[bytes, ...]
-    trackers: bytes
-    servers: tuple[Record | None, ...]
-    instances: tuple[Record | None, ...]
-
-
-class Last(msgspec.Struct, array_like=True, frozen=True):
-    """What the configuration in effect was made of: its Memory, and its bytes."""
-
-    memory: bytes
-    ipvs: bytes
-    vrrp: bytes
-
-    @classmethod
-    def of(cls, data: bytes) -> Last | None:
-        """What was encoded; None if another version of this program did it, which went on running
-        when its files were replaced."""
-        try:
-            last: Last = decoder(cls).decode(data)
-        except msgspec.MsgspecError:
-            return None
-        return last
 
 
 class _Ipvs(msgspec.Struct, frozen=True):
@@ -150,69 +74,37 @@ class _Compact(msgspec.Struct, array_like=True):
     rest: _Rest
 
 
-class _Head(msgspec.Struct, frozen=True):
-    """Of a virtual server, what others are compared with."""
-
-    name: str
-    services: tuple[ServiceAddress, ...]
-    group: str | None = None
-    protocol: str = "TCP"
-
-
-class _Check(msgspec.Struct, frozen=True):
-    """As much of a check as is needed here; MISC_CHECK has a command."""
-
-    command: Command | None = None
-
-
-class _Real(msgspec.Struct, frozen=True):
-    notify_up: Command | None = None
-    notify_down: Command | None = None
-    checks: tuple[_Check, ...] = ()
-
-
-class _Commands(msgspec.Struct, frozen=True):
-    """Of a virtual server, what it may have run."""
-
-    quorum_up: Command | None = None
-    quorum_down: Command | None = None
-    patterns: tuple[_Real, ...] = ()
-
-
-class TakenServer(VirtualServer, kw_only=True):
-    """A virtual server as bytes, with what others are compared with; `has_commands`: perhaps."""
-
-    raw: msgspec.Raw
-    has_commands: bool
-
-    def commands(self) -> Iterator[Command | None]:
-        """What it may have run."""
-        if self.has_commands:
-            found = decoder(_Commands).decode(self.raw)
-            yield from (found.quorum_up, found.quorum_down)
-            for real in found.patterns:
-                yield from (real.notify_up, real.notify_down)
-                yield from (check.command for check in real.checks)
-
-
-class TakenNode(Node, kw_only=True, eq=False, gc=False):
-    """A block that was not read, because what came of it is known."""
-
-    record: Record
-    number: int  # in the last configuration
-
-
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """A block that was read or taken over, and the number of its first line."""
+    """A block that was read or taken over.
 
-    first: int
+    parameters  names, and digest of what they mean
+    templates   whether one of them is a template
+    said        what was said of its text: numbers of the first message and of the one behind
+    """
+
     record: Record
     node: Node
+    parameters: tuple[tuple[str, ...], bytes]
+    templates: bool
+    said: tuple[int, int]
 
 
-Origin = tuple[Node, "Defaults", bool] | None
-"""The block of a virtual server or an instance, and what applied to it: defaults, and whether
-weights could be tracked. None: it is to be read again."""
+class Origin(NamedTuple):
+    """Where a virtual server or an instance came from: its block, and what else applied to it.
+
+    weights  whether weights could be tracked
+    has_run  whether it has programs run
+    said     what was said of it, as in Span
+    """
+
+    node: Node
+    defaults: Defaults
+    weights: bool
+    has_run: bool
+    said: tuple[int, int]
+
+
+_NO_PARAMETERS: tuple[tuple[str, ...], bytes] = ((), b"")
 
 
 class Blocks:
@@ -221,8 +113,12 @@ class Blocks:
     def __init__(self, last: Last | None = None, *, keeps: bool = False) -> None:
         """`keeps`: there will be a next time."""
         self.keeps = keeps
-        self.parsed = 0  # blocks of KINDS whose statements were read
+        self._diagnostics: Diagnostics | None = None
+        self._definitions: Definitions | None = None
+        self._scripts: Scripts | None = None
         self._spans: dict[str, list[Span]] = {}  # by file, in its order
+        self._told: list[TakenNode] = []  # see TakenNode.index
+        self._meanings: dict[int, tuple[int, bytes]] = {}  # of Memory.parameters, by version
         self._memory: Memory | None = None
         self._given: bytes | None = None  # digest of what trackers give
         self._is_used = False  # whether any block was taken over
@@ -249,6 +145,12 @@ class Blocks:
                 if record is not None and known == len(records):  # both processes may not be run
                     self._heads.setdefault(record.head, []).append((record, number))
 
+    def attend(self, diagnostics: Diagnostics, definitions: Definitions, scripts: Scripts) -> None:
+        """What the load has that these are blocks of."""
+        self._diagnostics, self._definitions = diagnostics, definitions
+        self._scripts = scripts
+        diagnostics.placed = self.placed
+
     def check(self, config_id: str, context: Context) -> None:
         """Raises Unread where the machine is another one than the last time."""
         memory = self._memory
@@ -270,50 +172,119 @@ class Blocks:
         if (
             memory is not None
             and self._is_used
-            and memory.programs
+            and (memory.programs or memory.accounts)
             and (
-                memory.scripts != _digest(scripts.ground) or not scripts.still_run(memory.programs)
+                memory.scripts != _digest(scripts.ground)
+                or not all(
+                    scripts.accounts_of(words) == (account, completed)
+                    for words, account, completed in memory.accounts
+                )
+                or not scripts.still_run(memory.programs)
             )
         ):
             raise Unread
 
-    def take(self, text: str, at: int, line: str, number: int, file: str) -> TakenNode | None:
+    def take(
+        self, text: str, at: int, line: str, number: int, file: str, parts: Parts | None
+    ) -> TakenNode | None:
         """The block that begins with this line, which is at offset `at` of the text, if it is
-        known."""
+        known. The text is the last of these parts."""
         for record, which in self._heads.get(line, ()):
             end = at + record.size
-            if text[end : end + 1] in ("\n", "") and _digest(text[at:end]) == record.digest:
-                words = _words(line)
-                self._is_used = True
-                node = TakenNode(
-                    words, file, number, line, body=_UNREAD, record=record, number=which
-                )
-                self._spans.setdefault(file, []).append(Span(number, record, node))
-                return node
+            whole = text[at:end] if end <= len(text) or parts is None else parts.text(at, end + 1)
+            behind = text[end : end + 1]
+            if len(whole) > record.size:
+                whole, behind = whole[:-1], whole[-1]
+            if behind in ("\n", "") and _digest(whole) == record.digest:
+                node = self._taken(record, which, file, number, line)
+                if node is not None:
+                    return node
         return None
 
-    def read(
-        self, node: Node, text: str, where: slice | None, last: int, *, is_plain: bool
-    ) -> None:
-        """A block was read, which is this part of the text (None: only its end is in there), down
-        to line `last`."""
-        if node.words[0] not in KINDS:
+    def _taken(
+        self, record: Record, which: int, file: str, number: int, line: str
+    ) -> TakenNode | None:
+        more = record.more
+        parameters, memory = _NO_PARAMETERS, self._memory
+        assert self._definitions is not None
+        assert self._diagnostics is not None
+        assert memory is not None
+        if more.parameters:
+            parameters = memory.parameters[more.parameters]
+            if self._meaning(more.parameters, parameters[0]) != parameters[1]:
+                return None
+        words, marks = _words(line), None
+        if more.opening is not None:
+            words, columns = more.opening
+            marks = [mark(number, column) for column in columns]
+        node = TakenNode(words, file, number, line, marks, body=UNREAD, record=record, number=which)
+        if more.of_all:
+            self._told.append(node)
+            node.index = len(self._told)
+        begin = len(self._diagnostics.messages)
+        self._say(node, more.of_text)
+        self._is_used = True
+        self._add(
+            Span(record, node, parameters, self._is_templated(parameters), self._since(begin))
+        )
+        return node
+
+    def _meaning(self, number: int, names: tuple[str, ...]) -> bytes:
+        assert self._definitions is not None
+        version = self._definitions.version
+        known = self._meanings.get(number)
+        if known is None or known[0] != version:
+            known = self._meanings[number] = version, _digest(self._definitions.meaning(names))
+        return known[1]
+
+    def _is_templated(self, parameters: tuple[tuple[str, ...], bytes]) -> bool:
+        assert self._definitions is not None
+        return not self._definitions.templates.keys().isdisjoint(parameters[0])
+
+    def _add(self, span: Span) -> None:
+        self._spans.setdefault(span.node.file, []).append(span)
+
+    def _say(self, node: Node, said: Iterable[Said]) -> None:
+        assert self._diagnostics is not None
+        for one in said:
+            self._diagnostics.add(one.place(node), Severity.WARNING, one.text, one.hint)
+
+    def _since(self, begin: int) -> tuple[int, int]:
+        assert self._diagnostics is not None
+        return begin, len(self._diagnostics.messages)
+
+    def placed(self, at: Position, text: str, hint: str) -> tuple[Position, str]:
+        """The place for which `TakenNode.somewhere` stands, and the hint, if this is what was said
+        there the last time. Raises Unread."""
+        if at.line:
+            node = self._told[at.line - 1]
+            for said in node.record.more.of_all:
+                if said.text == text:
+                    return said.place(node), said.hint
+        raise Unread
+
+    def read(self, found: Found | None) -> None:
+        """A block was read."""
+        if found is None or found.node.words[0] not in KINDS:
             return
-        self.parsed += 1
-        if not self.keeps or where is None:
-            return
-        text = text[where]
-        first = text.partition("\n")[0]
-        if not is_plain and (any(word in text for word in _FOREIGN) or _words(first) != node.words):
-            return
-        record = Record(first, _digest(text), last - node.line + 1, len(text))
-        self._spans.setdefault(node.file, []).append(Span(node.line, record, node))
+        parameters = _NO_PARAMETERS
+        if found.names:
+            assert self._definitions is not None
+            parameters = found.names, _digest(self._definitions.meaning(found.names))
+        text, node = found.text, found.node
+        record = Record(
+            text.partition("\n")[0], _digest(text), found.last - node.line + 1, len(text)
+        )
+        if found.opening is not None or found.made:
+            further = Further(opening=found.opening, made=found.made)
+            record = msgspec.structs.replace(record, further=further)
+        self._add(Span(record, node, parameters, self._is_templated(parameters), found.said))
 
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
         """What came of a virtual_server. Raises Unread where other defaults apply to it now."""
         self._compare(node, defaults)
         raw = self._servers[node.number]
-        head = decoder(_Head).decode(raw)
+        head = decoder(Head).decode(raw)
         return TakenServer(
             name=head.name,
             services=head.services,
@@ -321,7 +292,7 @@ class Blocks:
             protocol=head.protocol,
             position=node.position(1),
             raw=raw,
-            has_commands=self._memory is not None and bool(self._memory.programs),
+            has_commands=node.record.more.has_run,
         )
 
     def instance(self, node: TakenNode, defaults: Defaults, sync_group: str | None) -> VrrpInstance:
@@ -329,13 +300,22 @@ class Blocks:
         self._compare(node, defaults)
         assert self._instances is not None
         return self._instances.one(
-            node.number, sync_group=sync_group, track_groups=(), position=node.position(1)
+            node.number,
+            place=node.somewhere if node.index else None,
+            sync_group=sync_group,
+            track_groups=(),
+            position=node.position(1),
         )
 
     def _compare(self, node: TakenNode, defaults: Defaults) -> None:
-        memory = self._memory
+        memory, more = self._memory, node.record.more
         if memory is None or memory.defaults[node.record.defaults] != self._digest_of(defaults):
             raise Unread
+        if more.has_run:
+            assert self._scripts is not None
+            if not self._scripts.has_warned:
+                raise Unread  # it would be the first one that is warned of
+        self._say(node, more.of_meaning)
 
     def compare_tracking(self, node: TakenNode, trackers: Trackers, weights_allowed: bool) -> None:
         """Raises Unread where references mean something else than the last time."""
@@ -361,27 +341,51 @@ class Blocks:
         context: Context,
         trackers: Trackers,
         scripts: Scripts,
-        servers: Sequence[Origin],
-        instances: Sequence[Origin],
+        servers: Sequence[Origin | None],
+        instances: Sequence[Origin | None],
     ) -> bytes:
         """To be kept for the next load, without errors in this one."""
         diagnostics = context.diagnostics
         if diagnostics.count != len(diagnostics.messages):
             return b""  # it is not known what else there was a message about
-        silent = {id(span.node): span for span in self._silent(diagnostics.messages)}
-        digests: dict[bytes, int] = {}
+        spans = {id(span.node): span for file in self._spans.values() for span in file}
+        others = self._others(diagnostics.messages, (*servers, *instances))
+        defaults: dict[bytes, int] = {}
+        parameters = {_NO_PARAMETERS: 0}
         before = self._memory if self._is_used else None
+        known = before.accounts if before else ()
 
-        def record(source: Origin) -> Record | None:
-            span = None if source is None else silent.get(id(source[0]))
-            if source is None or span is None:
+        def record(origin: Origin | None) -> Record | None:
+            span = None if origin is None else spans.get(id(origin.node))
+            if origin is None or span is None or (span.templates and others.of_templates):
                 return None
-            number = digests.setdefault(self._digest_of(source[1]), len(digests))
-            known = span.record
-            weights = source[2]
-            if (known.defaults, known.weights) == (number, weights):
-                return known
-            return msgspec.structs.replace(known, defaults=number, weights=weights)
+            last, node, more = span.record, span.node, span.record.more
+            further = Further(
+                opening=more.opening,
+                parameters=parameters.setdefault(span.parameters, len(parameters)),
+                made=more.made,
+                has_run=origin.has_run,
+            )
+            about = others.about(node, last.lines)
+            if about or span.said[0] < span.said[1] or origin.said[0] < origin.said[1]:
+                messages = diagnostics.messages
+                of_text = relative(messages[slice(*span.said)], node, last.lines)
+                of_meaning = relative(messages[slice(*origin.said)], node, last.lines)
+                of_all = relative(about, node, last.lines)
+                if of_text is None or of_meaning is None or of_all is None:
+                    return None
+                if not are_placed_by_text(of_all):
+                    return None
+                further = msgspec.structs.replace(
+                    further, of_text=of_text, of_meaning=of_meaning, of_all=of_all
+                )
+            number = defaults.setdefault(self._digest_of(origin.defaults), len(defaults))
+            new = None if further == NOTHING else further
+            if (last.defaults, last.weights, last.further) == (number, origin.weights, new):
+                return last
+            return msgspec.structs.replace(
+                last, defaults=number, weights=origin.weights, further=new
+            )
 
         memory = Memory(
             version=__version__,
@@ -390,36 +394,67 @@ class Blocks:
             is_here=context.interfaces is not None,
             interfaces=_with(context.met, before.interfaces if before else ()),
             programs=_with(context.programs, before.programs if before else ()),
+            accounts=tuple(
+                [
+                    (words, *found)
+                    for words in _with(context.accounts, [words for words, _, _ in known])
+                    if (found := scripts.accounts_of(words)) is not None
+                ]
+            ),
             scripts=_digest(scripts.ground),
-            servers=tuple([record(source) for source in servers]),
-            instances=tuple([record(source) for source in instances]),
-            defaults=tuple(digests),  # `record` adds to them
+            servers=tuple([record(origin) for origin in servers]),
+            instances=tuple([record(origin) for origin in instances]),
+            defaults=tuple(defaults),  # `record` adds to them
+            parameters=tuple(parameters),  # the same
             trackers=_digest(trackers.given),
         )
         return msgspec.msgpack.encode(memory)
 
-    def _silent(self, messages: Iterable[Message]) -> Iterator[Span]:
-        """The blocks about which nothing was said. A file may have been read twice."""
-        places: dict[str, list[Position]] = {}
-        for message in messages:
-            places.setdefault(message.position.file, []).append(message.position)
-        for file, spans in self._spans.items():
-            said = sorted([place.line for place in places.get(file, ())])
-            for span in spans:
-                after = bisect_left(said, span.first)
-                if after == len(said) or said[after] >= span.first + span.record.lines:
-                    yield span
+    def _others(self, messages: Sequence[Message], origins: Iterable[Origin | None]) -> _Others:
+        assert self._definitions is not None
+        others = _Others(self._definitions.template_lines)
+        if messages:
+            ranges = [span.said for file in self._spans.values() for span in file]
+            ranges += [origin.said for origin in origins if origin is not None]
+            own = {number for begin, end in ranges for number in range(begin, end)}
+            for number, message in enumerate(messages):
+                if number not in own:
+                    others.add(message)
+        others.sort()
+        return others
 
 
-def _with(met: Iterable[str], before: Iterable[str]) -> tuple[str, ...]:
+class _Others:
+    """Messages that came up when blocks were compared with each other, by file and line."""
+
+    def __init__(self, template_lines: Collection[tuple[str, int]]) -> None:
+        self._by_file: dict[str, list[Message]] = {}
+        self._template_lines = template_lines
+        self.of_templates = False  # whether one stands in a template
+
+    def add(self, message: Message) -> None:
+        at = message.position
+        self._by_file.setdefault(at.file, []).append(message)
+        self.of_templates |= (at.file, at.line) in self._template_lines
+
+    def sort(self) -> None:
+        for messages in self._by_file.values():
+            messages.sort(key=_line)
+
+    def about(self, node: Node, lines: int) -> list[Message]:
+        """Those about a block of so many lines."""
+        messages = self._by_file.get(node.file, [])
+        begin = bisect_left(messages, node.line, key=_line)
+        return messages[begin : bisect_left(messages, node.line + lines, lo=begin, key=_line)]
+
+
+def _line(message: Message) -> int:
+    return message.position.line
+
+
+def _with(met: Iterable[T], before: Iterable[T]) -> tuple[T, ...]:
     """What was met in blocks that were read, and in those that were taken over."""
-    return tuple(sorted({*met, *before}))
-
-
-def in_bytes(servers: Iterable[VirtualServer]) -> tuple[Any, ...]:
-    """Virtual servers as they are to be encoded."""
-    pack = Packer().pack
-    return tuple([one.raw if type(one) is TakenServer else pack(one) for one in servers])
+    return tuple(sorted({*met, *before}, key=repr))
 
 
 def _words(line: str) -> tuple[str, ...]:

@@ -39,30 +39,36 @@ class Draft:
 
 def read_account(context: Context, node: Node, words: Sequence[str], first: int) -> Account | None:
     """USER [[:]GROUP], words `first` and following of the statement; says what is wrong."""
+    asks = context.asks
+    account, missing = _account(context, words)
+    if account is not None:
+        context.accounts.add(tuple(words))
+        context.asks = asks  # they will be looked up again
+        return account
+    kind = ("user", "group")[missing]
+    name = words[missing].removeprefix(":") if missing else words[0]
+    context.warning(
+        node,
+        f"there is no {kind} {shown(name)}",
+        f"create the {kind} or name another one",
+        word=first + missing,
+    )
+    return None
+
+
+def _account(context: Context, words: Sequence[str]) -> tuple[Account | None, int]:
+    """The account, or None and the number of the word that means nothing."""
     account = context.host.user(words[0])
     if account is None:
-        context.warning(
-            node,
-            f"there is no user {shown(words[0])}",
-            "create the user or name another one",
-            word=first,
-        )
-        return None
+        return None, 0
     if len(words) > 1:
-        name = words[1].removeprefix(":")
-        gid = context.host.group(name)
+        gid = context.host.group(words[1].removeprefix(":"))
         if gid is None:
-            context.warning(
-                node,
-                f"there is no group {shown(name)}",
-                "create the group or name another one",
-                word=first + 1,
-            )
-            return None
+            return None, 1
         account = Account(user=account.user, uid=account.uid, gid=gid)
         if words[1].startswith(":"):
             account = with_groups(context, account)
-    return account
+    return account, 0
 
 
 def with_groups(context: Context, account: Account) -> Account:
@@ -182,20 +188,31 @@ class Scripts:
         asks, said = context.asks, context.diagnostics.count
         command = self._command(draft, account)
         is_silent = command is not None and context.diagnostics.count == said
-        if command is not None and is_silent and command.account is None and self.security:
-            context.programs.add(command.argv[0])
+        if command is not None and is_silent:
+            context.programs.add((command.argv[0], command.account))
             context.asks = asks  # `still_run` will ask the same of the machine
         return command
 
     @property
-    def ground(self) -> str:
-        """All but the machine's files that decides about the commands in `Context.programs`."""
-        return repr((self.security, self._default, self._no_default))
+    def has_warned(self) -> bool:
+        """Whether nothing more is to be said of security, which is said once."""
+        return self.security or self._warned
 
-    def still_run(self, programs: Iterable[str]) -> bool:
+    @property
+    def ground(self) -> str:
+        """What decides about commands beside the machine's files and accounts."""
+        return repr((self.security, self.supplementary, self._default, self._no_default))
+
+    def accounts_of(self, words: Sequence[str]) -> tuple[Account, Account] | None:
+        """The account that is written so, alone and with what settings add; None: there is none."""
+        account, _ = _account(self._context, words)
+        completed = self._complete(account)
+        return None if account is None or completed is None else (account, completed)
+
+    def still_run(self, programs: Iterable[tuple[str, Account | None]]) -> bool:
         """Whether there would be nothing to say of these either."""
-        account = self._default or self._context.host.daemon()
-        return all(self._verdict(path, account) == ("", False) for path in programs)
+        default = self._default or self._context.host.daemon()
+        return all(self._verdict(path, own or default) == ("", False) for path, own in programs)
 
     def _command(self, draft: Draft, account: Account | None) -> Command | None:
         context, node = self._context, draft.node

@@ -24,10 +24,11 @@ from fastvrrp.config.expand import (
     repetition,
 )
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
-from fastvrrp.config.lines import ADDRESS, Lines, above, addresses_between, is_ascii, parts, piece
+from fastvrrp.config.lines import ADDRESS, Lines, Parts, addresses_between, is_ascii, piece
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.node import Node, Twins, mark, place
 from fastvrrp.config.remembered import Blocks
+from fastvrrp.config.tracing import Begun, Tracer
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 RAW_LINE_MAX = 64 * 1024  # characters of a line before substitution
@@ -47,7 +48,6 @@ _ALIKE_LINE = re.compile(
     rf"([ \t]*(real_server)[ \t]+)({ADDRESS.pattern})([ \t]+([0-9]+)[ \t]*\{{[ \t]*)"
 )
 _ALIKE_KEPT = 4  # different bodies in turn are recognised up to this number
-_BEFORE = -1  # the part of the file that is being read
 _OURS = INCLUDES | {"include_check", "random_seed"}
 
 
@@ -90,6 +90,9 @@ class Source:
         self._config_id = config_id
         self._checks = checks or Checks()
         self._known = blocks or Blocks()
+        self._tracer = (
+            Tracer(definitions, self.includes, diagnostics) if self._known.keeps else None
+        )
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
         self._templates: list[str] = []  # being expanded now
@@ -154,35 +157,39 @@ class Source:
     def _lines(self, data: bytes, file: str) -> None:
         """The statements of one file."""
         self._directory(file)
-        number, begun = 0, None
-        for text in parts(data) if is_ascii(data) else (self._decoded(data, file),):
-            number, begun = self._part(text, file, number, begun)
+        if not is_ascii(data):
+            self._part(self._decoded(data, file), None, file, 0, None)
+            return
+        number, begun, parts = 0, None, Parts(data)
+        for text in parts:
+            number, begun = self._part(text, parts, file, number, begun)
 
     def _part(
-        self, text: str, file: str, number: int, outermost: Node | None
-    ) -> tuple[int, Node | None]:
+        self, text: str, parts: Parts | None, file: str, number: int, begun: Begun | None
+    ) -> tuple[int, Begun | None]:
         """The statements of a part behind line `number`, at whose beginning a block has begun.
         Returns its last line's number, and the block that has begun in it."""
         builder, kinds, body = self._builder, self._kinds, self._builder.body
-        root, known = builder.root, self._known
-        begins = _BEFORE  # offset of the line with which the outermost block begins
-        is_plain = True  # whether all of its lines are
+        root, known, tracer = builder.root, self._known, self._tracer
         at = 0  # what is to be read
         while at <= len(text):
             for line in piece(text, at):
                 begin, end = at, at + len(line)
                 at, number = end + 1, number + 1
                 kind, detail, line = kinds.get(line) or self._kind(line)
-                if kind == _STATEMENT:
-                    body.append(Node(detail, file, number, line))
-                    continue
-                if body is root and kind in (_OPEN, _SPECIAL):
-                    block = known.take(text, begin, line, number, file)
+                if body is root and tracer is not None:
+                    block = known.take(text, begin, line, number, file, parts)
                     if block is not None:
                         body.append(block)
                         number += block.record.lines - 1
+                        self._count(file, number, block.record.more.made)
                         at = begin + block.record.size + 1
                         break
+                    if kind in (_OPEN, _SPECIAL):
+                        tracer.line(root, self._made)
+                if kind == _STATEMENT:
+                    body.append(Node(detail, file, number, line))
+                    continue
                 is_elsewhere = False  # whether what comes next is not the next line
                 if kind == _CLOSE:
                     builder.close(file, number, detail)
@@ -200,30 +207,29 @@ class Source:
                     if detail[0] in _ALIKE:
                         self._remember(text, at, node)
                 elif kind == _WHOLE:
-                    is_plain = False
                     self._statement(line, None, file, number, "")
                 elif kind == _SPECIAL:
-                    is_plain = False
                     lines = Lines(text, at, number)
                     self._physical(line, lines, file, number)
                     is_elsewhere = lines.at != at
+                    end = lines.at - 1
                 before, body = body, builder.body
-                if body is not before:
+                if body is not before and tracer is not None:
                     if before is root:
-                        outermost = root[-1] if root else None
-                        is_plain = kind == _OPEN
-                        begins = begin
-                        if outermost is not None and outermost.line != number:
-                            begins = above(text, begin, number - outermost.line)
-                    elif body is root and outermost is not None and outermost is root[-1]:
-                        if outermost.file == file and not outermost.via:
-                            where = None if begins == _BEFORE else slice(begins, end)
-                            known.read(outermost, text, where, number, is_plain=is_plain)
-                        outermost = None
+                        begun = tracer.begun(root, text, begin, number)
+                    elif body is root and begun is not None:
+                        last = lines.number if is_elsewhere else number
+                        if root[-1] is begun.node:
+                            known.read(tracer.ended(begun, text, end, last, self._made))
+                        begun = None
                 if is_elsewhere:
                     at, number = lines.at, lines.number
                     break
-        return number, outermost
+        if parts is not None:
+            parts.go_on(at)
+        if begun is not None:
+            begun.carry(text)
+        return number, begun
 
     def _twins(
         self, text: str, at: int, line: str, number: int, file: str
@@ -292,7 +298,7 @@ class Source:
         return found
 
     def _directory(self, file: str) -> None:
-        self._definitions.values["_PWD"] = str(Path(file).absolute().parent)
+        self._definitions.stand_in(str(Path(file).absolute().parent))
 
     def _physical(self, line: str, numbered: Lines, file: str, number: int) -> None:
         """A line with special characters, and those it continues on."""
@@ -422,7 +428,7 @@ class Source:
         saved = definitions.save(repeat.names)
         for row in repeat.rows:
             for name, value in zip(repeat.names, row, strict=True):
-                definitions.define(name, value)
+                definitions.bind(name, value)
             self._count(file, line)
             self._logical(rest, origins, file, line, via)
         definitions.restore(saved)
@@ -438,8 +444,8 @@ class Source:
             self._logical(raw.text, None, raw.file, raw.line, use)
         self._templates.pop()
 
-    def _count(self, file: str, line: int) -> None:
-        self._made += 1
+    def _count(self, file: str, line: int, lines: int = 1) -> None:
+        self._made += lines
         if self._made > LINES_MADE_MAX:
             text = f"templates and repetitions make more than {LINES_MADE_MAX} lines"
             self._error(file, mark(line, 1), "", text, "make fewer")
@@ -462,10 +468,12 @@ class Source:
             pattern = words[1].strip().strip('"')
             self._include(Node((words[0],), file, line, text, marks, via), pattern)
         elif words[0] == "include_check":
+            self._definitions.changes += 1
             self._checks = self._checks.changed(text.split()[1:])
             self._builder.text(text, origins, file, line, via)
         else:
             if words[0] == "random_seed" and len(words) == 2:
+                self._definitions.changes += 1
                 self._definitions.random.seed(words[1].strip())
             self._builder.text(text, origins, file, line, via)
 

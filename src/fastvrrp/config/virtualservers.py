@@ -15,7 +15,7 @@ from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.lvsreaders import PERSISTENCE_S
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.realservers import RealServers, Service, check_family, endpoint, port_to
-from fastvrrp.config.remembered import Blocks, TakenNode
+from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.servers import (
     Forwarding,
@@ -26,6 +26,7 @@ from fastvrrp.config.servers import (
     kinds,
 )
 from fastvrrp.config.servicegroups import FAMILIES, FWMARK_MAX, ServiceGroup
+from fastvrrp.config.taken import TakenNode
 from fastvrrp.config.trackers import Trackers
 from fastvrrp.config.values import within
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import msgspec
 
 from fastvrrp.config import compact, model, servers
+from fastvrrp.config.memory import Last
 from fastvrrp.config.packing import PackedServer
-from fastvrrp.config.remembered import Last, TakenServer, in_bytes
+from fastvrrp.config.taken import TakenServer, in_bytes
 from fastvrrp.supervisor.spawn import IPVS, VRRP
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fastvrrp.config import model
-from fastvrrp.config.remembered import Last
+from fastvrrp.config.memory import Last
 from fastvrrp.supervisor.held import Held, dropped
 
 
