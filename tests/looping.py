@@ -1,8 +1,10 @@
-"""Event loops for tests of asynchronous parts, and a script runner that runs nothing."""
+"""Event loops for tests of asynchronous parts, one of them with a time of its own, and a script
+runner that runs nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -29,6 +31,36 @@ def run(request: pytest.FixtureRequest) -> Run:
             runner.run(asyncio.wait_for(coroutine, LIMIT_S))
 
     return run_it
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Does not wait for a time, but says that it is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            return super().select()
+        ready = super().select(0)
+        if not ready:
+            self.now_s += max(timeout, 0.0)
+        return ready
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """Its time is 0 at first and passes only while there is nothing to do, at once then. So what
+    happens within a few milliseconds does so however slow the machine is, and nobody waits. Not
+    for what other threads and processes have a part in.
+    """
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now_s
 
 
 async def until(condition: Callable[[], object], limit_s: float = 3.0) -> None:

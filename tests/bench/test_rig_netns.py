@@ -1,4 +1,4 @@
-"""The rig on real namespaces: the observers against packets of our own, and the smoke."""
+"""The rig on real namespaces: the observers against packets of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from bench.rig.__main__ import main
 from bench.rig.native import program
 from bench.rig.network import Hub, Wires
 from bench.rig.observe import ADVERT, Addresses, Frame, Frames, Intervals, packed
@@ -101,24 +100,3 @@ def test_stranger_sends_what_is_asked(tmp_path: Path) -> None:
     assert 80 <= done["sent"] <= 101
     assert len(seen) == done["sent"]
     assert {(f.vrid, f.priority) for f in seen} == {(7, 100)}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(420)
-def test_smoke_measures_every_kind(tmp_path: Path) -> None:
-    """`--quick`: every case gives figures, and those that do not depend on speed are right."""
-    assert main(["--quick", "--out", str(tmp_path)]) == 0
-    document = json.loads((tmp_path / "results.json").read_text())
-    by_kind = {entry["kind"]: entry["rounds"][0] for entry in document["results"]}
-    assert by_kind["steady"]["settled"]
-    assert by_kind["steady"]["routers"] == 16
-    assert by_kind["startup"]["announced"] == 16
-    assert by_kind["takeover"]["early_adverts"] == 0
-    assert by_kind["reload"]["addresses_touched"] == 0
-    assert by_kind["reload"]["priority_zero"] == 0
-    assert by_kind["floor-packets"]["heard_share"] == 1
-    assert by_kind["flood"]["log_lines"] <= 20
-    assert by_kind["ipvs-checks"]["rate_share"] > 0.3
-    assert by_kind["ipvs-probes"]["answered_share"] == 1
-    assert by_kind["ipvs-table"]["operations"] == 1
-    assert "## Takeover" in (tmp_path / "results.md").read_text()

@@ -122,7 +122,7 @@ def test_partition_heals(make_scene) -> None:
     scene.assert_answers(there)
 
     scene.network.partition(["r2", "c2"])
-    scene.network.wait_holder(VIP, "r1", "r2", timeout_s=2)
+    scene.network.wait_holder(VIP, "r1", "r2")
     scene.assert_answers(here)
     scene.assert_answers(there)
     assert scene.neighbour("c1") == scene.node("r1").mac()
@@ -130,7 +130,7 @@ def test_partition_heals(make_scene) -> None:
 
     healed = now_ns()
     scene.network.heal()
-    scene.network.wait_holder(VIP, "r1", timeout_s=2)
+    scene.network.wait_holder(VIP, "r1")
     # The next advert of r1 tells r2, whose answer tells r1 that hosts were told otherwise.
     limit = 100 * MS + ALLOWANCE_NS
     assert 0 < scene.overlap_ns(since_ns=healed) < limit

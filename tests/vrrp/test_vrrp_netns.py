@@ -342,7 +342,7 @@ def test_the_process_alone_is_told_to_stop(router: Router, number: signal.Signal
         lambda: (
             [e.added for e in router.watch.events(VIP) if e.time_ns > begin][:2] == [False, True]
         ),
-        10,
+        30,
         "the address goes and returns",
     )
     stops = [a for a in router.sniffer.adverts(vrid=51, since_ns=begin) if a.priority == 0]

@@ -20,7 +20,7 @@ from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.vrrp import replay, upkeep
 from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.upkeep import SETTLE_S, Upkeep
-from looping import until
+from looping import Clockwork, until
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 
@@ -89,7 +89,7 @@ class Scene:
 
 
 def scene(test: Callable[[Scene], Awaitable[None]]) -> Callable[[Bench], None]:
-    """Runs the test in an event loop with a Scene."""
+    """Runs the test in an event loop with a Scene. No time passes but what the test waits."""
 
     def run(bench: Bench) -> None:
         async def body() -> None:
@@ -99,7 +99,8 @@ def scene(test: Callable[[Scene], Awaitable[None]]) -> Callable[[Bench], None]:
             finally:
                 await it.upkeep.close()
 
-        asyncio.run(body())
+        with asyncio.Runner(loop_factory=Clockwork) as runner:
+            runner.run(body())
 
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__

@@ -60,6 +60,7 @@ class Scene:
         self._lives = 0
         self._told: Story = []
         self._expected: Story | None = None
+        self.requests: list[tuple[int, str]] = []  # the last: the client's port, who answered
         self.daemon: Daemon = None  # type: ignore[assignment] # there is one within `running`
         with ExitStack() as stack:
             self.network = stack.enter_context(Network(routers=4, clients=1))
@@ -167,7 +168,15 @@ class Scene:
     def fetch(self, method: str, family: int = 4, port: int = 80, count: int = 6) -> Counter[str]:
         """Which servers answered so many requests of the client, each on its own connection."""
         address = METHODS[method][family]
-        return Counter(self.client.call(_fetch, address, port, count))
+        self.requests = self.client.call(_fetch, address, port, count)
+        return Counter(server for _, server in self.requests)
+
+    def entries(self) -> list[str]:
+        """The kernel's entries of the connections of the last requests."""
+        path = Path("/proc/thread-self/net/ip_vs_conn")
+        ports = {f"{port:04X}" for port, _ in self.requests}
+        lines = self.balancer.call(path.read_text).splitlines()
+        return [line for line in lines if line.split()[2] in ports]
 
     # -- the daemon
 
@@ -258,14 +267,16 @@ def services(table: Table) -> list[str]:
     return [" ".join(line.split()[1:3]) for line in table if line.startswith("-A ")]
 
 
-def _fetch(address: str, port: int, count: int) -> Iterator[str]:
+def _fetch(address: str, port: int, count: int) -> list[tuple[int, str]]:
+    """The client's port of each request, and who answered it."""
     answers = []
     for _ in range(count):
         connection = http.client.HTTPConnection(address, port, timeout=5)
         with contextlib.closing(connection):
             connection.request("GET", "/")
-            answers.append(connection.getresponse().read().decode().strip())
-    return iter(answers)
+            own = connection.sock.getsockname()[1]
+            answers.append((own, connection.getresponse().read().decode().strip()))
+    return answers
 
 
 def _web(name: str, place: Path, answer: str = "200") -> tuple[list[str], int]:

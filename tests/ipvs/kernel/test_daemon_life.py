@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -310,11 +311,7 @@ def test_timeouts_and_flush(daemon: Daemon) -> None:
 
 def test_what_is_shown(daemon: Daemon, servers: Servers) -> None:
     daemon.start(QUICK)
-    events = subprocess.Popen(
-        [sys.executable, "-m", "fastvrrp", "events", "--json", "--run-dir", str(daemon.run_dir)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    events = following(daemon)
     wait_for(
         lambda: (
             daemon.status()["virtual_servers"][0]["servers"][1]["checks"][0].get("state") == "up"
@@ -346,6 +343,19 @@ def test_what_is_shown(daemon: Daemon, servers: Servers) -> None:
     assert [(one["server"], one["up"]) for one in down] == [("[127.0.0.3]:tcp:80", False)]
     failed = next(one for one in kinds if one["kind"] == "check" and not one["up"])
     assert (failed["check"], failed["detail"]) == ("TCP_CHECK", "connection refused")
+
+
+def following(daemon: Daemon) -> subprocess.Popen[str]:
+    """`fastvrrp events`, once it is told what happens: reloads of the same file, first of all."""
+    command = ("fastvrrp", "events", "--json", "--run-dir", str(daemon.run_dir))
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
+
+    def hears() -> bool:
+        daemon.request("reload")
+        return bool(select.select([process.stdout], [], [], 0.2)[0])
+
+    wait_for(hears, "events")
+    return process
 
 
 def fetch(name: str, address: str) -> None:

@@ -61,8 +61,15 @@ def configuration(
 
 
 def spread(scene: Scene, method: str, family: int, **shares: int) -> None:
-    """The client's next requests go to these servers, so many to each."""
-    got = scene.fetch(method, family, count=sum(shares.values()))
+    """The client's requests go to these servers, so many to each in a whole turn of the scheduler,
+    wherever it stands. One turn may have been interrupted: the kernel begins anew when anything of
+    the service is written, and a source port that was used in the last two minutes goes where it
+    went. The next one is whole."""
+    for _ in range(2):
+        got = scene.fetch(method, family, count=sum(shares.values()))
+        if got == Counter(shares):
+            break
+        print(f"{method} over IPv{family}: {scene.requests}", *scene.entries(), sep="\n")
     assert got == Counter(shares), f"{scene.daemon.kind}: {method} over IPv{family}"
 
 
