@@ -18,7 +18,7 @@ ROUTERS = 4
 def send(network: Wires, interval_s: float, seconds: float) -> int:
     """The floor's sender on router a; how many adverts of each router it sent."""
     argv = [program("floor_send"), "packet", str(ROUTERS), str(round(interval_s * 1e6))]
-    done = run_json(network.a.namespace, [*argv, str(seconds), *network.a.interfaces])
+    done = run_json(network.a.namespace, [*argv, "1", str(seconds), *network.a.interfaces])
     return int(done["sent"]) // ROUTERS
 
 
@@ -40,8 +40,8 @@ def test_early_second_advert_after_silence_is_a_change_of_phase() -> None:
 def test_router_that_appears_later_may_choose_its_phase() -> None:
     with Wires(300) as network, Intervals(network.b, 0.1) as receiver:
         program_and_links = [program("floor_send"), "packet"]
-        run_json(network.a.namespace, [*program_and_links, "1", "100000", "0.5", "a0"])
-        run_json(network.a.namespace, [*program_and_links, "1", "20000", "0.03", "a1"])
+        run_json(network.a.namespace, [*program_and_links, "1", "100000", "1", "0.5", "a0"])
+        run_json(network.a.namespace, [*program_and_links, "1", "20000", "1", "0.03", "a1"])
         heard = receiver.stop()["received"]
     assert heard["routers"] == 2
     assert heard["phase_changes"] == 1
