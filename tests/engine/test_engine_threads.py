@@ -70,7 +70,8 @@ def test_a_master_that_moves_is_not_noticed(
         worker = start(network, advert_int_ms=10, rt_priority=20)
         try:
             wait_for(lambda: len(sniffer.announcements(VIPS[0])) == 5, 15, "the first burst")
-            wait_for(watch.events, 5, "the address")  # its event bears the time when it is read
+            # its event bears the time when it is read
+            wait_for(lambda: watch.events(VIPS[0]), 5, "the address")
             begin = now_ns()
             took = worker.ask("dance 300 7", timeout_s=20)
             assert took != "refused"
