@@ -317,6 +317,7 @@ def test_a_burst_is_heard_in_one_turn(network: Network, start: Start) -> None:
             hearer.close()
 
 
+@pytest.mark.timing
 def test_timers_run_from_when_an_advert_came(network: Network, start: Start) -> None:
     """RFC 9568 6.4.2: so they do, not from when a batch of adverts was read, up to 20 ms later; of
     two backups, the one that happened to read first would else be the first to take over."""
