@@ -54,6 +54,9 @@ def test_sandbox(service: dict[str, list[str]]) -> None:
     assert families == {"AF_INET", "AF_INET6", "AF_PACKET", "AF_NETLINK", "AF_UNIX"}
     assert service["LimitMEMLOCK"] == ["infinity"]
     assert service["SystemCallArchitectures"] == ["native"]
+    closing = ("PrivateDevices", "ProtectClock")  # each allows a few devices and closes all others
+    assert {name: service.get(name) for name in closing} == {name: ["no"] for name in closing}
+    assert "DeviceAllow" not in service, "vrrp_cpu_dma_latency and scripts open devices"
 
 
 def test_older_systemd_gets_a_reload_of_its_own() -> None:

@@ -20,6 +20,7 @@ DIGEST_BYTES = 16
 class _Ipvs(servers.Ipvs):
     """With virtual servers that are not decoded yet."""
 
+    # Another type on purpose: `decode` makes the real thing of it, nobody else sees it.
     virtual_servers: tuple[msgspec.Raw, ...] = ()  # type: ignore[assignment]
 
 
