@@ -495,7 +495,8 @@ HTTP_ANSWER_BYTES_MAX: int
 class HttpAnswer:
     """The answer to a GET, read as the prober reads it; nothing of it is kept."""
 
-    def __init__(self, *, digest: bool) -> None: ...
+    def __init__(self, *, digest: bool, takes_interim: bool = False) -> None:
+        """`takes_interim`: an answer 1xx is the answer; otherwise the one behind it."""
     def feed(self, data: bytes) -> int:
         """The next piece. 0, or why no more of it is wanted: WHY_LONG_HEADER, WHY_LONG_ANSWER."""
     @property

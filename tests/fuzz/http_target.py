@@ -27,6 +27,7 @@ def seeds() -> list[bytes]:
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabcdef",
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 \r\nContent-Length:\t0\r\n\r\n\xff\xfe" + "grüße".encode(),
+        b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc",
         b"ICY 200 OK\n\n",
         b"\r\n\r\n",
     )

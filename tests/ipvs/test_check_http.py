@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import resource
 import socket
@@ -203,6 +204,84 @@ def test_ranges_of_statuses(run: Run, once: Once) -> None:
             url = Url(path="/", status_codes=((204, 204), (400, 499)))
             outcome = await ask(once, session, url)
             assert (outcome.verdict, outcome.detail) == (verdict, f"status {status}")
+
+    run(scene())
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", HINTS, HINTS + HINTS])
+def test_the_answer_behind_an_interim_one_counts(run: Run, once: Once, interim: bytes) -> None:
+    """keepalived 2.2.7 takes such a server for failed: 103 is no status that it wants."""
+    hello = Url(path="/", digest=hashlib.md5(b"hello").digest())
+
+    async def scene() -> None:
+        for pieces in ((interim + FINAL,), (interim, FINAL), (interim[:-1], interim[-1:] + FINAL)):
+            outcome = await ask(once, answer(*pieces, pause_s=0.02), hello)
+            assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+        outcome = await ask(once, answer(interim, b"HTTP/1.1 503 no\r\n\r\n"), hello)
+        assert (outcome.verdict, outcome.detail) == (DOWN, "status 503")
+        outcome = await ask(once, answer(interim))
+        assert (outcome.verdict, outcome.detail) == (DOWN, "no complete header")
+
+    run(scene())
+
+
+def test_an_interim_status_that_is_wanted_counts_as_with_keepalived(run: Run, once: Once) -> None:
+    url = Url(path="/", status_codes=((103, 103),), digest=hashlib.md5(FINAL).digest())
+
+    async def scene() -> None:
+        outcome = await ask(once, answer(HINTS + FINAL), url)
+        assert (outcome.verdict, outcome.detail) == (UP, "status 103")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_a_status_and_not_followed(run: Run, once: Once, status: int) -> None:
+    async def scene() -> None:
+        asked = []
+
+        async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append((await reader.readuntil(HEADER_END)).split()[1])
+            writer.write(b"HTTP/1.1 %d x\r\nLocation: /there\r\n\r\n" % status)
+
+        outcome = await ask(once, session)
+        assert (outcome.verdict, outcome.detail) == (DOWN, f"status {status}")
+        wanted = Url(path="/", status_codes=((status, status),))
+        outcome = await ask(once, session, wanted)
+        assert (outcome.verdict, outcome.detail) == (UP, f"status {status}")
+        assert asked == [b"/", b"/"]
+
+    run(scene())
+
+
+ZIPPED = gzip.compress(b"hello", mtime=0)
+CHUNKED = b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (b"Content-Encoding: gzip\r\n", ZIPPED),
+        (b"Content-Encoding: gzip\r\nContent-Length: %d\r\n" % len(ZIPPED), ZIPPED),
+        (b"Transfer-Encoding: chunked\r\n", CHUNKED),
+    ],
+)
+def test_a_digest_is_of_the_bytes_as_they_are_sent(
+    run: Run, once: Once, fields: bytes, body: bytes
+) -> None:
+    """Measured with keepalived 2.2.7: nothing is unpacked, chunks keep their lengths."""
+    sent, meant = (hashlib.md5(text).digest() for text in (body, b"hello"))
+
+    async def scene() -> None:
+        session = answer(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n", body)
+        outcome = await ask(once, session, Url(path="/", digest=sent))
+        assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+        outcome = await ask(once, session, Url(path="/", digest=meant))
+        assert (outcome.verdict, outcome.detail) == (DOWN, f"digest {sent.hex()}")
 
     run(scene())
 

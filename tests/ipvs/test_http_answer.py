@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fastvrrp._core import HTTP_ANSWER_BYTES_MAX, HTTP_HEADER_BYTES_MAX, HttpAnswer
 from fastvrrp.config.servers import Regex, Url
-from fastvrrp.ipvs.checks.answer import Answer
+from fastvrrp.ipvs.checks.answer import Answer, takes_interim
 from fastvrrp.ipvs.checks.base import Verdict
 from fastvrrp.ipvs.checks.pattern import Pattern
 
@@ -31,7 +31,12 @@ def md5(body: bytes) -> bytes:
 def read(pieces: Iterable[bytes], url: Url | None = None) -> Answer:
     """An answer that arrived in these pieces, completely."""
     regex = url.regex if url is not None else None
-    one = Answer(digest=True, pattern=Pattern(regex) if regex is not None else None)
+    ranges = url.status_codes if url is not None else ()
+    one = Answer(
+        digest=True,
+        pattern=Pattern(regex) if regex is not None else None,
+        takes_interim=takes_interim(ranges),
+    )
     for piece in pieces:
         assert one.feed(piece) == ""
     return one
@@ -127,8 +132,7 @@ def test_statuses_that_are_fine(line: bytes) -> None:
     [
         (b"HTTP/1.0 404 No", "status 404"),
         (b"HTTP/1.0 302 Found\r\nLocation: /y", "status 302"),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK", "status 100"),
-        (b"HTTP/1.0 199 x", "status 199"),
+        (b"HTTP/1.1 101 Switching Protocols", "status 101"),
         (b"HTTP/1.0 300 x", "status 300"),
         (b"HTTP/1.0 000 x", "status 0"),
         (b"200 OK", "no status"),
@@ -156,6 +160,45 @@ def test_status_ranges() -> None:
     for status, verdict in ((200, UP), (201, DOWN), (300, UP), (399, UP), (503, UP), (504, DOWN)):
         answer = f"HTTP/1.0 {status} x\r\n\r\n".encode()
         assert judged(answer, status_codes=ranges)[0] is verdict
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nContent-Length: 1\r\nLink: </a.css>\0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("interim", [CONTINUE, HINTS, b"x 199 y\r\n\r\n", 9 * HINTS + CONTINUE])
+def test_an_interim_answer_is_not_the_answer(interim: bytes) -> None:
+    """RFC 9110 15.2; keepalived 2.2.7 takes 100 and 103 for the status and the rest for the page."""
+    final = OK + b"Content-Length: 3\r\n\r\nabcdef"
+    regex = Regex(pattern="^abc")
+    assert judged(interim + final, digest=md5(b"abc"), regex=regex) == (UP, "status 200")
+    assert judged(interim + b"HTTP/1.1 503 no\r\n\r\n") == (DOWN, "status 503")
+    assert judged(interim + b"garbage\r\n\r\n") == (DOWN, "no status")
+    assert judged(interim) == (DOWN, "no complete header")
+    one = read([interim + final])
+    assert (one.status, one.content_length, one.body_bytes) == (200, 3, 6)
+    assert one.digest == md5(b"abc")
+
+
+@pytest.mark.parametrize("ranges", [((103, 103),), ((100, 299),), ((150, 404), (500, 599))])
+def test_who_wants_an_interim_answer_has_it_as_with_keepalived(
+    ranges: tuple[tuple[int, int], ...],
+) -> None:
+    final = OK + b"\r\nabc"
+    wanted = any(low <= 103 <= high for low, high in ranges)
+    said = (UP if wanted else DOWN, "status 103")
+    assert judged(HINTS.replace(b"Content-Length: 1\r\n", b"") + final, status_codes=ranges) == said
+    if wanted:
+        assert judged(HINTS + final, status_codes=ranges, digest=md5(b"H")) == (UP, "status 103")
+
+
+def test_interim_answers_have_an_end() -> None:
+    one = Answer(digest=False)
+    fed = 0
+    while fed + len(CONTINUE) <= HTTP_HEADER_BYTES_MAX:
+        assert one.feed(CONTINUE) == ""
+        fed += len(CONTINUE)
+    assert one.feed(CONTINUE) == "header longer than 64 KiB"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +252,7 @@ def test_regex_sees_the_body(regex: Regex, verdict: Verdict) -> None:
 @st.composite
 def cut(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
     """An answer, mostly sane, and the same in pieces."""
-    line = draw(st.sampled_from([b"HTTP/1.0 200 OK", b"HTTP/1.1 404 x", b"x", b""]))
+    line = draw(st.sampled_from([b"HTTP/1.0 200 OK", b"HTTP/1.1 404 x", b"x", b"", b"h 103 x"]))
     names = st.sampled_from([b"Content-Length: ", b"X: ", b"content-length: ", b"\0"])
     fields = draw(st.lists(st.tuples(names, st.sampled_from([b"3", b"0", b"77", b"x", b""]))))
     end = draw(st.sampled_from([b"\r\n\r\n", b"\n\n", b"\r\n", b""]))
@@ -241,6 +284,8 @@ def test_against_a_slow_reader(case: tuple[bytes, list[bytes]]) -> None:
     whole, pieces = case
     one = read(pieces)
     header, found, body = whole.partition(b"\r\n\r\n")
+    while found and header.split(b"\0")[0].startswith(b"h 103 x"):
+        header, found, body = body.partition(b"\r\n\r\n")
     assert one.complete_header is bool(found)
     if not found:
         return

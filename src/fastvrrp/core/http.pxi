@@ -4,6 +4,8 @@
 # header ends with an empty line (CRLF) and, for what is looked for in it, with the first NUL;
 # Content-Length is looked for by that very spelling, its first place counts, also in the status line;
 # nothing is decoded, and what follows Content-Length bytes of body is not in the digest.
+# Unlike keepalived it knows that an interim answer (RFC 9110 15.2: 1xx) is followed by the one that
+# counts. For whoever wants a 1xx that is the answer, as with keepalived.
 
 cdef enum:
     HTTP_HEADER_BYTES_MAX = 65536
@@ -57,6 +59,7 @@ ctypedef struct answer_t:
     u8 taken                    # characters of the number
     u8 negative
     u8 digested
+    u8 takes_interim            # an interim answer is the answer
     md5_t md5
 
 ctypedef struct codes_t:        # a range of statuses, both ends included
@@ -64,13 +67,33 @@ ctypedef struct codes_t:        # a range of statuses, both ends included
     i32 high
 
 
-cdef void answer_init(answer_t *a, bint digested) noexcept nogil:
+cdef void answer_init(answer_t *a, bint digested, bint takes_interim) noexcept nogil:
     memset(a, 0, sizeof(answer_t) - sizeof(md5_t))
-    a.content_length = -1
-    a.status = -1
+    answer_begin(a)
     a.digested = digested
+    a.takes_interim = takes_interim
     if digested:
         md5_init(&a.md5)
+
+
+cdef inline void answer_begin(answer_t *a) noexcept nogil:
+    """The next byte is the first of a header. What all of them may have together goes on."""
+    a.content_length = -1
+    a.number = 0
+    a.status = -1
+    a.code = 0
+    a.ending = 0
+    a.cut = 0
+    a.line = LINE_VERSION
+    a.length = LENGTH_NAME
+    a.matched = 0
+    a.taken = 0
+    a.negative = 0
+
+
+cdef inline bint is_interim(i32 status) noexcept nogil:
+    """101 is none: what follows it is no HTTP."""
+    return status >= 100 and status <= 199 and status != 101
 
 
 cdef inline bint is_digit(u8 c) noexcept nogil:
@@ -169,6 +192,8 @@ cdef u32 answer_feed(answer_t *a, const u8 *data, size_t n) noexcept nogil:
                     length_next(a, data[k])
         ending_next(a, data[k])
         k += 1
+        if a.ending == 4 and is_interim(a.status) and not a.takes_interim:
+            answer_begin(a)
     if k < n:
         answer_body(a, data + k, n - k)
     return 0
@@ -193,5 +218,14 @@ cdef bint answer_wanted(const answer_t *a, const codes_t *codes, u32 count) noex
     cdef u32 k
     for k in range(count):
         if codes[k].low <= a.status <= codes[k].high:
+            return True
+    return False
+
+
+cdef bint codes_interim(const codes_t *codes, u32 count) noexcept nogil:
+    """Whether one of these is the status of an interim answer."""
+    cdef u32 k
+    for k in range(count):
+        if codes[k].low <= 199 and codes[k].high >= 100:
             return True
     return False

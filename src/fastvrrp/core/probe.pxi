@@ -49,6 +49,7 @@ ctypedef struct url_t:
     u32 codes                   # the first of its ranges
     u32 code_count
     u8 has_digest
+    u8 takes_interim
     u8 digest[16]
 
 ctypedef struct web_t:          # an HTTP_GET, one block of memory: urls, ranges and requests are behind it

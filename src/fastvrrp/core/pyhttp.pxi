@@ -12,8 +12,8 @@ globals().update(
 cdef class HttpAnswer:
     cdef answer_t a
 
-    def __init__(self, *, bint digest):
-        answer_init(&self.a, digest)
+    def __init__(self, *, bint digest, bint takes_interim=False):
+        answer_init(&self.a, digest, takes_interim)
 
     def feed(self, bytes data):
         return answer_feed(&self.a, <const u8 *> <const char *> data, <size_t> len(data))
@@ -89,6 +89,7 @@ cdef web_t *make_web(object urls) except NULL:
                 w.codes[code].low = low
                 w.codes[code].high = high
                 code += 1
+            url.takes_interim = codes_interim(w.codes + url.codes, url.code_count)
             k += 1
     except BaseException:
         free(w)

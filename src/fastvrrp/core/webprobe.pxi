@@ -49,7 +49,7 @@ cdef bint web_send(prober_t *p, u32 i, i64 now) noexcept nogil:
             return True
         w.sent += <u32> n
     w.phase = PHASE_ANSWER
-    answer_init(&w.answer, url.has_digest)
+    answer_init(&w.answer, url.has_digest, url.takes_interim)
     return False
 
 

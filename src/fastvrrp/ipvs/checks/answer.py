@@ -7,11 +7,18 @@ and a regex sees the body, whatever the segments are that it arrives in.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastvrrp import _core
 from fastvrrp.config.servers import Url
 from fastvrrp.ipvs.checks.base import Verdict, detail
 from fastvrrp.ipvs.checks.pattern import Pattern, Search
 from fastvrrp.ipvs.checks.request import WORDS
+
+
+def takes_interim(ranges: Iterable[tuple[int, int]]) -> bool:
+    """Whether for these ranges of statuses an interim answer (1xx) is the answer."""
+    return any(low <= 199 and high >= 100 for low, high in ranges)
 
 
 class Answer:
@@ -22,8 +29,11 @@ class Answer:
 
     __slots__ = ("_reader", "_search", "header")
 
-    def __init__(self, *, digest: bool, pattern: Pattern | None = None) -> None:
-        self._reader = _core.HttpAnswer(digest=digest)
+    def __init__(
+        self, *, digest: bool, pattern: Pattern | None = None, takes_interim: bool = False
+    ) -> None:
+        """`takes_interim`: an answer 1xx counts, not the one behind it."""
+        self._reader = _core.HttpAnswer(digest=digest, takes_interim=takes_interim)
         self._search = Search(pattern) if pattern is not None else None
         self.header = bytearray()
 

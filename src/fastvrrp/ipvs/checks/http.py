@@ -9,7 +9,7 @@ import asyncio
 import time
 
 from fastvrrp.config.servers import HttpCheck, Url
-from fastvrrp.ipvs.checks.answer import Answer
+from fastvrrp.ipvs.checks.answer import Answer, takes_interim
 from fastvrrp.ipvs.checks.base import Done, Outcome, Surroundings, Verdict, detail
 from fastvrrp.ipvs.checks.exchange import Exchange, Tls
 from fastvrrp.ipvs.checks.pattern import Pattern, PatternError
@@ -64,7 +64,11 @@ class HttpProbe:
             self._soon = self._loop.call_soon(self._ended, Verdict.LOCAL, self._problem)
             return
         self._url = url
-        self._answer = Answer(digest=url.digest is not None, pattern=self._patterns[step])
+        self._answer = Answer(
+            digest=url.digest is not None,
+            pattern=self._patterns[step],
+            takes_interim=takes_interim(url.status_codes),
+        )
         self._exchange = Exchange(
             self._loop,
             self._check.connection,
