@@ -9,6 +9,7 @@ import struct
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -116,6 +117,43 @@ def test_any_certificate_will_do(run: Run, files: Files) -> None:
             outcome = await ask(check(port))
         assert (outcome.verdict, outcome.detail) == (UP, "status 200")
         assert server.seen == [Seen("TLSv1.3", None, False)]
+
+    run(scene())
+
+
+def test_an_expired_certificate_will_do(run: Run, files: Files, tmp_path: Path) -> None:
+    """Nothing of it is verified, as in keepalived: who checks is not who visits."""
+    request, expired = tmp_path / "request.pem", tmp_path / "expired.pem"
+    for command in (
+        f"openssl req -new -key {files.key} -subj /CN=some.other.name -out {request}",
+        f"openssl x509 -req -in {request} -key {files.key} -days -1 -out {expired}",
+    ):
+        subprocess.run(command.split(), check=True, capture_output=True)
+    seen = ssl.create_default_context(cafile=str(expired))
+    seen.check_hostname = False
+
+    async def scene() -> None:
+        server = Server(files._replace(certificate=str(expired)))
+        async with server.running() as port:
+            with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+                await asyncio.open_connection("127.0.0.1", port, ssl=seen)
+            outcome = await ask(check(port))
+        assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_speaks_one_version_only(
+    run: Run, files: Files, version: ssl.TLSVersion
+) -> None:
+    async def scene() -> None:
+        server = Server(files)
+        server.context.minimum_version = server.context.maximum_version = version
+        async with server.running() as port:
+            outcome = await ask(check(port, sni_name="a.example"))
+        assert (outcome.verdict, outcome.detail) == (UP, "status 200")
+        assert server.seen == [Seen(version.name.replace("_", "."), "a.example", False)]
 
     run(scene())
 

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
+import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -155,6 +158,64 @@ def test_what_ignores_the_signal_delays_only_its_own_next_run(run: Run, tmp_path
             assert outcome.verdict is DOWN
             assert time.monotonic() - began < 1.2
             assert "end" not in log.read_text()
+
+    run(scene())
+
+
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open(sys.argv[1] + ".new", "w") as file:
+            print(os.getpid(), *(os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)), file=file)
+            print(len(os.listdir("/proc/self/fd")), file=file)
+        os.rename(sys.argv[1] + ".new", sys.argv[1])
+        while True:
+            print("still here", flush=True)
+            time.sleep(0.01)
+    os._exit(0)
+os.wait()
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(0, UP), (1, DOWN)])
+def test_what_becomes_a_daemon_has_no_say_and_holds_up_nothing(
+    run: Run, tmp_path: Path, status: int, verdict: Verdict
+) -> None:
+    """The end of the program itself counts, though what it left goes on with its streams. That is
+    in a session of its own and not killed: it has nothing of ours but /dev/null."""
+    said = tmp_path / "said"
+
+    async def scene() -> None:
+        async with scripts() as around:
+            check = misc(sys.executable, "-c", DAEMON, str(said), str(status), timeout_ns=15 * S)
+            outcome = await attempt(make_probe(check, around), 15)
+            assert outcome[:2] == (verdict, f"exited with status {status}")
+            await until(said.exists)
+
+    try:
+        run(scene())
+        pid, *streams, opened = said.read_text().split()
+        os.kill(int(pid), 0)
+        assert streams == ["/dev/null"] * 3
+        assert int(opened) == 3 + 2  # the file itself, and the directory that was listed
+    finally:
+        if said.exists():
+            os.kill(int(said.read_text().split()[0]), signal.SIGKILL)
+
+
+def test_output_without_end_takes_no_memory_and_ends_in_time(run: Run) -> None:
+    async def scene() -> None:
+        async with scripts() as around:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            flood = "head -c 300000000 /dev/zero; head -c 300000000 /dev/zero >&2"
+            outcome = await attempt(make_probe(shell(f"{flood}; exit 3", dynamic=True), around), 15)
+            assert (outcome[:2], outcome.weight_is) == ((UP, "exited with status 3"), 1)
+            outcome = await attempt(make_probe(shell("yes >&2 & yes", timeout_ns=S), around), 15)
+            assert outcome[:2] == (DOWN, "timed out")
+            assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 24 * 1024
 
     run(scene())
 

@@ -168,7 +168,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @pytest.mark.parametrize("interim", [CONTINUE, HINTS, b"x 199 y\r\n\r\n", 9 * HINTS + CONTINUE])
 def test_an_interim_answer_is_not_the_answer(interim: bytes) -> None:
-    """RFC 9110 15.2; keepalived 2.2.7 takes 100 and 103 for the status and the rest for the page."""
+    """RFC 9110 15.2; keepalived 2.2.7 takes 103 for the status, and the rest for the page."""
     final = OK + b"Content-Length: 3\r\n\r\nabcdef"
     regex = Regex(pattern="^abc")
     assert judged(interim + final, digest=md5(b"abc"), regex=regex) == (UP, "status 200")
