@@ -25,6 +25,7 @@ _FLAGS = {
     "no_track": ("no_track", True),
     "use_vmac": ("use_vmac", True),
 }
+_NOBODYS = frozenset(("0.0.0.0", "::", "255.255.255.255"))
 _IPV6_ONLY = frozenset(("home", "-nodad", "mngtmpaddr"))
 _STATIC_ONLY = frozenset(("track_group",))
 _NOT_STATIC = frozenset(("no_track", "use_vmac"))
@@ -98,12 +99,17 @@ def prefixed(
     return address, length, family
 
 
+def is_usable(address: str, family: int) -> bool:
+    """Whether an interface can have it."""
+    return not (is_multicast(address, family) or address in _NOBODYS)
+
+
 def _entry(context: Context, node: Node, is_static: bool) -> VirtualAddress | None:
     parsed = prefixed(context, node, node.words[0])
     if parsed is None:
         return None
     address, prefixlen, family = parsed
-    if is_multicast(address, family) or address in ("0.0.0.0", "::", "255.255.255.255"):
+    if not is_usable(address, family):
         context.error(
             node, f"{address} cannot be the address of an interface", "write a unicast address"
         )

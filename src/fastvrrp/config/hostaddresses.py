@@ -6,9 +6,7 @@ somebody else's.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
-from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -39,21 +37,32 @@ class Networks:
 
     def __init__(self, family: int) -> None:
         self._bits = BITS[family]
-        self._counts: dict[int, Counter[int]] = {}  # by prefix length, by prefix
+        self._counts: dict[int, dict[int, int]] = {}  # by prefix length, by prefix
+        self._text = ""  # see __str__
 
     def add(self, number: int, length: int) -> None:
         """The network that an address with this prefix length is in."""
-        self._counts.setdefault(length, Counter())[number >> (self._bits - length)] += 1
+        counts = self._counts.setdefault(length, {})
+        prefix = number >> (self._bits - length)
+        counts[prefix] = counts.get(prefix, 0) + 1
+        self._text = ""
 
     def cover(self, number: int, *, but: int | None = None) -> bool:
         """Whether an address is in one of them; `but`: in one that it did not add itself, with
         this prefix length."""
-        return any(
-            counts[number >> (self._bits - length)] > (length == but)
-            for length, counts in self._counts.items()
-        )
+        for length, counts in self._counts.items():
+            if counts.get(number >> (self._bits - length), 0) > (length == but):
+                return True
+        return False
 
     def __str__(self) -> str:
+        if not self._text:
+            self._text = self._shown()
+        return self._text
+
+    def _shown(self) -> str:
+        import ipaddress  # only for messages
+
         kind = ipaddress.IPv4Address if self._bits == 32 else ipaddress.IPv6Address
         shown = [
             f"{kind(prefix << (self._bits - length))}/{length}"

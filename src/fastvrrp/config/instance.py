@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from fastvrrp.config.addresses import is_usable
 from fastvrrp.config.addressing import addressing, family_settings, first_family, receive_buffer
+from fastvrrp.config.alike import Alike, Shape
 from fastvrrp.config.authentication import authentication
 from fastvrrp.config.blocks import Entries, Entry, LineReader, get, read_block
 from fastvrrp.config.context import Context
 from fastvrrp.config.defaults import Defaults
-from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VrrpInstance
+from fastvrrp.config.model import NS_PER_S, OWNER, Garp, VirtualAddress, VrrpInstance
 from fastvrrp.config.node import Node, fresh
 from fastvrrp.config.notifying import NOTIFICATIONS, build_notify
 from fastvrrp.config.remembered import Blocks
@@ -24,10 +27,12 @@ from fastvrrp.config.scripts import Scripts
 from fastvrrp.config.taken import TakenNode, Unread
 from fastvrrp.config.trackers import KINDS, Trackers
 from fastvrrp.config.tracking import instance_tracking
+from fastvrrp.config.values import canonical
 from fastvrrp.config.vmac import KEYWORDS as VIRTUAL_DEVICE
 from fastvrrp.config.vmac import virtual_device
 
 PRIORITY_DEFAULT = 100
+VRID_MAX = 255
 NS_PER_CS = NS_PER_S // 100
 V3_INTERVAL_MAX_NS = 4095 * NS_PER_CS  # 12 bits of centiseconds, RFC 9568 5.2.7
 LOOPBACKS = frozenset(("lo",))
@@ -89,6 +94,26 @@ _OWN = frozenset(
         *NOTIFICATIONS,
     )
 )
+# Of these and a few others more comes than what is the instance's own, or more than its address and
+# number decide about it.
+_INVOLVED = (_OWN - {"virtual_router_id", "virtual_ipaddress"}) | {
+    "kernel_rx_buf_size",
+    "lvs_sync_daemon_interface",
+    "old_unicast_checksum",
+    "strict_mode",
+    "track_src_ip",
+}
+
+
+class _Model(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What came of one of the blocks that are written alike (`alike.Shape`): an instance and its
+    address. `asks`: see Context."""
+
+    shape: Shape  # kept, so that no other one has its id
+    defaults: Defaults
+    instance: VrrpInstance
+    address: VirtualAddress
+    asks: int
 
 
 class Instances:
@@ -111,6 +136,7 @@ class Instances:
         # What was written, and where it counts -> an instance of which only the own parts change.
         # Whether more than these words decided about it (Context.asks) goes with it.
         self._alike: dict[tuple[object, ...], tuple[VrrpInstance, bool]] = {}
+        self._models: dict[int, _Model] = {}  # by id of the shape
 
     def build(
         self, raw: RawInstance, *, sync_group: str | None, weights_allowed: bool
@@ -120,7 +146,12 @@ class Instances:
         if type(raw.node) is TakenNode:
             return self._again(raw, raw.node, sync_group, weights_allowed)
         diagnostics, context = self.context.diagnostics, self.context
-        errors = diagnostics.errors
+        errors, before = diagnostics.errors, (diagnostics.count, context.asks)
+        body = raw.node.body
+        if type(body) is Alike:
+            instance = self._like_another(raw, body, sync_group)
+            if instance is not None:
+                return instance
         entries = read_block(self.context, raw.node, "vrrp_instance", self.lines)
         builder = InstanceBuilder(raw, entries, self.context)
         key = (
@@ -150,7 +181,47 @@ class Instances:
             self.sync_daemons.append((builder.name, entries["lvs_sync_daemon_interface"]))
         if diagnostics.errors > errors or "virtual_router_id" not in own:
             return None
-        return msgspec.structs.replace(base, **own)
+        instance = replace(base, **own)
+        if type(body) is Alike and diagnostics.count == before[0]:
+            self._keep(raw, body.shape, builder, instance, context.asks - before[1])
+        return instance
+
+    def _keep(
+        self,
+        raw: RawInstance,
+        shape: Shape,
+        builder: InstanceBuilder,
+        instance: VrrpInstance,
+        asks: int,
+    ) -> None:
+        """Others are like this instance, of which nothing was said."""
+        is_plain = not (builder.strict or raw.defaults.rx_policy)
+        if is_plain and _INVOLVED.isdisjoint(builder.entries):
+            (address,) = instance.virtual_ipaddress  # of a shape there is one
+            self._models[id(shape)] = _Model(shape, raw.defaults, instance, address, asks)
+
+    def _like_another(
+        self, raw: RawInstance, body: Alike, sync_group: str | None
+    ) -> VrrpInstance | None:
+        """An instance of which only name, number and address are new; None if it has to be looked
+        at as any other."""
+        model = self._models.get(id(body.shape))
+        if model is None or model.defaults is not raw.defaults:
+            return None
+        address, family = canonical(body.address)
+        vrid = int(body.vrid)
+        if family != model.address.family or vrid > VRID_MAX or not is_usable(address, family):
+            return None
+        self.context.asks += model.asks
+        own = replace(model.address, address=address, position=body.address_place())
+        return replace(
+            model.instance,
+            name=fresh(raw.name),
+            virtual_router_id=vrid,
+            position=raw.node.position(1),
+            virtual_ipaddress=(own,),
+            sync_group=sync_group,
+        )
 
     def _again(
         self, raw: RawInstance, node: TakenNode, sync_group: str | None, weights_allowed: bool

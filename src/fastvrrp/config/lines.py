@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 
 ADDRESS = re.compile("[0-9A-Fa-f.:]+")  # or not quite one
+# What a line is: WHOLE needs more than to be split into words, SPECIAL has a special character that
+# is not the only brace at its end.
+BLANK, STATEMENT, OPEN, CLOSE, WHOLE, SPECIAL = range(6)
 _PIECE = 2000  # characters
 _PART = 1 << 16  # bytes
 

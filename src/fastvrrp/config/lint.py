@@ -70,6 +70,7 @@ class _Link:
         self.virtual: set[int] = set()
         self.virtual_networks = Networks(family)
         self._family = family
+        self._knows_networks: dict[bool, bool] = {}  # by whether it is about link-local addresses
 
     def knows(self, number: int) -> bool:
         """Whether it has addresses that can be compared: link-local ones with link-local ones."""
@@ -77,8 +78,13 @@ class _Link:
 
     def knows_networks(self, number: int) -> bool:
         """Whether they say what is on the link: single hosts, as DHCPv6 and clouds give them, do
-        not."""
-        return 0 < max(self._alike(number), default=0) < BITS[self._family]
+        not. To be asked when all of `own` are known."""
+        is_local = self._family == 6 and number >> 118 == _LINK_LOCAL
+        known = self._knows_networks.get(is_local)
+        if known is None:
+            known = 0 < max(self._alike(number), default=0) < BITS[self._family]
+            self._knows_networks[is_local] = known
+        return known
 
     def _alike(self, number: int) -> Collection[int]:
         if self._family == 4:
@@ -107,11 +113,13 @@ class _Machine:
                     link.own[known.number] = known.prefixlen
                     link.networks.add(known.number, known.prefixlen)
         for instance, _ in instances:
+            interface = instance.interface or ""
             for address in instance.virtual_ipaddress + instance.virtual_ipaddress_excluded:
-                link = self.link(address.dev or instance.interface or "", address.family)
+                family = address.family
+                link = self.link(address.dev or interface, family)
                 number = self.number(address)
                 link.virtual.add(number)
-                if address.prefixlen < BITS[address.family]:
+                if address.prefixlen < BITS[family]:
                     link.virtual_networks.add(number, address.prefixlen)
 
     def link(self, interface: str, family: int) -> _Link:
@@ -300,6 +308,10 @@ def _is_said_of(node: Node, keyword: str, word: str, text: str) -> bool:
     return any(line.words[0] == keyword and word in line.words[1] for line in node.body or ())
 
 
+def _are_routed(routes: Sequence[VirtualRoute], family: int) -> bool:
+    return bool(routes) and any(route.family == family for route in routes)
+
+
 def _networks(
     context: Context, machine: _Machine, instance: VrrpInstance, routes: Sequence[VirtualRoute]
 ) -> None:
@@ -317,7 +329,8 @@ def _networks(
             not link.knows_networks(number)
             or link.networks.cover(number)
             or link.virtual_networks.cover(number, but=address.prefixlen)
-            or any(route.family == family for route in (*instance.virtual_routes, *routes))
+            or _are_routed(instance.virtual_routes, family)
+            or _are_routed(routes, family)
         ):
             continue
         if context.diagnostics.passes():

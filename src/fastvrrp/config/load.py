@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fastvrrp.config import alike
 from fastvrrp.config.addresses import distinct, read_addresses, read_static_addresses
 from fastvrrp.config.addressing import read_peers
 from fastvrrp.config.blocks import (
@@ -233,7 +234,13 @@ class _Loader:
         blocks = self.blocks
         blocks.attend(self.diagnostics, definitions, self.scripts)
         source = Source(
-            self.diagnostics, builder, definitions, config_id, checks=checks, blocks=blocks
+            self.diagnostics,
+            builder,
+            definitions,
+            config_id,
+            checks=checks,
+            blocks=blocks,
+            shapes=alike.Shapes() if blocks.is_first else None,
         )
         configuration = None
         exhausted: tuple[Message, ...] = ()
@@ -270,6 +277,9 @@ class _Loader:
 
     def _statement(self, node: Node, order: int) -> None:
         """One statement outside all blocks."""
+        if type(node.body) is alike.Alike:
+            self._instance(node.words[1], node, order)
+            return
         context = self.context
         keyword = table()[TOP].get(node.words[0])
         if keyword is None:
@@ -296,6 +306,9 @@ class _Loader:
 
     def _block(self, node: Node, order: int, keyword: Keyword, name: str) -> None:
         kind = keyword.keyword
+        if kind == "vrrp_instance":
+            self._instance(name, node, order)
+            return
         self.parsed += kind in KINDS and type(node) is not TakenNode
         if kind == "virtual_server":
             self.virtual_servers.append(RawVirtualServer(node, self.defaults, order))
@@ -308,10 +321,6 @@ class _Loader:
             reader = _STATIC_LINES.get(keyword.type.partition(":")[2])
             if reader is not None:
                 self.statics.setdefault(kind, []).extend(reader(self.context, node))
-            return
-        if kind == "vrrp_instance":
-            if self._is_new(self.instances, name, node):
-                self.instances[name] = RawInstance(name, node, self.defaults, order)
             return
         entries = read_block(self.context, node, kind, _LINES, effective=keyword.effect == "done")
         if kind == "vrrp_sync_group":
@@ -330,6 +339,11 @@ class _Loader:
             self.track_groups.add(name, node, entries)
         elif keyword.effect == "done":
             self.definitions.append((kind, name, order, node, entries))
+
+    def _instance(self, name: str, node: Node, order: int) -> None:
+        self.parsed += type(node) is not TakenNode
+        if self._is_new(self.instances, name, node):
+            self.instances[name] = RawInstance(name, node, self.defaults, order)
 
     def _is_new(
         self, known: Mapping[str, RawInstance | RawGroup | ServiceGroup], name: str, node: Node

@@ -104,7 +104,7 @@ class Twins(Node, kw_only=True, eq=False, gc=False):
         own = self.addresses[number]
         line = self.line + number * self.each
         text = self.text[:at] + own + self.text[at + len(address) :]
-        body = _moved(self.body or [], self.file, line - self.first)
+        body = moved(self.body or [], self.file, line - self.first)
         return Node((word, own, *more), self.file, line, text, self.marks, self.via, body)
 
     def rest(self) -> Twins:
@@ -129,7 +129,7 @@ def apart(nodes: Iterable[Node]) -> Iterator[Node]:
             yield node
 
 
-def _moved(body: list[Node], file: str, lines: int) -> list[Node]:
+def moved(body: list[Node], file: str, lines: int) -> list[Node]:
     """Copies, `lines` further down."""
     return [
         Node(
@@ -139,7 +139,7 @@ def _moved(body: list[Node], file: str, lines: int) -> list[Node]:
             node.text,
             node.marks,
             node.via,
-            None if node.body is None else _moved(node.body, file, lines),
+            None if node.body is None else moved(node.body, file, lines),
         )
         for node in body
     ]

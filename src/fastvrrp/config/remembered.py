@@ -145,6 +145,11 @@ class Blocks:
                 if record is not None and known == len(records):  # both processes may not be run
                     self._heads.setdefault(record.head, []).append((record, number))
 
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing is known of a last time."""
+        return self._memory is None
+
     def attend(self, diagnostics: Diagnostics, definitions: Definitions, scripts: Scripts) -> None:
         """What the load has that these are blocks of."""
         self._diagnostics, self._definitions = diagnostics, definitions

@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastvrrp.config.alike import KEYWORD, Shapes
 from fastvrrp.config.build import Builder
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, shown
 from fastvrrp.config.expand import (
@@ -24,7 +25,20 @@ from fastvrrp.config.expand import (
     repetition,
 )
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
-from fastvrrp.config.lines import ADDRESS, Lines, Parts, addresses_between, is_ascii, piece
+from fastvrrp.config.lines import (
+    ADDRESS,
+    BLANK,
+    CLOSE,
+    OPEN,
+    SPECIAL,
+    STATEMENT,
+    WHOLE,
+    Lines,
+    Parts,
+    addresses_between,
+    is_ascii,
+    piece,
+)
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.node import Node, Twins, mark, place
 from fastvrrp.config.remembered import Blocks
@@ -38,8 +52,6 @@ LINES_MADE_MAX = 1_000_000  # lines out of templates and repetitions
 
 _SPECIAL_CHARACTER = re.compile(r'[#!$@~"\\{}]')
 _SHORT_MAX = LINE_BYTES_MAX // 4  # lines with fewer characters cannot have too many bytes
-# What a line is.
-_BLANK, _STATEMENT, _OPEN, _CLOSE, _WHOLE, _SPECIAL = range(6)
 _COMMENT = re.compile(r'"[^"]*"?|\\[#!]|[#!]')
 _CONDITION = re.compile(r"\s*@(\^?)(\S*)")
 # Blocks of which large files have tens of thousands that differ in their first line alone.
@@ -81,8 +93,10 @@ class Source:
         *,
         checks: Checks | None = None,
         blocks: Blocks | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
-        """`checks`: of includes, in force from the beginning; `blocks`: read the last time."""
+        """`checks`: of includes, in force from the beginning; `blocks`: read the last time;
+        `shapes`: instances that are alike are not read one by one (`alike`)."""
         self.includes = Includes()
         self._diagnostics = diagnostics
         self._builder = builder
@@ -90,6 +104,7 @@ class Source:
         self._config_id = config_id
         self._checks = checks or Checks()
         self._known = blocks or Blocks()
+        self._shapes = shapes
         self._tracer = (
             Tracer(definitions, self.includes, diagnostics) if self._known.keeps else None
         )
@@ -171,6 +186,7 @@ class Source:
         Returns its last line's number, and the block that has begun in it."""
         builder, kinds, body = self._builder, self._kinds, self._builder.body
         root, known, tracer = builder.root, self._known, self._tracer
+        shapes = self._shapes
         at = 0  # what is to be read
         while at <= len(text):
             for line in piece(text, at):
@@ -185,15 +201,15 @@ class Source:
                         self._count(file, number, block.record.more.made)
                         at = begin + block.record.size + 1
                         break
-                    if kind in (_OPEN, _SPECIAL):
+                    if kind in (OPEN, SPECIAL):
                         tracer.line(root, self._made)
-                if kind == _STATEMENT:
+                if kind == STATEMENT:
                     body.append(Node(detail, file, number, line))
                     continue
                 is_elsewhere = False  # whether what comes next is not the next line
-                if kind == _CLOSE:
+                if kind == CLOSE:
                     builder.close(file, number, detail)
-                elif kind == _OPEN:
+                elif kind == OPEN:
                     if detail[0] in _ALIKE:
                         found = self._twins(text, begin, line, number, file)
                         if found is not None:
@@ -201,14 +217,20 @@ class Source:
                             body.append(twins)
                             number += twins.each * len(twins.addresses) - 1
                             break
+                    mine = shapes if body is root and detail[0] == KEYWORD else None
+                    if mine is not None and (behind := self._alike(text, begin, file, number)):
+                        at, number = behind[0], behind[1] - 1
+                        break
                     node = Node(detail, file, number, line)
                     body.append(node)
                     builder.open(node)
                     if detail[0] in _ALIKE:
                         self._remember(text, at, node)
-                elif kind == _WHOLE:
+                    elif mine is not None:
+                        mine.learn(text, begin, at, node, self._kind_of)
+                elif kind == WHOLE:
                     self._statement(line, None, file, number, "")
-                elif kind == _SPECIAL:
+                elif kind == SPECIAL:
                     lines = Lines(text, at, number)
                     self._physical(line, lines, file, number)
                     is_elsewhere = lines.at != at
@@ -265,35 +287,53 @@ class Source:
         depth = 1
         lines = Lines(text, at, node.line)
         for _, line in lines:
-            kind, detail, _ = self._kinds.get(line) or self._kind(line)
-            if kind in (_WHOLE, _SPECIAL) or (kind == _OPEN and detail[0] in _ALIKE):
+            kind, detail, _ = self._kind_of(line)
+            if kind in (WHOLE, SPECIAL) or (kind == OPEN and detail[0] in _ALIKE):
                 return
-            depth += (kind == _OPEN) - (kind == _CLOSE)
+            depth += (kind == OPEN) - (kind == CLOSE)
             if not depth:
                 break
         if not depth and lines.at <= len(text) and node.body is not None:
             self._blocks.appendleft(_Block(text[at : lines.at], node.body, node.line))
 
+    def _alike(self, text: str, at: int, file: str, number: int) -> tuple[int, int] | None:
+        """Take instances, from this offset and line on, that are like others; the offset and the
+        number of the line behind, None if there is none."""
+        assert self._shapes is not None
+        root, tracer, begin = self._builder.root, self._tracer, at
+        while (found := self._shapes.like(text, at, file, number)) is not None:
+            node, behind, following = found
+            root.append(node)
+            if tracer is not None:
+                self._known.read(tracer.alike(node, text[at : behind - 1], following - 1))
+            at, number = behind, following
+            while text.startswith("\n", at):
+                at, number = at + 1, number + 1
+        return None if at == begin else (at, number)
+
+    def _kind_of(self, line: str) -> tuple[int, Any, str]:
+        return self._kinds.get(line) or self._kind(line)
+
     def _kind(self, line: str) -> tuple[int, Any, str]:
         """What a line is; its words, or the column of its closing brace; and the line. Most lines
         of a large file stand in it many times: they are looked at once, and kept once."""
-        kind: int = _SPECIAL
+        kind: int = SPECIAL
         detail: Any = None
         first = _SPECIAL_CHARACTER.search(line)
         if first is None:
             words = tuple(line.split())
             if not words:
-                kind = _BLANK
+                kind = BLANK
             elif words[0] in _OURS or len(line) > _SHORT_MAX:
-                kind = _WHOLE
+                kind = WHOLE
             else:
-                kind, detail = _STATEMENT, words
+                kind, detail = STATEMENT, words
         elif first[0] in "{}" and not line[first.end() :].strip():
             words = tuple(line[: first.start()].split())
             if first[0] == "}" and not words:
-                kind, detail = _CLOSE, first.end()
+                kind, detail = CLOSE, first.end()
             elif first[0] == "{" and words and words[0] not in INCLUDES:
-                kind, detail = _OPEN, words
+                kind, detail = OPEN, words
         found = self._kinds[line] = kind, detail, line
         return found
 
