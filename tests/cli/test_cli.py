@@ -16,7 +16,7 @@ import pytest
 from answers import DAEMON, INSTANCE, STATUS, answering, invoke
 
 from fastvrrp import __version__
-from fastvrrp.cli import events, main, reload, run, status
+from fastvrrp.cli import events, main, parser, reload, run, status
 from fastvrrp.cli.commands import COMMANDS
 from fastvrrp.cli.common import duration, milliseconds
 
@@ -84,6 +84,14 @@ def test_a_check_without_options_loads_no_more_than_it_needs(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "imported: []" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("files", [["a"], ["a", "b.yaml"], ["check"], [""], ["a", "a", "c d"]])
+def test_a_check_without_options_is_read_as_argparse_reads_it(files: list[str]) -> None:
+    quick, whole = main._arguments(["check", *files]), parser.parse(["check", *files])
+    assert type(quick) is not type(whole)  # it is the quick way
+    assert whole is not None
+    assert vars(quick) == vars(whole)
 
 
 def test_version() -> None:
