@@ -67,6 +67,7 @@ cdef enum:                      # fault reason bits
     FAULT_CONFIG = 256
     FAULT_SERVER = 512
     FAULT_STATIC = 1024
+    FAULT_MULTICAST = 2048
     # reasons that only the core sets; the rest belong to the control plane
     FAULT_OF_CORE = 1 | 2 | 32 | 64
 

@@ -32,6 +32,7 @@ FAULT_AWAIT: int  # a weight-0 tracker has no first result yet: INIT instead of 
 FAULT_CONFIG: int  # control plane: cannot run as configured now (e.g. no VMAC)
 FAULT_SERVER: int  # control plane: a tracked virtual server has no quorum
 FAULT_STATIC: int  # control plane: a static object of one of its track_groups is lost
+FAULT_MULTICAST: int  # control plane: multicast adverts on an interface that takes none
 FAULT_NAMES: dict[int, str]
 
 # flags of an instance

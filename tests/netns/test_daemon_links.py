@@ -24,6 +24,23 @@ def test_interface_down_and_up(world: World) -> None:
     world.network.wait_holder(VIP, "r1")
 
 
+def test_interface_without_multicast(world: World) -> None:
+    """`ip link set ... multicast off`: a router that hears nobody must not be master. It is in
+    FAULT, says why, and is back as soon as there is multicast; unicast peers need none."""
+    peer = f"unicast_peer {{\n{world.network['r2'].ipv4()}\n}}"
+    unicast = instance(peer, name="U", vrid=52, vips=("192.0.2.101/24",))
+    world.router.run("ip", "link", "set", "eth0", "multicast", "off")
+    world.start(config(instance(), unicast), vip="192.0.2.101")
+    assert "Fault: interface without multicast" in world.daemon.log()
+    world.silent(0.6)
+    world.router.run("ip", "link", "set", "eth0", "multicast", "on")
+    world.network.wait_holder(VIP, "r1")
+    world.await_adverts(3)
+    world.router.run("ip", "link", "set", "eth0", "multicast", "off")
+    wait_for(lambda: world.shown(VIP) is None, 2, "the router gives up")
+    assert world.shown("192.0.2.101") is not None
+
+
 def test_interface_vanishes_and_returns(world: World) -> None:
     """A deleted interface that is made again under its name is served again, with a new index."""
     world.start(config(instance()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from vrrp_tools import address, configuration, instance, kernel, link, vip
+from vrrp_tools import UP, address, configuration, instance, kernel, link, vip
 
 from fastvrrp import _core
 from fastvrrp.config import model
@@ -20,7 +20,7 @@ from fastvrrp.vrrp.compile import (
     interface_weights,
     virtual_addresses,
 )
-from fastvrrp.vrrp.links import LinkSpec, link_keys, link_specs
+from fastvrrp.vrrp.links import IFF_MULTICAST, LinkSpec, link_keys, link_specs
 
 SECOND = model.NS_PER_S
 
@@ -225,6 +225,30 @@ class TestUnicast:
         record = build(instance(unicast_fault_no_peer=True)).record
         assert record.fault == _core.FAULT_CONFIG
         assert record.flags == _core.F_UNICAST
+
+
+class TestWithoutMulticast:
+    """An interface whose MULTICAST flag is off."""
+
+    def kernel(self) -> Observed:
+        observed = kernel("eth0", "eth1")
+        observed.put_link(link(1, "eth0", flags=UP & ~IFF_MULTICAST))
+        return observed
+
+    @pytest.mark.parametrize(
+        ("fields", "fault"),
+        [
+            ({}, _core.FAULT_MULTICAST),
+            ({"interface": "eth1"}, 0),
+            ({"unicast_peers": TestUnicast.PEERS}, 0),
+            ({"unicast_fault_no_peer": True}, _core.FAULT_CONFIG),
+        ],
+    )
+    def test_is_a_fault_without_peers(self, fields: dict[str, Any], fault: int) -> None:
+        assert build(instance(**fields), observed=self.kernel()).record.fault == fault
+
+    def test_an_interface_that_is_not_there_is_believed_to_have_it(self) -> None:
+        assert build(instance(), observed=kernel("eth1")).record.fault == 0
 
 
 class TestTracks:

@@ -14,10 +14,11 @@ from fastvrrp.net.objects import IFF_RUNNING, IFF_UP, Address, AddressKey, Link
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.vrrp.engine_client import EngineClient, Transition
+from fastvrrp.vrrp.links import IFF_MULTICAST
 from fastvrrp.vrrp.plane import Capacity, Plane
 from fastvrrp.vrrp.shards import Shards
 
-UP = IFF_UP | IFF_RUNNING
+UP = IFF_UP | IFF_RUNNING | IFF_MULTICAST
 ETHERNET = 1  # ARPHRD_ETHER
 SECOND = model.NS_PER_S
 

@@ -61,6 +61,7 @@ def _export(namespace):
         FAULT_FILE=FAULT_FILE, FAULT_PROCESS=FAULT_PROCESS, FAULT_SOURCE=FAULT_SOURCE,
         FAULT_GROUP=FAULT_GROUP, FAULT_AWAIT=FAULT_AWAIT, FAULT_CONFIG=FAULT_CONFIG,
         FAULT_SERVER=FAULT_SERVER, FAULT_STATIC=FAULT_STATIC,
+        FAULT_MULTICAST=FAULT_MULTICAST,
         F_NOPREEMPT=F_NOPREEMPT, F_WANT_MASTER=F_WANT_MASTER,
         F_LOWER_PRIO_NO_ADVERT=F_LOWER_PRIO_NO_ADVERT,
         F_HIGHER_PRIO_SEND_ADVERT=F_HIGHER_PRIO_SEND_ADVERT,
@@ -94,6 +95,7 @@ FAULT_NAMES = {
     FAULT_CONFIG: "configuration",
     FAULT_SERVER: "virtual server",
     FAULT_STATIC: "static object",
+    FAULT_MULTICAST: "interface without multicast",
 }
 REASON_NAMES = (
     "none", "startup", "no response from master", "master stopped", "preempted lower priority master",

@@ -28,6 +28,7 @@ from fastvrrp.vrrp.links import (
     carrier,
     common_part,
     is_unicast,
+    lacks_multicast,
     link_key,
     multicast_group,
     object_interfaces,
@@ -420,9 +421,17 @@ def _record(instance: model.VrrpInstance, context: Context) -> Record:
         garp=instance.garp,
         timer_expired_backup=instance.timer_expired_backup,
         tracks=_tracks(instance, group, context),
-        fault=_core.FAULT_CONFIG if _cannot_run(instance, unicast) else 0,
+        fault=_fault(instance, context, unicast),
         mac=mac,
     )
+
+
+def _fault(instance: model.VrrpInstance, context: Context, unicast: bool) -> int:
+    """Reasons for FAULT that come of the configuration and of the interface's kind."""
+    fault = _core.FAULT_CONFIG if _cannot_run(instance, unicast) else 0
+    if lacks_multicast(instance, context.observed):
+        fault |= _core.FAULT_MULTICAST
+    return fault
 
 
 def _cannot_run(instance: model.VrrpInstance, unicast: bool) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from fastvrrp.net.objects import Link
 from fastvrrp.net.programs import Item, Objects
 from fastvrrp.vrrp.compile import Compiled
+from fastvrrp.vrrp.links import IFF_MULTICAST
 
 IPV6_MIN_MTU = 1280  # RFC 8200 5
 
@@ -54,6 +55,8 @@ def relevant_link_change(old: Link | None, new: Link | None) -> bool:
     if old is None or new is None:
         return True
     fields = ("ifindex", "name", "altnames", "mac", "hardware", "master")
+    if (old.flags ^ new.flags) & IFF_MULTICAST:
+        return True
     return forgot_groups(old, new) or any(
         getattr(old, field) != getattr(new, field) for field in fields
     )

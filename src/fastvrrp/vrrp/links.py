@@ -27,7 +27,7 @@ RX_BUFFER_MAX = 2**30 - 1  # the kernel doubles it, socket(7)
 PACKET = "packet"  # value of vrrp_socket_backend
 
 _ARPHRD_ETHER = 1  # net/if_arp.h
-IFF_LOOPBACK = 0x8  # net/if.h
+IFF_LOOPBACK, IFF_MULTICAST = 0x8, 0x1000  # net/if.h
 ETHERNET_ADDRESS = 6
 
 
@@ -213,6 +213,16 @@ def is_ethernet(key: str, observed: Observed) -> bool:
         and not link.flags & IFF_LOOPBACK
         and len(link.mac) == ETHERNET_ADDRESS
     )
+
+
+def lacks_multicast(instance: model.VrrpInstance, observed: Observed) -> bool:
+    """Whether adverts are multicast and the interface that is configured takes none. Sockets could
+    send them there all the same, and hear nobody: two routers would be master. A virtual MAC device
+    has what its parent has, as in keepalived."""
+    if is_unicast(instance) or instance.interface is None:
+        return False
+    link = observed.link_by_name(instance.interface)
+    return link is not None and not link.flags & IFF_MULTICAST
 
 
 def sends_frames(instance: model.VrrpInstance, defs: model.GlobalDefs, observed: Observed) -> bool:

@@ -24,7 +24,8 @@ def ip(line: str) -> str:
 
 @contextmanager
 def namespace() -> Iterator[str]:
-    """A network namespace, and with it an IPVS table, of its own. It has eth0 and eth1."""
+    """A network namespace, and with it an IPVS table, of its own. It has eth0 and eth1,
+    which are dummies: without multicast until they are told."""
     name = f"ns{next(_numbers)}"
     ip(f"netns add {name}")
     try:
@@ -33,7 +34,7 @@ def namespace() -> Iterator[str]:
             ip(f"-n {name} link add eth{number} type dummy")
             ip(f"-n {name} address add 10.{number}.0.1/24 dev eth{number}")
             ip(f"-n {name} address add fd00:{number}::1/64 dev eth{number} nodad")
-            ip(f"-n {name} link set eth{number} up")
+            ip(f"-n {name} link set eth{number} up multicast on")
         yield name
     finally:
         ip(f"netns del {name}")
