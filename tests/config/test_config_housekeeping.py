@@ -35,6 +35,7 @@ def test_everything(tmp_path: Path) -> None:
         "reload_file /run/marker",
         "reload_time_file /run/when",
         "reload_repeat",
+        "reload_check_config /run/found",
         "config_save_dir /srv/kept",
         top="use_pid_dir",
     )
@@ -49,6 +50,7 @@ def test_everything(tmp_path: Path) -> None:
         reload_file="/run/marker",
         reload_time_file="/run/when",
         reload_repeat=True,
+        reload_check_log="/run/found",
         config_save_dir="/srv/kept",
     )
 
@@ -89,6 +91,12 @@ def test_umask(text: str, mask: int | None) -> None:
 
 
 def test_what_is_not_used(tmp_path: Path) -> None:
-    found, messages = read(tmp_path, "umask everything", "reload_file marker", "json_version 3")
+    found, messages = read(
+        tmp_path,
+        "umask everything",
+        "reload_file marker",
+        "json_version 3",
+        "reload_check_config found",
+    )
     assert found == Housekeeping()
-    assert [text.split(": ")[0] for text in messages] == ["3", "4", "5"]
+    assert [text.split(": ")[0] for text in messages] == ["3", "4", "5", "6"]

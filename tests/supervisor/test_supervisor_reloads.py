@@ -123,6 +123,48 @@ def test_a_reload_at_its_time_and_what_is_kept(tmp_path: Path) -> None:
     assert daemon.did().count("dump data") == 6  # before and after each of them
 
 
+def test_what_the_check_of_a_reload_says(tmp_path: Path) -> None:
+    """reload_check_config: the file has what the last check said, as the answer has it. There is
+    always the warning of an interface that does not exist."""
+    found = tmp_path / "found"
+    extra = f"reload_check_config {found}"
+    with Daemon(tmp_path, extra=extra) as daemon:
+        daemon.ready()
+        assert not found.exists()
+        daemon.configure(CONFIGURATION.format(extra=f"{extra}\n    no_such_word\n    umask foo"))
+        assert daemon.request("reload")["ok"] is False
+        lines = found.read_text().splitlines()
+        assert [line.split(": ")[1] for line in lines] == ["error", "warning", "warning"]
+        assert all(line.startswith(f"{daemon.file}:") for line in lines)
+        assert found.stat().st_mode & 0o777 == 0o600
+        daemon.file.unlink()
+        assert daemon.request("reload")["ok"] is False
+        (line,) = found.read_text().splitlines()
+        assert "cannot read" in line
+        daemon.configure(CONFIGURATION.format(extra=""))
+        assert daemon.request("reload")["ok"] is True
+        (line,) = found.read_text().splitlines()
+        assert "interface 'sup-absent' does not exist" in line
+        # The file is that of the configuration in effect, which has none by now.
+        found.unlink()
+        daemon.configure(CONFIGURATION.format(extra="no_such_word"))
+        assert daemon.request("reload")["ok"] is False
+        assert not found.exists()
+
+
+def test_a_check_that_finds_nothing_empties_the_file(tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    found.write_text("what an earlier one said")
+    traces.checked(defs(reload_check_log=str(found)), [])
+    assert found.read_bytes() == b""
+
+
+def test_a_check_is_written_to_no_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    traces.checked(defs(reload_check_log=str(tmp_path / "link")), ["a line"])
+    assert not (tmp_path / "other").exists()
+
+
 def plan(timer: Path) -> None:
     """A reload in a second or two."""
     at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)

@@ -25,9 +25,10 @@ def housekeeping(context: Context, top: Entries, entries: Entries) -> Housekeepi
         umask=_umask(context, entries),
         use_pid_dir="use_pid_dir" in top,
         dumps=_dumps(context, entries),
-        reload_file=_reload_file(context, entries),
+        reload_file=_place(context, entries, "reload_file"),
         reload_time_file=get(entries, "reload_time_file"),
         reload_repeat="reload_repeat" in entries,
+        reload_check_log=_place(context, entries, "reload_check_config") or None,
         config_save_dir=get(entries, "config_save_dir"),
     )
 
@@ -99,15 +100,16 @@ def _dumps(context: Context, entries: Entries) -> DumpFiles:
     )
 
 
-def _reload_file(context: Context, entries: Entries) -> str | None:
-    entry = entries.get("reload_file")
+def _place(context: Context, entries: Entries, keyword: str) -> str | None:
+    """A file of which the path may be left out: "" then."""
+    entry = entries.get(keyword)
     if entry is None:
         return None
     path: str = entry.value
     if path and not PurePosixPath(path).is_absolute():
         context.warning(
             entry.node,
-            "reload_file is not an absolute path, ignored",
+            f"{keyword} is not an absolute path, ignored",
             "begin it with /",
             word=1,
         )

@@ -412,6 +412,7 @@ class Housekeeping(Struct):
     reload_file: str | None = None  # empty: at the usual place
     reload_time_file: str | None = None
     reload_repeat: bool = False
+    reload_check_log: str | None = None  # what a reload's check says; None: nowhere but the log
     config_save_dir: str | None = None
 
 

@@ -41,7 +41,7 @@ from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.signals import Signals
 from fastvrrp.supervisor.spawn import Settings
 from fastvrrp.supervisor.start import Options
-from fastvrrp.supervisor.traces import Copies, reading
+from fastvrrp.supervisor.traces import Copies, checked, reading
 from fastvrrp.track.runner import resolve
 from fastvrrp.words import counted
 
@@ -388,8 +388,10 @@ class Supervisor:
                 outcome = await self._source.read_again()
         except (OSError, ReadError) as exc:
             log.error("%s cannot be read: %s", self._source.path, exc)
+            checked(defs, [f"{self._source.path}: it cannot be read: {exc}"])
             return self._source.report(ok=False, messages=(), error=f"it cannot be read: {exc}")
         held, messages = outcome.held, outcome.messages
+        checked(defs, messages)
         if held is None:
             error = f"{counted(outcome.errors, 'error')} in the configuration"
             return self._source.report(ok=False, messages=messages, error=error)

@@ -1,4 +1,5 @@
-"""What a reload leaves for others to see: reload_file while it reads, copies in config_save_dir.
+"""What a reload leaves for others to see: reload_file while it reads, what its check said in the
+file of reload_check_config, copies in config_save_dir.
 
 None of it may keep a reload from happening: what cannot be written is a line in the log.
 """
@@ -18,6 +19,7 @@ from fastvrrp.supervisor import dumpfile
 log = logging.getLogger(__name__)
 
 MODE_DIRECTORY = 0o750
+MODE_CHECK = 0o600  # as keepalived's
 PID_DIRECTORY = Path("/run")
 
 
@@ -65,6 +67,22 @@ def reading(defs: GlobalDefs) -> Iterator[None]:
             path.unlink(missing_ok=True)
         except OSError as exc:
             log.warning("cannot remove reload_file %s: %s", path, exc)
+
+
+def checked(defs: GlobalDefs, lines: Iterable[object]) -> None:
+    """What the check of a reload said, in place of what an earlier one did; an empty file when that
+    was nothing. It is written to where it is, so that it may be a terminal, or be followed."""
+    path = defs.housekeeping.reload_check_log
+    if path is None:
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    text = "".join(f"{line}\n" for line in lines)
+    try:
+        descriptor = os.open(path, flags, MODE_CHECK)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log_file:  # noqa: PTH123 (a descriptor)
+            log_file.write(text)
+    except OSError as exc:
+        log.warning("cannot write what reload_check_config found to %s: %s", path, exc)
 
 
 class Copies:
