@@ -8,6 +8,7 @@ run by the prober (`connects`), all others in the event loop (`scheduler`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,8 @@ from fastvrrp.ipvs.scheduler import MakeProbe, Scheduler
 __all__ = ["Checks", "Kind", "Report", "Subscription", "View"]
 
 NEW_EVERY_NS = 1_000_000  # between the first attempts of checks that a reload adds
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")  # names a subscriber; hashable
 
@@ -78,7 +81,10 @@ class _Entry(Generic[S]):
             self.said = (report.outcome.weight, report.outcome.weight_is)
         for subscriber, subscription in list(self.subscribers.items()):
             if report.kind is not Kind.FAILURE or subscription.check.schedule.log_all_failures:
-                self._listener(subscriber, report)
+                try:
+                    self._listener(subscriber, report)
+                except Exception:  # the others are to hear of it, and of what comes next
+                    log.exception("news of a check: %s", report.outcome.detail)
 
     def known(self) -> Report | None:
         """For somebody who comes later: the state, None before there is one."""

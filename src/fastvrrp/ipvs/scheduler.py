@@ -1,28 +1,36 @@
 """Checks that run in the event loop: machine, probe, and one heap and one timer for all that wait.
 
 What an attempt costs here is a heap operation and a few attributes: news is told only when there is
-some.
+some. A probe ends its attempts itself. One that does not, because something in it went wrong that
+should not have, is given up by a look at all attempts every few seconds: no check waits for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import math
 import random
 from collections.abc import Callable
 from typing import cast
 
 from fastvrrp import _core
-from fastvrrp.config.servers import Check, HttpCheck, MiscCheck
-from fastvrrp.ipvs.checks.base import FollowingProbe, Outcome, Probe, Verdict
+from fastvrrp.config.base import NS_PER_S
+from fastvrrp.config.servers import Check, FileCheck, HttpCheck, MiscCheck
+from fastvrrp.ipvs.checks.base import FollowingProbe, Outcome, Probe, Verdict, detail
+from fastvrrp.ipvs.checks.request import EXCHANGE_WAITS
 from fastvrrp.ipvs.reports import STATES, Kind, Progress, Report, Tell
 
 START_BATCH = 64  # attempts begun in one turn of the event loop; sockets are served in between
+LOOK_S = 5.0  # between looks for attempts that do not end
+SPARE_NS = 10 * NS_PER_S  # beyond all timeouts of an attempt
 STALE_FACTOR, STALE_SPARE = 2, 64  # heap entries, of which one per check is not stale
 NS_PER_MS = 1_000_000
 
 MakeProbe = Callable[[Check], Probe]
+
+log = logging.getLogger(__name__)
 
 
 class Scheduled:
@@ -33,11 +41,15 @@ class Scheduled:
         "_at_ns",
         "_attempts",
         "_began_ns",
+        "_check",
+        "_complained",
         "_following",
         "_from_start",
         "_local",
         "_machine",
         "_outcome",
+        "_overdue",
+        "_patience_ns",
         "_probe",
         "_running",
         "_said",
@@ -52,6 +64,7 @@ class Scheduled:
     ) -> None:
         schedule = check.schedule
         self._scheduler = scheduler
+        self._check = check
         self._probe = probe
         self._tell = tell
         self._following = _following(probe)
@@ -66,6 +79,9 @@ class Scheduled:
             fast_recovery=isinstance(check, HttpCheck) and check.fast_recovery,
             http=isinstance(check, HttpCheck),
         )
+        self._patience_ns = _longest_ns(check) + SPARE_NS
+        self._overdue = False  # so the last look found it
+        self._complained = False
         self._running = False
         self._again = False  # the outcome changed while an attempt was under way
         self._local = False  # the last attempt was impossible
@@ -125,25 +141,62 @@ class Scheduled:
         self.due_ns = _core.NEVER
         self._running = True
         self._again = False
+        self._overdue = False
         self._began_ns = now
-        self._probe.start(self._machine.step, self._done)
+        self._scheduler.begun(self)
+        try:
+            self._probe.start(self._machine.step, self._done)
+        except Exception as error:
+            self._give_up(f"internal error: {error!r}", error)
+
+    def look(self, now: int) -> None:
+        """Whether the attempt under way should be over for long. Two looks say so: after a pause
+        of this process its answer may be here, and is read between them."""
+        if now - self._began_ns < self._patience_ns:
+            return
+        if self._overdue:
+            self._give_up("internal error: the attempt does not end", None)
+        self._overdue = True
+
+    def _give_up(self, text: str, error: Exception | None) -> None:
+        """By no fault of the server's, as far as is known; but nothing shows that it is well. The
+        next attempt is another probe's: what this one remembers may be wrong."""
+        if not self._complained:
+            self._complained = True
+            log.error("%s: %s", _name(self._check), text, exc_info=error)
+        try:
+            self._probe.cancel()
+        except Exception as problem:
+            log.debug("%s: %r while giving up", _name(self._check), problem)
+        if self._following is not None:
+            self._following.follow(None)
+        self._probe = self._scheduler.make_probe(self._check)
+        self._following = _following(self._probe)
+        if self._following is not None:
+            self._following.follow(self._followed)
+        latency_ns = self._scheduler.clock() - self._began_ns
+        self._done(Outcome(Verdict.DOWN, detail(text), latency_ns))
 
     def _drop(self) -> None:
         self._probe.cancel()
         self._running = False
+        self._scheduler.over(self)
         self._scheduler.disarm(self)
 
     def _done(self, outcome: Outcome) -> None:
+        if not self._running:
+            return  # of one that was given up
         now = self._scheduler.clock()
         machine = self._machine
         first = machine.state == _core.CHECK_UNKNOWN
         failures = machine.failures
-        self._running = False
         due, change = machine.result(outcome.verdict, self._began_ns if self._from_start else now)
         self._outcome = outcome
         self._at_ns = now
         self._attempts += 1
         self._scheduler.arm(self, now if self._again else max(due, now))
+        self._running = False
+        self._scheduler.over(self)
         up = machine.state == _core.CHECK_UP
         said = self._said
         local, self._local = self._local, outcome.verdict is Verdict.LOCAL
@@ -169,6 +222,24 @@ class Scheduled:
             self._scheduler.arm(self, self._scheduler.clock())
 
 
+def _longest_ns(check: Check) -> int:
+    """How long an attempt of any probe may take by its own timeouts, at most."""
+    if isinstance(check, FileCheck):
+        return 0
+    timeout_ns = check.timeout_ns if isinstance(check, MiscCheck) else check.connection.timeout_ns
+    return EXCHANGE_WAITS * timeout_ns
+
+
+def _name(check: Check) -> str:
+    """For our own complaints, which are about no virtual server: several may share the check."""
+    kind = check.__struct_config__.tag
+    if isinstance(check, FileCheck):
+        return f"{kind} of {check.track_file}"
+    if isinstance(check, MiscCheck):
+        return f"{kind} of {' '.join(check.command.argv)}"
+    return f"{kind} of [{check.connection.address}]:{check.connection.port}"
+
+
 _follows: dict[type[Probe], bool] = {}
 
 
@@ -192,8 +263,8 @@ class Scheduler:
         dice: random.Random,
     ) -> None:
         self.clock = clock
+        self.make_probe = make_probe
         self._loop = loop
-        self._make_probe = make_probe
         self._dice = dice
         self._heap: list[tuple[int, int, int, Scheduled]] = []  # due, number, token, check
         self._number = 0  # orders what is due at the same moment; nothing compares checks
@@ -201,10 +272,12 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = _core.NEVER
         self._soon: asyncio.Handle | None = None
+        self._under_way: set[Scheduled] = set()
+        self._looking: asyncio.TimerHandle | None = None
 
     def begin(self, check: Check, warmup_ns: int, suspended: bool, tell: Tell) -> Scheduled:
         """See `reports.Driver`."""
-        one = Scheduled(self, check, self._make_probe(check), warmup_ns, tell)
+        one = Scheduled(self, check, self.make_probe(check), warmup_ns, tell)
         self._count += 1
         one.first(suspended)
         return one
@@ -218,6 +291,9 @@ class Scheduler:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     # ------------------------------------------------------------------ for Scheduled
 
@@ -241,6 +317,23 @@ class Scheduler:
 
     def ended(self) -> None:
         self._count -= 1
+
+    def begun(self, one: Scheduled) -> None:
+        """An attempt is under way."""
+        self._under_way.add(one)
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def over(self, one: Scheduled) -> None:
+        self._under_way.discard(one)
+
+    def _look(self) -> None:
+        self._looking = None
+        now = self.clock()
+        for one in list(self._under_way):
+            one.look(now)
+        if self._under_way and self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look)
 
     # ------------------------------------------------------------------ time
 
