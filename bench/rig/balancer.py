@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -298,8 +299,10 @@ def changed(
         time.sleep(SETTLE_S)
         spent = world.usage() - before
         operations = changes.count()
+    took = re.search(world.contender.applied, world.log()) if world.contender.applied else None
     return {
         "reload_s": seen - begin,
+        **({"reload_apply_s": float(took[1])} if took is not None else {}),
         "reload_after_reading_s": seen - begin - check_s,
         "reload_said_s": said - begin,
         "reload_cpu_s": spent.ticks_s,

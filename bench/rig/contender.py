@@ -33,6 +33,7 @@ class Contender:
     command: tuple[str, ...]
     check: tuple[str, ...]  # reads the configuration and ends
     reloaded: str = ""  # what its log says at the end of a reload
+    applied: str = ""  # and how long it took to put into effect what had been read (pattern)
     interpreter: tuple[str, ...] = ()  # what runs it, doing nothing
     global_lines: tuple[str, ...] = ()  # what it gets in global_defs besides the rest
     balancer: tuple[str, ...] = ()  # the command when only virtual servers are to run
@@ -91,6 +92,7 @@ FASTVRRP = Contender(
     _RUN,
     (*_FASTVRRP, "check", "{config}"),
     "Reloaded",
+    r"in effect ([0-9.]+) s later",
     (sys.executable, "-c", "pass"),
     balancer=(*_RUN, "--only", "ipvs"),
 )

@@ -276,6 +276,12 @@ GOALS: tuple[Goal, ...] = (
         0.24,
         digits=3,
     ),
+    Goal(
+        "the same: in effect after it was read, as the daemon says, s",
+        Of(_TABLE, "reload_apply_s"),
+        0.24,
+        digits=3,
+    ),
     Goal("the same: changes of the kernel's table", Of(_TABLE, "operations"), 1, digits=0),
     Goal(f"reading {_LARGE}, CPU s", Of(_READING, "cpu_s"), None, digits=3),
     Goal(

@@ -208,6 +208,7 @@ TABLES = (
             Column("start_cpu_s", "CPU s", 2),
             Column("reload_s", "SIGHUP to the new weight, s", 2),
             Column("reload_after_reading_s", "beyond a check of the file", 2),
+            Column("reload_apply_s", "of it after reading, as it says", 3),
             Column("operations", "changes of the table", 0),
             Column("reload_cpu_s", "CPU s", 2),
             Column("idle_us_per_s", "idle, CPU us per s", 0),

@@ -306,9 +306,12 @@ MESSAGE = {
 
 def test_reload_accepted(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = {"ok": True, "epoch": 4, "changes": ["instance VI_2 added"], "messages": []}
-    daemon({"reload": answering(result)})
+    daemon({"reload": answering({**result, "read_s": 0.314, "apply_s": 0.0271})})
     assert invoke(reload, tmp_path) == 0
-    assert capsys.readouterr().out == "reloaded (configuration 4)\n  instance VI_2 added\n"
+    assert capsys.readouterr().out == (
+        "reloaded (configuration 4, read in 0.31 s, in effect 0.027 s later)\n"
+        "  instance VI_2 added\n"
+    )
 
 
 def test_reload_refused(daemon: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,7 +204,13 @@ def test_reload_by_request(tmp_path: Path) -> None:
         result = daemon.request("reload")
         assert (result["ok"], result["epoch"]) == (True, 2)
         assert result["changes"] == ["instances: V1 V2"]
-        assert daemon.request("status")["daemon"]["last_reload"]["ok"] is True
+        last = daemon.request("status")["daemon"]["last_reload"]
+        assert last["ok"] is True
+        assert (last["read_s"], last["apply_s"]) == (result["read_s"], result["apply_s"])
+        assert result["read_s"] > 0
+        assert result["apply_s"] > 0
+        took = f"(read in {result['read_s']:.2f} s, in effect {result['apply_s']:.3f} s later)"
+        assert daemon.logged(f"Reloaded: instances: V1 V2 {took}")
 
 
 def test_reload_of_a_bad_file_changes_nothing(tmp_path: Path) -> None:

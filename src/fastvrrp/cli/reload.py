@@ -51,11 +51,14 @@ def message_line(message: dict[str, Any]) -> str:
 
 
 def _show(result: dict[str, Any]) -> None:
+    from fastvrrp.words import stages
+
     for message in result["messages"]:
         print(message_line(message), file=sys.stderr)
     if not result["ok"]:
         print(f"refused, the old configuration stays in effect: {result['error']}", file=sys.stderr)
         return
-    print(f"reloaded (configuration {result['epoch']})")
+    took = stages(result["read_s"], result["apply_s"])
+    print(f"reloaded (configuration {result['epoch']}, {took})")
     for change in result["changes"] or ["nothing changed"]:
         print(f"  {change}")

@@ -51,6 +51,7 @@ class MemoryTable:
     asked for, those of `apply` as they are, others by their method's name."""
 
     def __init__(self, interfaces: Collection[str] = ("eth0", "eth1")) -> None:
+        self.changes = 0
         self.log: list[Operation | str] = []
         self._interfaces = frozenset(interfaces)
         self._services: dict[ServiceKey, Service] = {}
@@ -78,6 +79,7 @@ class MemoryTable:
     async def apply(self, operations: Iterable[Operation]) -> list[Failure]:
         failures = []
         for operation in operations:
+            self.changes += 1
             self.log.append(operation)
             if code := _DO[operation.verb](self, operation):
                 failures.append(Failure(operation, code))

@@ -85,6 +85,7 @@ class NetlinkTable:
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.changes = 0
         self._socket = sock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ipvs-table")
         self._buffer = memoryview(bytearray(_BUFFER))
@@ -160,6 +161,7 @@ class NetlinkTable:
             first = self._numbers(len(batch) + 1)
             end = first + len(batch)
             request = wire.encode(batch, family, first) + wire.end_request(end)
+            self.changes += len(batch)
             [datagrams] = await self._exchange([(request, end)])
             for data in datagrams:
                 for sequence, code in wire_reading.refusals(data):

@@ -68,6 +68,7 @@ class Plane:
         self.configuration = model.Configuration()
         self.running: dict[str, Running] = {}
         self.servers_up = 0
+        self.reload_changes: int | None = None  # of the kernel's table, by the last reload
         self.started_ns = clock()
         self._tellers = tellers
         self._on_quorum = on_quorum
@@ -113,6 +114,7 @@ class Plane:
     ) -> Sequence[str]:
         """Change to another one; returns what changed when it is in effect. Checks that are
         `renewed` begin anew, because what they are made with is another one."""
+        before = self.upkeep.changes
         plan = self._plan(configuration)
         changes = differences(plan.old, plan.new)
         self.configuration = configuration
@@ -149,6 +151,7 @@ class Plane:
         self.checks.change(fresh, gone)
         await self.settle_daemons()
         await self.upkeep.settled()
+        self.reload_changes = self.upkeep.changes - before
         return changes
 
     def _subscriptions(self) -> dict[Subscriber, Subscription]:

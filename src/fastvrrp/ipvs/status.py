@@ -83,6 +83,8 @@ def table_record(plane: Plane) -> dict[str, Any]:
         "services": len(entries),
         "destinations": sum(len(entry.destinations) for entry in entries),
         "checks": len(plane.checks),
+        "changes": plane.upkeep.changes,
+        "changes_by_reload": plane.reload_changes,
         "mended": plane.upkeep.mended,
         "refused": [
             str(failure)

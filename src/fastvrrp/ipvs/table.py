@@ -71,6 +71,8 @@ class Table(Protocol):
     """One network namespace's table. All methods raise OSError when the kernel cannot be asked,
     or refuses the one thing that was asked; `apply` returns refusals instead."""
 
+    changes: int  # operations that `apply` has asked for so far
+
     async def services(self) -> dict[ServiceKey, Service]:
         """Every service, whoever made it."""
 

@@ -96,6 +96,11 @@ class Upkeep:
         self._round_min_s = round_s
         self._complaint = ""
 
+    @property
+    def changes(self) -> int:
+        """Changes of services and destinations that the kernel was asked for so far."""
+        return self._table.changes
+
     # -- life
 
     async def start(self, *, flush: bool = False) -> Entries:

@@ -68,6 +68,7 @@ class Source:
         self.epoch = 0
         self.loaded: str | None = None
         self.last_reload: dict[str, Any] | None = None
+        self._read_s: float | None = None  # that reading took the last time
 
     async def read(self, reading: Reading | None = None) -> Outcome:
         """Parse and check; the messages are for `log_messages`. `reading`: it has been started
@@ -90,7 +91,10 @@ class Source:
             if _written_since(files, time.time_ns() - SETTLE_NS):
                 await asyncio.sleep(SETTLE_NS / model.NS_PER_S)
             began_ns = time.time_ns()
+            began = time.monotonic()
+            self._read_s = None
             outcome = await self._read()
+            self._read_s = time.monotonic() - began
             files = _files(self.path, outcome)
             if not _written_since(files, began_ns - SETTLE_NS) or time.monotonic() > limit:
                 break
@@ -154,14 +158,18 @@ class Source:
         messages: Sequence[model.Message],
         changes: Sequence[str] = (),
         error: str = "",
+        apply_s: float | None = None,
     ) -> dict[str, Any]:
-        """The result of a reload as on the control socket; remembered for `status`."""
+        """The result of a reload as on the control socket; remembered for `status`. `apply_s`:
+        from when it was read until it was in effect, unless it came to nothing before."""
+        took = {"read_s": self._read_s, "apply_s": apply_s}
         records = [message_record(message) for message in messages]
         self.last_reload = {
             "time": wall_clock(),
             "ok": ok,
             "messages": records,
             "error": error,
+            **took,
         }
         return {
             "ok": ok,
@@ -169,6 +177,7 @@ class Source:
             "changes": list(changes),
             "messages": records,
             "error": error,
+            **took,
         }
 
     def record(self) -> dict[str, Any]:

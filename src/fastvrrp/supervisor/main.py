@@ -43,7 +43,7 @@ from fastvrrp.supervisor.spawn import Settings
 from fastvrrp.supervisor.start import Options
 from fastvrrp.supervisor.traces import Copies, checked, reading
 from fastvrrp.track.runner import resolve
-from fastvrrp.words import counted
+from fastvrrp.words import counted, stages
 
 T = TypeVar("T")
 
@@ -371,7 +371,8 @@ class Supervisor:
                 self._notifier.ready(self._children.status_line())
                 self._plan_reload()
         if result["ok"]:
-            log.info("Reloaded: %s", _brief(result["changes"]))
+            took = stages(result["read_s"], result["apply_s"])
+            log.info("Reloaded: %s (%s)", _brief(result["changes"]), took)
         else:
             log.error("reload refused, the old configuration stays: %s", result["error"])
         self._publish({"kind": "reload", **{k: result[k] for k in result if k != "error"}})
@@ -402,7 +403,9 @@ class Supervisor:
         copies = Copies(defs, self._source.epoch)
         copies.keep(held.source_files)
         self._keep_dump(copies, "before.data")
+        began = self._loop.time()
         came = await self._children.configure(held, self._source.epoch + 1)
+        apply_s = self._loop.time() - began
         self._keep_dump(copies, "after.data")
         if came.taken:
             self._accept(held)
@@ -411,7 +414,11 @@ class Supervisor:
         if error and came.taken:
             error += "; the other process has changed to the new configuration"
         return self._source.report(
-            ok=not came.refusals, messages=messages, changes=came.changes, error=error
+            ok=not came.refusals,
+            messages=messages,
+            changes=came.changes,
+            error=error,
+            apply_s=apply_s,
         )
 
     def _keep_dump(self, copies: Copies, name: str) -> None:

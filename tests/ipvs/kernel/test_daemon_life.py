@@ -121,6 +121,8 @@ def test_what_somebody_else_changes_is_put_right(daemon: Daemon) -> None:
 
 def test_reload(daemon: Daemon) -> None:
     daemon.start(QUICK)
+    before = daemon.status()["ipvs"]
+    assert (before["changes"], before["changes_by_reload"]) == (3, None)
     result = daemon.reload(QUICK.replace("weight 1", "weight 3", 1) + OTHER)
     assert result["ok"] is True
     assert result["changes"] == [
@@ -130,6 +132,8 @@ def test_reload(daemon: Daemon) -> None:
     heavy = FIRST.replace("-w 1", "-w 3")
     assert daemon.table()[:3] == [SERVICE, heavy, SECOND]
     assert len(daemon.table()) == 6
+    after = daemon.status()["ipvs"]
+    assert (after["changes"], after["changes_by_reload"]) == (3 + 4, 4)  # one weight, one service
     result = daemon.reload(QUICK + "virtual_server {\n")
     assert result["ok"] is False
     assert len(daemon.table()) == 6
