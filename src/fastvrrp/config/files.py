@@ -29,7 +29,7 @@ def read_files(
             # most configurations need no YAML
             from fastvrrp.config.native.files import NativeFiles
 
-            native = NativeFiles(diagnostics, source, config_id)
+            native = NativeFiles(diagnostics, source, source.known, config_id)
         native.read(file)
     if native is not None:
         native.finish(builder.root)

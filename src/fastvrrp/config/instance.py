@@ -143,7 +143,7 @@ class Instances:
     ) -> VrrpInstance | None:
         """The instance, or None after an error. `weights_allowed` is false in a sync group
         without sync_group_tracking_weight."""
-        if type(raw.node) is TakenNode:
+        if isinstance(raw.node, TakenNode):
             return self._again(raw, raw.node, sync_group, weights_allowed)
         diagnostics, context = self.context.diagnostics, self.context
         errors, before = diagnostics.errors, (diagnostics.count, context.asks)

@@ -149,7 +149,7 @@ def _warn(context: Context, at: Position, text: str, hint: str) -> None:
 
 def _place(node: Node, keyword: str, word: int = 1) -> Position:
     """Where a keyword of a block stands last, else where the block does."""
-    if type(node) is TakenNode:
+    if isinstance(node, TakenNode):
         return node.somewhere
     for line in reversed(node.body or []):
         if line.words[0] == keyword:
@@ -158,14 +158,14 @@ def _place(node: Node, keyword: str, word: int = 1) -> Position:
 
 
 def _is_written(node: Node, keyword: str) -> bool:
-    if type(node) is TakenNode:
+    if isinstance(node, TakenNode):
         return True  # the hint that depends on it is the one of the last time
     return any(line.words[0] == keyword for line in node.body or ())
 
 
 def _line(node: Node, keyword: str, address: str) -> Position:
     """Where an address stands at the beginning of a line of a block in an instance."""
-    if type(node) is TakenNode:
+    if isinstance(node, TakenNode):
         return node.somewhere
     for block in node.body or ():
         for line in (block.body or ()) if block.words[0] == keyword else ():
@@ -296,14 +296,14 @@ def _source(context: Context, machine: _Machine, instance: VrrpInstance, node: N
         if _is_said_of(node, keyword, source, text):
             found = True
             _warn(context, _place(node, keyword), text, "write an address of this router")
-    if not found and type(node) is TakenNode:
+    if not found and isinstance(node, TakenNode):
         raise Unread
 
 
 def _is_said_of(node: Node, keyword: str, word: str, text: str) -> bool:
     """Whether a keyword is written with this word; of a block that was not read, whether this text
     was said of it the last time."""
-    if type(node) is TakenNode:
+    if isinstance(node, TakenNode):
         return node.has_been_told(text)
     return any(line.words[0] == keyword and word in line.words[1] for line in node.body or ())
 

@@ -54,6 +54,7 @@ from fastvrrp.config.host import HostInfo, SystemHost
 from fastvrrp.config.include import Checks
 from fastvrrp.config.instance import Instances, RawInstance
 from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
+from fastvrrp.config.keeping import Origin
 from fastvrrp.config.keywords import TOP, Keyword, table
 from fastvrrp.config.linkbeat import read_linkbeat
 from fastvrrp.config.lint import lint
@@ -67,7 +68,7 @@ from fastvrrp.config.model import (
     VrrpInstance,
 )
 from fastvrrp.config.node import Node
-from fastvrrp.config.remembered import KINDS, Blocks, Origin
+from fastvrrp.config.remembered import KINDS, Blocks
 from fastvrrp.config.routes import read_routes, read_static_routes
 from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
@@ -309,7 +310,7 @@ class _Loader:
         if kind == "vrrp_instance":
             self._instance(name, node, order)
             return
-        self.parsed += kind in KINDS and type(node) is not TakenNode
+        self.parsed += kind in KINDS and not isinstance(node, TakenNode)
         if kind == "virtual_server":
             self.virtual_servers.append(RawVirtualServer(node, self.defaults, order))
             return
@@ -341,7 +342,7 @@ class _Loader:
             self.definitions.append((kind, name, order, node, entries))
 
     def _instance(self, name: str, node: Node, order: int) -> None:
-        self.parsed += type(node) is not TakenNode
+        self.parsed += not isinstance(node, TakenNode)
         if self._is_new(self.instances, name, node):
             self.instances[name] = RawInstance(name, node, self.defaults, order)
 

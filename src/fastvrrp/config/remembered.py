@@ -22,27 +22,32 @@ taken over raises `Unread`: then everything is read, as if nothing were known.
 from __future__ import annotations
 
 from _blake2 import blake2b  # hashlib's, which would load OpenSSL as well: 5 ms of every start
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config.compact import Instances, decoder
+from fastvrrp.config.keeping import NO_PARAMETERS, Origin, Records, Span, together
 from fastvrrp.config.memory import (
-    NOTHING,
     Further,
     Last,
     Memory,
     Record,
     Said,
-    are_placed_by_text,
-    relative,
 )
-from fastvrrp.config.model import Message, Position, Severity, VrrpInstance
+from fastvrrp.config.model import Position, Severity, VrrpInstance
 from fastvrrp.config.node import Node, mark
-from fastvrrp.config.taken import NOWHERE, UNREAD, Head, TakenNode, TakenServer, Unread
+from fastvrrp.config.taken import (
+    NOWHERE,
+    UNREAD,
+    Head,
+    TakenNativeNode,
+    TakenNode,
+    TakenServer,
+    Unread,
+)
 
 if TYPE_CHECKING:
     from fastvrrp.config.context import Context
@@ -50,11 +55,10 @@ if TYPE_CHECKING:
     from fastvrrp.config.diagnostics import Diagnostics
     from fastvrrp.config.expand import Definitions
     from fastvrrp.config.lines import Parts
+    from fastvrrp.config.native.expand import Presets
     from fastvrrp.config.scripts import Scripts
     from fastvrrp.config.tracing import Found
     from fastvrrp.config.trackers import Trackers
-
-T = TypeVar("T")
 
 KINDS = frozenset(("virtual_server", "vrrp_instance"))
 _DIGEST_BYTES = 16
@@ -74,37 +78,33 @@ class _Compact(msgspec.Struct, array_like=True):
     rest: _Rest
 
 
-class Span(msgspec.Struct, frozen=True, gc=False):
-    """A block that was read or taken over.
+class Entry(NamedTuple):
+    """The text of an entry of a YAML section, where it is."""
 
-    parameters  names, and digest of what they mean
-    templates   whether one of them is a template
-    said        what was said of its text: numbers of the first message and of the one behind
-    """
+    section: str
+    text: str
+    at: int  # offset in its file
+    line: int
+    column: int
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.text)
+
+    @property
+    def lines(self) -> int:
+        return self.text.count("\n") + 1
+
+    @property
+    def head(self) -> str:
+        return self.text.partition("\n")[0]
+
+
+class Match(NamedTuple):
+    """What is known of an entry: its record, and its number in the last configuration."""
 
     record: Record
-    node: Node
-    parameters: tuple[tuple[str, ...], bytes]
-    templates: bool
-    said: tuple[int, int]
-
-
-class Origin(NamedTuple):
-    """Where a virtual server or an instance came from: its block, and what else applied to it.
-
-    weights  whether weights could be tracked
-    has_run  whether it has programs run
-    said     what was said of it, as in Span
-    """
-
-    node: Node
-    defaults: Defaults
-    weights: bool
-    has_run: bool
-    said: tuple[int, int]
-
-
-_NO_PARAMETERS: tuple[tuple[str, ...], bytes] = ((), b"")
+    number: int
 
 
 class Blocks:
@@ -119,6 +119,8 @@ class Blocks:
         self._spans: dict[str, list[Span]] = {}  # by file, in its order
         self._told: list[TakenNode] = []  # see TakenNode.index
         self._meanings: dict[int, tuple[int, bytes]] = {}  # of Memory.parameters, by version
+        self._presets: Presets | None = None  # of YAML, once they are known
+        self._taken_of: dict[tuple[str, ...], bytes] = {}  # what of them was taken over, by name
         self._memory: Memory | None = None
         self._given: bytes | None = None  # digest of what trackers give
         self._is_used = False  # whether any block was taken over
@@ -209,30 +211,69 @@ class Blocks:
     def _taken(
         self, record: Record, which: int, file: str, number: int, line: str
     ) -> TakenNode | None:
+        parameters = self._parameters_of(record)
         more = record.more
-        parameters, memory = _NO_PARAMETERS, self._memory
-        assert self._definitions is not None
-        assert self._diagnostics is not None
-        assert memory is not None
-        if more.parameters:
-            parameters = memory.parameters[more.parameters]
-            if self._meaning(more.parameters, parameters[0]) != parameters[1]:
-                return None
+        if more.parameters and self._meaning(more.parameters, parameters[0]) != parameters[1]:
+            return None
         words, marks = _words(line), None
         if more.opening is not None:
             words, columns = more.opening
             marks = [mark(number, column) for column in columns]
         node = TakenNode(words, file, number, line, marks, body=UNREAD, record=record, number=which)
+        self._take(node, parameters, is_templated=self._is_templated(parameters))
+        return node
+
+    def _parameters_of(self, record: Record) -> tuple[tuple[str, ...], bytes]:
+        assert self._memory is not None
+        number = record.more.parameters
+        return self._memory.parameters[number] if number else NO_PARAMETERS
+
+    def _take(
+        self, node: TakenNode, parameters: tuple[tuple[str, ...], bytes], *, is_templated: bool
+    ) -> None:
+        assert self._diagnostics is not None
+        record, more = node.record, node.record.more
         if more.of_all:
             self._told.append(node)
             node.index = len(self._told)
         begin = len(self._diagnostics.messages)
         self._say(node, more.of_text)
         self._is_used = True
-        self._add(
-            Span(record, node, parameters, self._is_templated(parameters), self._since(begin))
+        self._add(Span(record, node, parameters, is_templated, self._since(begin)))
+
+    def known(self, entry: Entry) -> Match | None:
+        """What is known of an entry of a YAML section."""
+        for record, number in self._heads.get(_head_of(entry.section, entry.text), ()):
+            if record.size == len(entry.text) and _digest(entry.text) == record.digest:
+                return Match(record, number)
+        return None
+
+    def take_entry(self, match: Match, entry: Entry, file: str) -> TakenNode:
+        """The block of an entry that is known, if presets are as they were (`check_presets`)."""
+        record, number = match
+        assert record.more.opening is not None
+        words, columns = record.more.opening
+        marks = [mark(entry.line, column) for column in columns]
+        node = TakenNativeNode(
+            words, file, entry.line, "", marks, body=UNREAD, record=record, number=number
         )
+        parameters = self._parameters_of(record)
+        if self._taken_of.setdefault(*parameters) != parameters[1]:
+            raise Unread
+        self._take(node, parameters, is_templated=True)
         return node
+
+    def check_presets(self, presets: Presets) -> None:
+        """All presets are known. Raises Unread where what entries take from them is not what it
+        was."""
+        assert self._definitions is not None
+        self._presets = presets
+        for names, meaning in self._taken_of.items():
+            if _digest(presets.meaning(names)) != meaning:
+                raise Unread
+            presets.use(names)
+        if self.keeps:
+            self._definitions.template_lines |= presets.lines()
 
     def _meaning(self, number: int, names: tuple[str, ...]) -> bytes:
         assert self._definitions is not None
@@ -272,18 +313,18 @@ class Blocks:
         """A block was read."""
         if found is None or found.node.words[0] not in KINDS:
             return
-        parameters = _NO_PARAMETERS
+        parameters, source = NO_PARAMETERS, self._presets if found.section else self._definitions
         if found.names:
-            assert self._definitions is not None
-            parameters = found.names, _digest(self._definitions.meaning(found.names))
+            assert source is not None
+            parameters = found.names, _digest(source.meaning(found.names))
         text, node = found.text, found.node
-        record = Record(
-            text.partition("\n")[0], _digest(text), found.last - node.line + 1, len(text)
-        )
+        head = _head_of(found.section, text)
+        record = Record(head, _digest(text), found.last - node.line + 1, len(text))
         if found.opening is not None or found.made:
             further = Further(opening=found.opening, made=found.made)
             record = msgspec.structs.replace(record, further=further)
-        self._add(Span(record, node, parameters, self._is_templated(parameters), found.said))
+        is_templated = bool(found.section) or self._is_templated(parameters)
+        self._add(Span(record, node, parameters, is_templated, found.said))
 
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
         """What came of a virtual_server. Raises Unread where other defaults apply to it now."""
@@ -353,118 +394,49 @@ class Blocks:
         diagnostics = context.diagnostics
         if diagnostics.count != len(diagnostics.messages):
             return b""  # it is not known what else there was a message about
-        spans = {id(span.node): span for file in self._spans.values() for span in file}
-        others = self._others(diagnostics.messages, (*servers, *instances))
-        defaults: dict[bytes, int] = {}
-        parameters = {_NO_PARAMETERS: 0}
         before = self._memory if self._is_used else None
         known = before.accounts if before else ()
-
-        def record(origin: Origin | None) -> Record | None:
-            span = None if origin is None else spans.get(id(origin.node))
-            if origin is None or span is None or (span.templates and others.of_templates):
-                return None
-            last, node, more = span.record, span.node, span.record.more
-            further = Further(
-                opening=more.opening,
-                parameters=parameters.setdefault(span.parameters, len(parameters)),
-                made=more.made,
-                has_run=origin.has_run,
-            )
-            about = others.about(node, last.lines)
-            if about or span.said[0] < span.said[1] or origin.said[0] < origin.said[1]:
-                messages = diagnostics.messages
-                of_text = relative(messages[slice(*span.said)], node, last.lines)
-                of_meaning = relative(messages[slice(*origin.said)], node, last.lines)
-                of_all = relative(about, node, last.lines)
-                if of_text is None or of_meaning is None or of_all is None:
-                    return None
-                if not are_placed_by_text(of_all):
-                    return None
-                further = msgspec.structs.replace(
-                    further, of_text=of_text, of_meaning=of_meaning, of_all=of_all
-                )
-            number = defaults.setdefault(self._digest_of(origin.defaults), len(defaults))
-            new = None if further == NOTHING else further
-            if (last.defaults, last.weights, last.further) == (number, origin.weights, new):
-                return last
-            return msgspec.structs.replace(
-                last, defaults=number, weights=origin.weights, further=new
-            )
-
+        assert self._definitions is not None
+        records = Records(
+            [span for file in self._spans.values() for span in file],
+            (*servers, *instances),
+            diagnostics.messages,
+            self._definitions.template_lines,
+            self._digest_of,
+        )
         memory = Memory(
             version=__version__,
             config_id=config_id,
             is_elsewhere=context.is_elsewhere,
             is_here=context.interfaces is not None,
-            interfaces=_with(context.met, before.interfaces if before else ()),
-            programs=_with(context.programs, before.programs if before else ()),
+            interfaces=together(context.met, before.interfaces if before else ()),
+            programs=together(context.programs, before.programs if before else ()),
             accounts=tuple(
                 [
                     (words, *found)
-                    for words in _with(context.accounts, [words for words, _, _ in known])
+                    for words in together(context.accounts, [words for words, _, _ in known])
                     if (found := scripts.accounts_of(words)) is not None
                 ]
             ),
             scripts=_digest(scripts.ground),
-            servers=tuple([record(origin) for origin in servers]),
-            instances=tuple([record(origin) for origin in instances]),
-            defaults=tuple(defaults),  # `record` adds to them
-            parameters=tuple(parameters),  # the same
+            servers=tuple([records.of(origin) for origin in servers]),
+            instances=tuple([records.of(origin) for origin in instances]),
+            defaults=tuple(records.defaults),  # `of` adds to them
+            parameters=tuple(records.parameters),  # the same
             trackers=_digest(trackers.given),
         )
         return msgspec.msgpack.encode(memory)
-
-    def _others(self, messages: Sequence[Message], origins: Iterable[Origin | None]) -> _Others:
-        assert self._definitions is not None
-        others = _Others(self._definitions.template_lines)
-        if messages:
-            ranges = [span.said for file in self._spans.values() for span in file]
-            ranges += [origin.said for origin in origins if origin is not None]
-            own = {number for begin, end in ranges for number in range(begin, end)}
-            for number, message in enumerate(messages):
-                if number not in own:
-                    others.add(message)
-        others.sort()
-        return others
-
-
-class _Others:
-    """Messages that came up when blocks were compared with each other, by file and line."""
-
-    def __init__(self, template_lines: Collection[tuple[str, int]]) -> None:
-        self._by_file: dict[str, list[Message]] = {}
-        self._template_lines = template_lines
-        self.of_templates = False  # whether one stands in a template
-
-    def add(self, message: Message) -> None:
-        at = message.position
-        self._by_file.setdefault(at.file, []).append(message)
-        self.of_templates |= (at.file, at.line) in self._template_lines
-
-    def sort(self) -> None:
-        for messages in self._by_file.values():
-            messages.sort(key=_line)
-
-    def about(self, node: Node, lines: int) -> list[Message]:
-        """Those about a block of so many lines."""
-        messages = self._by_file.get(node.file, [])
-        begin = bisect_left(messages, node.line, key=_line)
-        return messages[begin : bisect_left(messages, node.line + lines, lo=begin, key=_line)]
-
-
-def _line(message: Message) -> int:
-    return message.position.line
-
-
-def _with(met: Iterable[T], before: Iterable[T]) -> tuple[T, ...]:
-    """What was met in blocks that were read, and in those that were taken over."""
-    return tuple(sorted({*met, *before}, key=repr))
 
 
 def _words(line: str) -> tuple[str, ...]:
     """The words of the first line of a block."""
     return tuple(line.partition("{")[0].split())
+
+
+def _head_of(section: str, text: str) -> str:
+    """By what a block is found: its first line, below that of its section in YAML."""
+    head = text.partition("\n")[0]
+    return f"{section}\n{head}" if section else head
 
 
 def _digest(text: str) -> bytes:

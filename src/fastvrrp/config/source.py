@@ -103,11 +103,9 @@ class Source:
         self._definitions = definitions
         self._config_id = config_id
         self._checks = checks or Checks()
-        self._known = blocks or Blocks()
+        self.known = blocks or Blocks()
         self._shapes = shapes
-        self._tracer = (
-            Tracer(definitions, self.includes, diagnostics) if self._known.keeps else None
-        )
+        self._tracer = Tracer(definitions, self.includes, diagnostics) if self.known.keeps else None
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
         self._templates: list[str] = []  # being expanded now
@@ -185,7 +183,7 @@ class Source:
         """The statements of a part behind line `number`, at whose beginning a block has begun.
         Returns its last line's number, and the block that has begun in it."""
         builder, kinds, body = self._builder, self._kinds, self._builder.body
-        root, known, tracer = builder.root, self._known, self._tracer
+        root, known, tracer = builder.root, self.known, self._tracer
         shapes = self._shapes
         at = 0  # what is to be read
         while at <= len(text):
@@ -305,7 +303,7 @@ class Source:
             node, behind, following = found
             root.append(node)
             if tracer is not None:
-                self._known.read(tracer.alike(node, text[at : behind - 1], following - 1))
+                self.known.read(tracer.alike(node, text[at : behind - 1], following - 1))
             at, number = behind, following
             while text.startswith("\n", at):
                 at, number = at + 1, number + 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
 
 from fastvrrp.config.compact import decoder
 from fastvrrp.config.memory import Record
 from fastvrrp.config.model import Command, Position, VrrpInstance
+from fastvrrp.config.native.wording import native_wording
 from fastvrrp.config.node import Node
 from fastvrrp.config.packing import Packer
 from fastvrrp.config.servers import MiscCheck, ServiceAddress, VirtualServer, kinds
@@ -115,6 +116,15 @@ class TakenNode(Node, kw_only=True, eq=False, gc=False):
         return any(said.text == text for said in self.record.more.of_all)
 
 
+class TakenNativeNode(TakenNode, kw_only=True, eq=False, gc=False):
+    """One out of YAML."""
+
+    is_native: ClassVar[bool] = True
+
+    def worded(self, text: str) -> str:
+        return native_wording(text)
+
+
 def in_bytes(servers: Iterable[VirtualServer]) -> tuple[Any, ...]:
     """Virtual servers as they are to be encoded."""
     pack = Packer().pack
@@ -123,7 +133,7 @@ def in_bytes(servers: Iterable[VirtualServer]) -> tuple[Any, ...]:
 
 def runs_programs(made: VirtualServer | VrrpInstance, node: Node, defaults: Defaults) -> bool:
     """Whether there is any command in what came of a block."""
-    if type(node) is TakenNode:
+    if isinstance(node, TakenNode):
         return node.record.more.has_run
     if isinstance(made, VrrpInstance):
         notify = made.notify

@@ -54,6 +54,7 @@ class Found(NamedTuple):
     names     of parameters that were looked up
     made      lines out of templates and repetitions
     said      about its text: number of the first message, and of the one behind
+    section   of YAML, or ""
     """
 
     node: Node
@@ -63,6 +64,7 @@ class Found(NamedTuple):
     names: tuple[str, ...]
     made: int
     said: tuple[int, int]
+    section: str = ""
 
 
 class Tracer:

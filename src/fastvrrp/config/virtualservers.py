@@ -74,7 +74,7 @@ class VirtualServers:
 
     def build(self, raw: RawVirtualServer) -> VirtualServer | None:
         """The virtual server; None after an error, or where there is nothing to balance."""
-        if type(raw.node) is TakenNode:
+        if isinstance(raw.node, TakenNode):
             return self._blocks.server(raw.node, raw.defaults)
         errors = self.context.diagnostics.errors
         services = self._services(raw.node)

@@ -103,20 +103,24 @@ class _Refused(Exception):
 class _Open:
     """A list or a mapping whose end has not been read."""
 
-    __slots__ = ("anchor", "key", "node", "nodes")
+    __slots__ = ("anchor", "in_brackets", "key", "node", "nodes")
 
-    def __init__(self, node: Sequence | Mapping, anchor: str | None) -> None:
+    def __init__(
+        self, node: Sequence | Mapping, anchor: str | None, in_brackets: bool | None
+    ) -> None:
         self.node = node
         self.anchor = anchor
+        self.in_brackets = in_brackets
         self.key: Scalar | None = None  # of a mapping, whose value comes next
         self.nodes = 1
 
 
 class _Composer:
-    """One text becoming a tree."""
+    """One text becoming a tree. `spans` gets the lines of values and brackets that have several."""
 
-    def __init__(self, diagnostics: Diagnostics, file: str) -> None:
+    def __init__(self, diagnostics: Diagnostics, file: str, spans: set[int] | None) -> None:
         self._diagnostics = diagnostics
+        self._spans = spans
         self._file = file
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Yaml, int] | None] = {}
@@ -131,6 +135,8 @@ class _Composer:
                 line, column = event.start_mark.line + 1, event.start_mark.column + 1
                 self._typed(event)
                 plain = not event.style
+                if self._spans is not None:
+                    self._span(line, event)
                 value = Scalar(event.value, self._file, line, column, plain)
                 if event.anchor:
                     self._anchors[event.anchor] = value, 1
@@ -140,7 +146,7 @@ class _Composer:
             elif kind is yaml.SequenceStartEvent:
                 self._begin(event, Sequence(self._file, *self._place(event), []))
             elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
-                self._end()
+                self._end(event)
             elif kind is yaml.AliasEvent:
                 self._alias(event)
             elif kind is yaml.DocumentStartEvent and self.root is not None:
@@ -167,10 +173,19 @@ class _Composer:
         self._typed(event)
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._open.append(_Open(node, event.anchor))
+        self._open.append(_Open(node, event.anchor, event.flow_style))
 
-    def _end(self) -> None:
+    def _span(self, line: int, event: Any) -> None:
+        """What begins in this line and ends with the event."""
+        end = event.end_mark
+        last = end.line + (end.column > 0)  # an indented text ends where the next line begins
+        if last > line and self._spans is not None:
+            self._spans.update(range(line, last + 1))
+
+    def _end(self, event: Any) -> None:
         opened = self._open.pop()
+        if opened.in_brackets:
+            self._span(opened.node.line, event)
         if opened.anchor:
             self._anchors[opened.anchor] = opened.node, opened.nodes
         self._add(opened.node, opened.nodes)
@@ -220,10 +235,13 @@ class _Composer:
         return Scalar("", value.file, value.line, value.column)
 
 
-def compose(diagnostics: Diagnostics, text: str, file: str) -> Yaml | None:
+def compose(
+    diagnostics: Diagnostics, text: str, file: str, spans: set[int] | None = None
+) -> Yaml | None:
     """The document of a file; None if it is empty or no YAML, which is said then. Nothing of the
-    text gets into a message, because it may be a secret."""
-    composer = _Composer(diagnostics, file)
+    text gets into a message, because it may be a secret. `spans` gets the numbers of lines in which
+    there is a value, or something in brackets, that has several."""
+    composer = _Composer(diagnostics, file, spans)
     text = text.encode(errors="replace").decode()
     try:
         composer.read(yaml.parse(io.StringIO(text), Loader=_Loader))

@@ -31,18 +31,24 @@ def overlaid(below: Pairs, above: Pairs) -> Pairs:
 
 
 class Presets:
-    """defaults and templates of all files, by section."""
+    """defaults and templates of all files, by section.
+
+    asked  names of what was looked up, for `meaning`, since somebody emptied it
+    """
 
     def __init__(self) -> None:
         self.defaults: dict[str, Pairs] = {}
         self.templates: dict[str, Pairs] = {}
         self.used: set[tuple[str, str]] = set()
+        self.asked: set[str] = set()
+        self._meanings: dict[tuple[str, ...], str] = {}
 
     def merged(self, section: str, own: Pairs, further: Pairs | None = None) -> Pairs:
         """A block with what it takes from defaults and templates. Raises Wrong.
 
         `further` are defaults that stand nearer than those of the whole section.
         """
+        self.asked.add(section)
         below = self.defaults.get(section, {})
         if further:
             below = overlaid(below, further)
@@ -70,16 +76,66 @@ class Presets:
             if not isinstance(found.value, Mapping):
                 raise Wrong(found.value, "write KEY: VALUE lines")
             self.used.add((section, name))
+            self.asked.add(f"{section}\n{name}")
             pairs = found.value.pairs
             if TEMPLATE in pairs:
                 yield from self._named(section, pairs[TEMPLATE].value, (*inside, name))
             yield {key: pair for key, pair in pairs.items() if key != TEMPLATE}
+
+    def meaning(self, names: tuple[str, ...]) -> str:
+        """Equal if these names, of `asked`, mean the same. Only when all files have been read."""
+        found = self._meanings.get(names)
+        if found is None:
+            meant = [(name, _plain(self._named_so(name))) for name in names]
+            found = self._meanings[names] = repr(meant)
+        return found
+
+    def _named_so(self, asked: str) -> Yaml | None:
+        section, _, template = asked.partition("\n")
+        if template:
+            found = self.templates.get(section, {}).get(template)
+            return None if found is None else found.value
+        return Mapping("", 0, 0, self.defaults.get(section, {}))
+
+    def use(self, names: tuple[str, ...]) -> None:
+        """Blocks that are not read use what has these names."""
+        for name in names:
+            section, _, template = name.partition("\n")
+            if template:
+                self.used.add((section, template))
+
+    def lines(self) -> set[tuple[str, int]]:
+        """All of them, with their file."""
+        found: set[tuple[str, int]] = set()
+        for pairs in (*self.defaults.values(), *self.templates.values()):
+            _add_lines(Mapping("", 0, 0, pairs), found)
+        return found
 
     def unused(self) -> Iterator[tuple[str, Scalar]]:
         for section, templates in self.templates.items():
             for name, pair in templates.items():
                 if (section, name) not in self.used:
                     yield section, pair.key
+
+
+def _plain(node: Yaml | None) -> object:
+    """A tree without its places."""
+    if isinstance(node, Sequence):
+        return [_plain(item) for item in node.items]
+    if isinstance(node, Mapping):
+        return {name: _plain(value) for name, (_, value) in node.pairs.items()}
+    return None if node is None else (node.text, node.is_plain)
+
+
+def _add_lines(node: Yaml, found: set[tuple[str, int]]) -> None:
+    found.add((node.file, node.line))
+    if isinstance(node, Sequence):
+        for item in node.items:
+            _add_lines(item, found)
+    elif isinstance(node, Mapping):
+        for key, value in node.pairs.values():
+            found.add((key.file, key.line))
+            _add_lines(value, found)
 
 
 def repeated(name: Scalar, pairs: Pairs) -> Iterator[tuple[Scalar, Pairs]]:

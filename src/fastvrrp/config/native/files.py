@@ -14,14 +14,17 @@ from fastvrrp.config.include import brace_alternatives
 from fastvrrp.config.keywords import TOP, table
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.native.document import Mapping, Scalar, Sequence, Yaml, compose, place
+from fastvrrp.config.native.entries import Entries
 from fastvrrp.config.native.expand import FOR, TEMPLATE, Pairs, Presets, overlaid
 from fastvrrp.config.native.lower import REAL_SERVERS, Maker, mapping_of
-from fastvrrp.config.native.names import global_keys, section, sections
+from fastvrrp.config.native.names import NODES, global_keys, section, sections
 from fastvrrp.config.native.shapes import Word, Wrong, text_of
 from fastvrrp.config.node import Node
+from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.source import Source
+from fastvrrp.config.taken import Unread
 
-GLOBAL, DEFAULTS, TEMPLATES, INCLUDE, NODES = "global", "defaults", "templates", "include", "nodes"
+GLOBAL, DEFAULTS, TEMPLATES, INCLUDE = "global", "defaults", "templates", "include"
 
 
 def block_sections() -> tuple[str, ...]:
@@ -38,12 +41,15 @@ def block_sections() -> tuple[str, ...]:
 class NativeFiles:
     """The documents that were read; `finish` makes their statements."""
 
-    def __init__(self, diagnostics: Diagnostics, source: Source, config_id: str) -> None:
+    def __init__(
+        self, diagnostics: Diagnostics, source: Source, blocks: Blocks, config_id: str
+    ) -> None:
         self._diagnostics = diagnostics
         self._source = source
         self._config_id = config_id
         self._presets = Presets()
-        self._maker = Maker(diagnostics, self._presets)
+        self._entries = Entries(blocks, self._presets, diagnostics)
+        self._maker = Maker(diagnostics, self._presets, self._entries)
         self._sections: dict[str, list[Yaml]] = {}
         self._global: Pairs = {}
         self._others: list[tuple[str, Pairs]] = []  # of other nodes
@@ -55,12 +61,27 @@ class NativeFiles:
         if text is None:
             return
         self._source.includes.enter(path)
-        root = compose(self._diagnostics, text, name)
+        root = self._composed(text, name)
         if isinstance(root, Mapping):
             self._document(root, path)
         elif root is not None:
             self._maker.wrong(root, "this is no configuration", "write instances: and the like")
         self._source.includes.leave()
+
+    def _composed(self, text: str, file: str) -> Yaml | None:
+        entries, diagnostics = self._entries, self._diagnostics
+        if not entries.keeps:
+            return compose(diagnostics, text, file)
+        cut, before = entries.cut(text, file), diagnostics.errors
+        spans: set[int] = set()
+        try:
+            root = compose(diagnostics, cut.text, file, spans)
+        except TooManyErrors:
+            if cut.runs:
+                raise Unread from None
+            raise
+        entries.composed(cut, file, root, spans, diagnostics.errors - before)
+        return root
 
     def _document(self, root: Mapping, path: Path) -> None:
         pairs = root.pairs
@@ -183,6 +204,7 @@ class NativeFiles:
     def finish(self, root: list[Node]) -> None:
         """Add the statements to those of included files in keepalived's format."""
         maker = self._maker
+        self._entries.settle()
         root[:0] = self._globals()
         for name in sections():
             for value in self._sections.get(name, ()):
@@ -190,6 +212,7 @@ class NativeFiles:
                     root += maker.section(name, value)
                 except Wrong as error:
                     maker.said(error, name)
+        self._entries.end()
         self._look_at_parts()
         for name, key in self._presets.unused():
             text = f"the template {shown(key.text)} of {name} is not used"

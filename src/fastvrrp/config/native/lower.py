@@ -12,6 +12,7 @@ from fastvrrp.config.diagnostics import Diagnostics, shown, suggestion
 from fastvrrp.config.keywords import Keyword, table
 from fastvrrp.config.model import Severity
 from fastvrrp.config.native.document import Mapping, Pair, Scalar, Sequence, Yaml, place
+from fastvrrp.config.native.entries import Entries
 from fastvrrp.config.native.expand import FOR, TEMPLATE, Pairs, Presets, has_variable, repeated
 from fastvrrp.config.native.kinds import shape_of
 from fastvrrp.config.native.names import (
@@ -56,8 +57,9 @@ def is_list_section(row: Keyword) -> bool:
 class Maker:
     """Makes statements; what is wrong is said at the place of the value."""
 
-    def __init__(self, diagnostics: Diagnostics, presets: Presets) -> None:
+    def __init__(self, diagnostics: Diagnostics, presets: Presets, entries: Entries) -> None:
         self.presets = presets
+        self._entries = entries
         self._diagnostics = diagnostics
         self._said: set[tuple[str, int, int]] = set()
         # Block, key, value and whether it has no quotes -> words: most blocks say the same things.
@@ -167,12 +169,14 @@ class Maker:
                 yield self.statement(head, list(self.entries(row, entries)))
         elif is_list_section(row):
             for item in value.items if isinstance(value, Sequence) else [value]:
-                yield from self._listed(name, row, item)
+                yield from self._entries.statements(name, item, item, self._listed(name, row, item))
         elif row.type == "block":
             yield self.statement([Word(row.keyword, value)], self._plain(name, row, value))
         else:
             for key, block in mapping_of(value).pairs.values():
-                yield from self._named(name, row, key, block)
+                yield from self._entries.statements(
+                    name, key, block, self._named(name, row, key, block)
+                )
 
     def look_at(self, section: str, pairs: Pairs) -> None:
         """Say what is wrong with a part of a block, whether anybody uses it or not."""

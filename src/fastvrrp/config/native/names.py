@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from fastvrrp.config.keywords import TOP, Keyword, table
 
+NODES = "nodes"  # parts of a document that are for one router
 VIRTUAL_SERVER = "virtual_server"
 REAL_SERVER = "virtual_server/real_server"
 # Keywords outside all blocks that open one, and the section they are in YAML.
