@@ -352,7 +352,7 @@ def histories(draw: st.DrawFn) -> list[tuple[list[int], int]]:
     return history
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(history=histories())
 def test_after_any_other_file(
     history: list[tuple[list[int], int]], tmp_path_factory: pytest.TempPathFactory
