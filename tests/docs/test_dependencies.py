@@ -25,7 +25,7 @@ def names(requirements: list[str]) -> set[str]:
 
 DECLARED = names(
     PROJECT["project"]["dependencies"]
-    + PROJECT["project"]["optional-dependencies"]["dev"]
+    + PROJECT["dependency-groups"]["dev"]
     + PROJECT["build-system"]["requires"]
 )
 
