@@ -20,7 +20,10 @@ from fastvrrp.cli import events, main, parser, reload, run, status
 from fastvrrp.cli.commands import COMMANDS
 from fastvrrp.cli.common import duration, milliseconds
 
-HEAVY_FOR_A_CHECK = {"argparse", "locale", "uvloop", "yaml", "asyncio"}
+HEAVY_FOR_A_CHECK = {
+    *("argparse", "locale", "uvloop", "yaml", "asyncio"),
+    *("typing_extensions", "inspect", "ast"),
+}
 
 
 def fastvrrp(*words: str) -> subprocess.CompletedProcess[str]:

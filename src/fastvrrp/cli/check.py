@@ -100,10 +100,14 @@ def _compare(routers: Sequence[Router], shown: set[Message]) -> bool:
 
 def _show(messages: Sequence[Message], shown: set[Message]) -> None:
     """Each message once, though a file may be read for several routers."""
+    new = []
     for message in messages:
-        if message not in shown:
-            shown.add(message)
-            print(message)
+        before = len(shown)
+        shown.add(message)
+        if len(shown) > before:
+            new.append(str(message))
+    if new:
+        print("\n".join(new))
 
 
 def _counted(messages: Sequence[Message]) -> str:

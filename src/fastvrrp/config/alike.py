@@ -23,7 +23,6 @@ _NAME = re.compile("[0-9A-Za-z_.:-]{1,200}")
 _VRID = re.compile("[1-9][0-9]{0,2}")
 
 _KindOf = Callable[[str], tuple[int, Any, str]]
-_Find = Callable[[str, int], re.Match[str] | None]
 
 
 class Spot(NamedTuple):
@@ -44,39 +43,36 @@ class Shape:
         ends = [0, *(spot.offset + len(spot.word) for spot in spots)]
         begins = [*(spot.offset for spot in spots), len(text)]
         self._between = [text[end:begin] for end, begin in zip(ends, begins, strict=True)]
-        self._find: tuple[_Find, ...] = (_NAME.match, _VRID.match, ADDRESS.match)
         self._is_swapped = spots[1] is address
-        if self._is_swapped:
-            self._find = (_NAME.match, ADDRESS.match, _VRID.match)
+        one, other = (ADDRESS, _VRID) if self._is_swapped else (_VRID, ADDRESS)
+        self._find_one, self._find_other = one.match, other.match
         self.node = node
         self.lines = text.count("\n") + 1
-        self._head = text.find("\n") - len(name.word)  # characters of the first line but the name
+        self._head = self._between[1].find("\n")  # characters of the first line behind the name
         self._vrid, self._address = vrid, address
 
     def like(self, text: str, at: int, file: str, number: int) -> tuple[Node, int] | None:
         """The block at this offset, in this line, if it is like this one, and the offset of the
         line behind it."""
-        begin, words = at, []
-        for before, find in zip(self._between, self._find, strict=False):
-            if not text.startswith(before, at):
-                return None
-            found = find(text, at + len(before))
-            if found is None:
-                return None
-            words.append(found[0])
-            at = found.end()
-        last = self._between[3]
-        if not text.startswith(last, at):
+        first, second, third, last = self._between
+        if not text.startswith(first, at):
             return None
-        at += len(last)
-        if at < len(text) and text[at] != "\n":
+        name = _NAME.match(text, at + len(first))
+        if name is None or not text.startswith(second, name.end()):
             return None
-        name, vrid, address = words
-        if self._is_swapped:
-            vrid, address = address, vrid
-        line = text[begin : begin + self._head + len(name)]
-        body = Alike(self, file, number, vrid, address)
-        return Node((KEYWORD, name), file, number, line, body=body), at + 1
+        one = self._find_one(text, name.end() + len(second))
+        if one is None or not text.startswith(third, one.end()):
+            return None
+        other = self._find_other(text, one.end() + len(third))
+        if other is None or not text.startswith(last, other.end()):
+            return None
+        end = other.end() + len(last)
+        if end < len(text) and text[end] != "\n":
+            return None
+        vrid, address = (other, one) if self._is_swapped else (one, other)
+        line = text[at : name.end() + self._head]
+        body = Alike(self, file, number, vrid[0], address[0])
+        return Node((KEYWORD, name[0]), file, number, line, body=body), end + 1
 
     def address_place(self, file: str, number: int) -> Position:
         """Where the address of a block in this line stands."""

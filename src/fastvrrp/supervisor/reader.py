@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from fastvrrp.config import model
 from fastvrrp.config.memory import Last
+from fastvrrp.light import msgspec
 from fastvrrp.supervisor.held import Held, dropped
 
 
