@@ -242,7 +242,6 @@ STRICTER = {
     "a check of port 0, which always fails": virtual(
         real(check("TCP_CHECK"), at="10.0.0.2"), head="fwmark 5", common=HEAD[:2]
     ),
-    "unknown option of a pattern: keepalived leaves it out": url("regex a", "regex_options foo"),
     "status_code without a code": url("status_code"),
     "sync daemon of an unknown instance: keepalived starts none": defs(
         "lvs_sync_daemon lan0 nosuch"

@@ -376,7 +376,8 @@ def test_a_rule_without_preference_gets_one_later(read: Reader) -> None:
         ("from 10.0.0.0/8 goto 3 priority 30", "goto 3 leads backwards from preference 30"),
         ("fwmark x table 5", "'x' is not a firewall mark"),
         ("ipproto 300 table 5", "there is no IP protocol '300'"),
-        ("sport 7-6 table 5", "sport is not a range: '7-6'"),
+        ("sport 7-x table 5", "sport is not a range: '7-x'"),
+        ("sport 7-65536 table 5", "sport is not a range: '7-65536'"),
         ("uidrange x table 5", "uidrange is not a range: 'x'"),
         ("type foo priority 3", "a rule cannot be of type 'foo'"),
         ("nat priority 3", "a rule cannot be of type 'nat'"),
@@ -399,6 +400,20 @@ def test_a_rule_without_its_address_is_left_out(read: Reader) -> None:
     loaded = read(instance("virtual_rules {", "to 10.1./24 table 5", "from 10.2.0.0/16 nop", "}"))
     said = "8:4: warning: '10.1./24' is not an address, the rule is left out; "
     assert said + "write ADDRESS or ADDRESS/LENGTH" in texts(loaded)
+    assert loaded.configuration is not None
+    (router,) = loaded.configuration.vrrp_instances
+    assert [rule.from_ for rule in router.virtual_rules] == ["10.2.0.0/16"]
+
+
+@pytest.mark.parametrize(("keyword", "range_"), [("sport", "7-6"), ("uidrange", "9-5")])
+def test_a_rule_that_the_kernel_refuses_is_left_out(
+    read: Reader, keyword: str, range_: str
+) -> None:
+    """As it is with keepalived, which goes on without it."""
+    rules = (f"from 10.1.0.0/16 {keyword} {range_} table 5 priority 3", "from 10.2.0.0/16 nop")
+    loaded = read(instance("virtual_rules {", *rules, "}"))
+    said = f"warning: {keyword} ends before it begins: '{range_}', the rule is left out; write "
+    assert said + "-".join(reversed(range_.split("-"))) in texts(loaded)[0]
     assert loaded.configuration is not None
     (router,) = loaded.configuration.vrrp_instances
     assert [rule.from_ for rule in router.virtual_rules] == ["10.2.0.0/16"]

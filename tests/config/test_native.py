@@ -254,6 +254,8 @@ WRONG_KEYS = {
     "VALUE lines",
     "template: edge": "7:15: error: there is no template 'edge' for instances; write it to "
     "templates: instances: edge:",
+    "rules: [{from: 10.1.0.0/16, sport: 7-6, table: 5}]": "7:40: error: sport is not a range: "
+    "'7-6'; write FIRST-LAST, both from 0 to 65535",
     "for: {n: 1-5}": "7:14: error: V is not what is wanted; write {n: 1..100} or {n: [a, b, c]}",
     "for: {n: 1..3, m: [a]}": "7:10: error: the variables of a for do not have equally many "
     "values; they count together: write as many for each",

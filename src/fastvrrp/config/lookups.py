@@ -121,11 +121,16 @@ def prefix(
 
 
 def pair(context: Context, node: Node, row: Keyword, index: int) -> tuple[int, int] | None:
-    """A[-B]."""
+    """A[-B]; None where the rule cannot be, of which there is a message."""
     low, high = int_range(row.range)
     first, dash, last = node.words[index].partition("-")
     begin = number(first)
     end = number(last) if dash else begin
+    if not node.is_native and begin is not None and end is not None and low <= end < begin <= high:
+        # keepalived asks the kernel for it, which refuses
+        text = f"{row.keyword} ends before it begins: {shown(node.words[index])}"
+        context.warning(node, f"{text}, the rule is left out", f"write {end}-{begin}", word=index)
+        return None
     if begin is None or end is None or not low <= begin <= end <= high:
         context.error(
             node,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastvrrp.config.context import Context
-from fastvrrp.config.diagnostics import shown
+from fastvrrp.config.diagnostics import shown, suggestion
 from fastvrrp.config.keywords import Keyword, int_range
 from fastvrrp.config.node import Node
 from fastvrrp.config.readers import Reader, argument, replaced
@@ -179,10 +179,15 @@ def _regex_options(context: Context, node: Node, keyword: Keyword) -> tuple[str,
         context.missing(node, keyword)
         return None
     for index, word in enumerate(node.words[1:], 1):
-        if word not in REGEX_OPTIONS:
+        if word in REGEX_OPTIONS:
+            continue
+        if node.is_native:
             context.unknown(node, "option", REGEX_OPTIONS, word=index)
             return None
-    return node.words[1:]
+        hint = suggestion(word, REGEX_OPTIONS) or "remove it"
+        text = f"unknown option {shown(word)}, the pattern is used without it"
+        context.warning(node, text, hint, word=index)
+    return tuple([word for word in node.words[1:] if word in REGEX_OPTIONS])
 
 
 def _octets(words: Sequence[str]) -> tuple[bytes, bytes] | None:

@@ -146,11 +146,16 @@ def fifo_reader(context: Context, node: Node, keyword: Keyword) -> Fifo | None:
         return None
     if len(words) > 3:
         context.extra(node, 4)
-    if not words[0].startswith("/"):
-        context.error(node, f"{keyword.keyword} needs an absolute path", "write /...", word=1)
-        return None
+    path = words[0]
+    if not path.startswith("/"):
+        if node.is_native:
+            context.error(node, f"{keyword.keyword} needs an absolute path", "write /...", word=1)
+            return None
+        path = f"/{path.removeprefix('./')}"  # where keepalived stands, as service or daemon
+        text = f"{keyword.keyword} is not an absolute path, {path} is used"
+        context.warning(node, text, f"write {path}", word=1)
     account = read_account(context, node, words[1:3], 2) if len(words) > 1 else None
-    return Fifo(path=words[0], account=account)
+    return Fifo(path=path, account=account)
 
 
 class Scripts:
