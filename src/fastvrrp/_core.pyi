@@ -5,7 +5,7 @@ and `Engine` (the same core driven by a thread that never takes the GIL). Both a
 same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses are packed bytes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 K = TypeVar("K")
@@ -749,10 +749,34 @@ def decode_address(data: bytes | bytearray | memoryview, start: int, end: int) -
     """An address from the body of RTM_NEWADDR or RTM_DELADDR, which lies between two offsets; None
     for families other than IPv4 and IPv6. Raises ValueError when it contradicts itself."""
 
+class AddressTable:
+    """The addresses of one interface, by their keys, in the order in which they came. An Address is
+    made anew whenever it is asked for."""
+
+    def __init__(self, ifindex: int) -> None: ...
+    @property
+    def ifindex(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object) -> bool: ...
+    def __getitem__(self, key: AddressKey) -> Address:
+        """Raises KeyError."""
+
+    def get(self, key: AddressKey) -> Address | None: ...
+    def put(self, address: Address) -> Address | None:
+        """Returns what was known of it. One that is known keeps its place. Raises ValueError when
+        it is of another interface."""
+
+    def drop(self, key: AddressKey) -> Address | None:
+        """Forget it; returns what was known of it."""
+
+    def __iter__(self) -> Iterator[AddressKey]: ...
+    def values(self) -> Iterator[Address]:
+        """Raises RuntimeError when addresses are put meanwhile and entries have to move."""
+
 def read_addresses(
     fd: int,
     buffer: bytearray,
-    addresses: dict[int, dict[AddressKey, Address]],
+    addresses: dict[int, AddressTable],
     came: list[Address],
     mark: int,
     limit: int,
@@ -767,10 +791,28 @@ def read_addresses(
     kernel were dropped.
     """
 
-class Mirror:
-    """What was last reported about the instance in a slot."""
+class Mirrors:
+    """What was last reported about the instances, by slot."""
 
-    slot: int
+    def add(self, slot: int, sequence: int = 0) -> None:
+        """An instance of which nothing was reported yet."""
+
+    def drop(self, slot: int) -> None: ...
+    def get(self, slot: int) -> Mirror | None: ...
+    def slots(self) -> list[int]: ...
+    def in_state(self, state: int) -> list[int]:
+        """Slots whose instance is in this state."""
+
+    def state(self, slot: int) -> int:
+        """INIT for an unknown slot."""
+
+class Mirror:
+    """What was last reported about the instance in a slot: a view of Mirrors, made anew whenever
+    it is asked for."""
+
+    @property
+    def slot(self) -> int: ...
+
     sequence: int
     state: int
     since_ns: int
@@ -779,8 +821,6 @@ class Mirror:
     master_address: bytes
     master_priority: int
     transitions: int
-
-    def __init__(self, slot: int, sequence: int = 0) -> None: ...
 
 class AddressItem:
     """An address that an owner wants, ready to be added, deleted, announced and recognised.
@@ -903,6 +943,23 @@ def instance_alike(
     """An instance like another one, with addresses of its own: `items`, and those that they say
     are advertised. It follows none that runs. None when not all items are AddressItems without
     requests of their own: the constructor can do it. Raises ValueError."""
+
+def pack_items(items: tuple[object, ...]) -> bytes | None:
+    """What AddressItems of one owner on one interface differ in, for unpack_items. None when there
+    are none, when they differ in more or have options, or when one is no AddressItem."""
+
+def unpack_items(
+    data: bytes,
+    start: int,
+    end: int,
+    *,
+    owner: str,
+    ifindex: int,
+    family: int,
+    device: str,
+    mac: bytes,
+) -> tuple[AddressItem, ...]:
+    """The items again; they lie between two offsets. Raises ValueError."""
 
 def delete_address(key: AddressKey) -> bytes:
     """RTM_DELADDR of exactly this address and prefix length."""

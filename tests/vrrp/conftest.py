@@ -8,13 +8,15 @@ import pytest
 from vrrp_tools import Bench
 
 
-@pytest.fixture
-def make_bench() -> Iterator[Callable[..., Bench]]:
-    """A function that makes a Bench with the interfaces (and engine threads) given."""
+@pytest.fixture(params=[False, True], ids=["fresh", "packed"])
+def make_bench(request: pytest.FixtureRequest) -> Iterator[Callable[..., Bench]]:
+    """A function that makes a Bench with the interfaces (and engine threads) given: what runs must
+    behave alike right after a change and later, when it is packed."""
     benches: list[Bench] = []
 
     def make(*interfaces: str, threads: int = 1) -> Bench:
-        benches.append(Bench(*(interfaces or ("eth0", "eth1")), threads=threads))
+        names = interfaces or ("eth0", "eth1")
+        benches.append(Bench(*names, threads=threads, packs=request.param))
         return benches[-1]
 
     yield make

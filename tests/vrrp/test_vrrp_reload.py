@@ -337,7 +337,7 @@ class TestRefusal:
     def unchanged(self, plane: Plane) -> tuple[object, ...]:
         return (
             plane.configuration,
-            dict(plane.running),
+            [msgspec.structs.asdict(running.fresh()) for running in plane.running.values()],
             sorted(plane.desired.owners()),
             [plane.links.slots.get(name) for name in ("eth0", "eth1")],
         )

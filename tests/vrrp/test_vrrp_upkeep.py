@@ -469,9 +469,11 @@ async def test_an_alternative_name_is_followed_to_whoever_has_it(it: Scene) -> N
 async def test_a_refresh_that_is_refused_leaves_what_runs(it: Scene) -> None:
     it.run_as_master(configuration(instance()))
     running = it.bench.plane.running["VI_1"]
-    running.origin = msgspec.structs.replace(running.instance, advert_int_ns=1)
-    it.link_is(link(9, "eth0"))
-    await asyncio.sleep(0)
+    broken = msgspec.structs.replace(running.instance, advert_int_ns=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(running), "instance", broken)
+        it.link_is(link(9, "eth0"))
+        await asyncio.sleep(0)
     assert it.bench.engine.calls == []
     assert it.bench.state("VI_1") == _core.MASTER
 

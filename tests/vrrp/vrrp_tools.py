@@ -239,7 +239,8 @@ class Listener:
 class Bench:
     """A plane on a fake engine and a paper kernel."""
 
-    def __init__(self, *interfaces: str, threads: int = 1) -> None:
+    def __init__(self, *interfaces: str, threads: int = 1, packs: bool = True) -> None:
+        """`packs`: a change is given the time until the plane keeps it in little memory."""
         self.observed = kernel(*interfaces)
         self.engines = [FakeEngine() for _ in range(threads)]
         self.engine = self.engines[0]
@@ -247,6 +248,7 @@ class Bench:
         self.listener = Listener()
         self.tracking: dict[str, tuple[int, int]] = {}
         self.forwarding: set[str] = set()
+        self.packs = packs
         self.plane = Plane(
             self.client,
             lambda: self.observed,
@@ -266,6 +268,8 @@ class Bench:
         draft = self.plane.prepare(wanted)
         self.plane.commit(draft)
         self.client.poll()
+        if self.packs:
+            self.plane.pack()
         return draft.plan.changes
 
     def state(self, name: str) -> int:

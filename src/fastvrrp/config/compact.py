@@ -25,6 +25,9 @@ _Address = tuple[int, str]
 # The same, name, virtual router id, addresses and excluded addresses.
 _Instance = tuple[int, str, int, tuple[_Address, ...], tuple[_Address, ...]]
 
+# What instances have in common, what addresses have.
+_Commons = tuple[tuple[VrrpInstance, ...], tuple[VirtualAddress, ...]]
+
 _PER_BLOCK = 64  # instances that are made at once
 
 _BLANK: dict[str, Any] = {
@@ -119,8 +122,9 @@ class Packed(Sequence[VrrpInstance]):
 
     def __init__(self, instances: Iterable[VrrpInstance]) -> None:
         commons, address_commons, own = _taken_apart(instances)
-        self._commons = commons
-        self._address_commons = address_commons
+        # Objects made now would lie between others that are about to go, and keep their memory.
+        self._shared = msgspec.msgpack.encode((commons, address_commons))
+        self._commons: _Commons | None = None
         self._count = len(own)
         self._blocks = [
             msgspec.msgpack.encode(own[at : at + _PER_BLOCK])
@@ -158,7 +162,10 @@ class Packed(Sequence[VrrpInstance]):
 
     def _block(self, number: int) -> list[VrrpInstance]:
         own = decoder(list[_Instance]).decode(self._blocks[number])
-        return _put_together(self._commons, self._address_commons, own)
+        if self._commons is None:
+            self._commons = decoder(_Commons).decode(self._shared)
+        commons, address_commons = self._commons
+        return _put_together(commons, address_commons, own)
 
 
 def _taken_apart(

@@ -92,7 +92,6 @@ def delete_address(AddressKey key not None):
 @cython.final
 @cython.no_gc
 @cython.auto_pickle(False)
-@cython.freelist(64)
 cdef class AddressItem:
     cdef readonly str owner
     cdef readonly AddressKey key
@@ -197,3 +196,69 @@ cdef class AddressItem:
 
     def __repr__(self):
         return f"AddressItem(owner={self.owner!r}, {self.text}, native={self.native}, mac={self.mac!r})"
+
+
+cdef enum:
+    PACKED_HEAD = 3             # prefix length, scope, bits; the address follows
+
+
+def pack_items(tuple items not None):
+    cdef AddressItem first
+    cdef AddressItem item
+    cdef Py_ssize_t n = len(items)
+    cdef Py_ssize_t k
+    cdef u32 size
+    cdef u8 *at
+    cdef bytes made
+    if n == 0 or type(items[0]) is not AddressItem:
+        return None
+    first = <AddressItem> items[0]
+    size = PACKED_HEAD + first.key.size
+    made = PyBytes_FromStringAndSize(NULL, n * size)
+    at = <u8 *> PyBytes_AS_STRING(made)
+    for k in range(n):
+        if type(items[k]) is not AddressItem:
+            return None
+        item = <AddressItem> items[k]
+        if (item.own is not None or item.key.peer or item.key.family != first.key.family
+                or item.key.ifindex != first.key.ifindex or item.device != first.device or item.mac != first.mac
+                or item.owner != first.owner):
+            return None
+        at[0] = item.key.prefixlen
+        at[1] = item.scope
+        at[2] = item.bits
+        memcpy(at + PACKED_HEAD, item.key.raw, item.key.size)
+        at += size
+    return made
+
+
+def unpack_items(bytes data not None, Py_ssize_t start, Py_ssize_t end, *, str owner not None, u32 ifindex, u8 family,
+                 str device not None, bytes mac not None):
+    cdef AddressItem item
+    cdef AddressKey key
+    cdef u8 alen = 4 if family == 4 else 16
+    cdef Py_ssize_t at
+    cdef const u8 *p
+    cdef list items = []
+    if not 0 <= start <= end <= len(data) or (end - start) % (PACKED_HEAD + alen):
+        raise ValueError("no packed items")
+    for at in range(start, end, PACKED_HEAD + alen):
+        p = <const u8 *> PyBytes_AS_STRING(data) + at
+        key = AddressKey.__new__(AddressKey)
+        key.ifindex = ifindex
+        key.family = family
+        key.prefixlen = p[0]
+        key.size = alen
+        memset(key.raw, 0, 16)
+        memcpy(key.raw, p + PACKED_HEAD, alen)
+        key.peer = b""
+        item = AddressItem.__new__(AddressItem)
+        item.owner = owner
+        item.key = key
+        item.device = device
+        item.mac = mac
+        item.own = None
+        item.scope = p[1]
+        item.bits = p[2]
+        items.append(item)
+    return tuple(items)

@@ -1,5 +1,4 @@
-# Addresses as rtnetlink tells them, for Python: what they are, their decoder, and a reader for the many
-# notifications of a takeover. Typed and documented in _core.pyi.
+# Addresses as rtnetlink tells them, for Python: what they are, and their decoder. Typed and documented in _core.pyi.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -22,10 +21,18 @@ cdef enum:                      # linux/if_addr.h
     UNMARKED = -1
 
 
+cdef inline u64 address_hash(u32 ifindex, u8 family, u8 prefixlen, const u8 *raw) noexcept nogil:
+    cdef u64 words[2]
+    cdef u64 h = ifindex | (<u64> prefixlen << 32) | (<u64> family << 40)
+    memcpy(words, raw, 16)
+    h = (h ^ words[0]) * <u64> 0x9E3779B97F4A7C15
+    h = (h ^ (h >> 29) ^ words[1]) * <u64> 0xBF58476D1CE4E5B9
+    return h ^ (h >> 32)
+
+
 @cython.final
 @cython.no_gc
 @cython.auto_pickle(False)
-@cython.freelist(64)
 cdef class AddressKey:
     cdef readonly u32 ifindex
     cdef readonly u8 family
@@ -61,12 +68,7 @@ cdef class AddressKey:
         return AddressKey(**fields)
 
     def __hash__(self):
-        cdef u64 words[2]
-        cdef u64 h = self.ifindex | (<u64> self.prefixlen << 32) | (<u64> self.family << 40)
-        memcpy(words, self.raw, 16)
-        h = (h ^ words[0]) * <u64> 0x9E3779B97F4A7C15
-        h = (h ^ (h >> 29) ^ words[1]) * <u64> 0xBF58476D1CE4E5B9
-        return <Py_hash_t> (h ^ (h >> 32))
+        return <Py_hash_t> address_hash(self.ifindex, self.family, self.prefixlen, self.raw)
 
     def __eq__(self, other):
         if type(other) is not AddressKey:
@@ -86,7 +88,6 @@ cdef inline bint same_key(AddressKey a, AddressKey b):
 @cython.final
 @cython.no_gc
 @cython.auto_pickle(False)
-@cython.freelist(64)
 cdef class Address:
     cdef readonly AddressKey key
     cdef readonly u32 flags
@@ -254,47 +255,3 @@ def decode_address(data, Py_ssize_t start, Py_ssize_t end):
         return address_of(&t) if take_apart(<const u8 *> view.buf + start, end - start, &t) else None
     finally:
         PyBuffer_Release(&view)
-
-
-def read_addresses(int fd, bytearray buffer not None, dict addresses not None, list came not None, int mark,
-                   int limit):
-    cdef char *base = PyByteArray_AS_STRING(buffer)
-    cdef const nlmsghdr *h = <const nlmsghdr *> base
-    cdef size_t room = len(buffer)
-    cdef sockaddr_nl sender
-    cdef socklen_t sender_len
-    cdef ssize_t got
-    cdef told_t t
-    cdef Address address
-    cdef dict table = None
-    cdef u32 ifindex = 0
-    cdef int taken = 0
-    cdef int strangers = 0
-    while taken < limit:
-        sender_len = sizeof(sockaddr_nl)
-        got = recvfrom(fd, base, room, MSG_DONTWAIT | MSG_TRUNC, <sockaddr *> &sender, &sender_len)
-        if got < 0:
-            if fv_errno() == EINTR:
-                continue
-            return -fv_errno() if fv_errno() != EAGAIN else 0, taken, strangers
-        if sender_len < sizeof(sockaddr_nl) or sender.nl_pid != 0:
-            strangers += 1
-            continue
-        if (<size_t> got > room or got < <ssize_t> sizeof(nlmsghdr) or h.nlmsg_type != RTM_NEWADDR
-                or h.nlmsg_len != <u32> got):
-            return got, taken, strangers
-        try:
-            if not take_apart(<const u8 *> base + sizeof(nlmsghdr), got - sizeof(nlmsghdr), &t) or t.mark != mark:
-                return got, taken, strangers
-        except ValueError:
-            return got, taken, strangers                # whoever decodes it next says what is wrong
-        taken += 1
-        address = address_of(&t)
-        if table is None or ifindex != t.ifindex:
-            ifindex = t.ifindex
-            table = addresses.setdefault(ifindex, {})
-        known = table.get(address.key)
-        if known is None or not same_address(<Address?> known, address):
-            table[address.key] = address
-            came.append(address)
-    return 0, taken, strangers

@@ -14,7 +14,6 @@ from fastvrrp.net import wire
 from fastvrrp.net.objects import (
     IFF_UP,
     Address,
-    AddressKey,
     Link,
     Route,
     RuleKey,
@@ -134,7 +133,8 @@ class Follower:
 
     def _link_is_gone(self, ifindex: int) -> None:
         old = self.observed.drop_link(ifindex)
-        for address in self.observed.addresses.pop(ifindex, {}).values():
+        gone = self.observed.addresses.pop(ifindex, None)
+        for address in () if gone is None else gone.values():
             self.call(self.on_address, ifindex, address, False)
         if old is not None:
             self.call(self.on_link, old, None)
@@ -203,10 +203,9 @@ class Follower:
     def _addresses_are(self, found: list[Address], report: bool) -> None:
         old = {address.key: address for address in self.observed.all_addresses()}
         # Built anew: the order of the dump is the kernel's own and tells the primary address.
-        fresh: dict[int, dict[AddressKey, Address]] = {}
+        self.observed.addresses = {}
         for address in found:
-            fresh.setdefault(address.key.ifindex, {})[address.key] = address
-        self.observed.addresses = fresh
+            self.observed.put_address(address)
         if not report:
             return
         for address in found:

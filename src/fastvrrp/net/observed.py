@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Iterable
 
+from fastvrrp._core import AddressTable
 from fastvrrp.net.objects import (
     IFA_F_DEPRECATED,
     IFA_F_SECONDARY,
@@ -39,7 +40,7 @@ class Observed:
         self.links: dict[int, Link] = {}
         self.interfaces: dict[str, int] = {}  # name or alternative name to ifindex
         self.vrf_tables: dict[str, int] = {}  # name of a VRF device to its routing table
-        self.addresses: dict[int, dict[AddressKey, Address]] = {}
+        self.addresses: dict[int, AddressTable] = {}  # by ifindex; none of them is empty
         self.routes: dict[tuple[object, ...], list[Route]] = {}  # by RouteKey.slot
         self.rules: set[RuleKey] = set()
         self.marks_addresses = (
@@ -77,19 +78,26 @@ class Observed:
                     self.vrf_tables.pop(name, None)
 
     def address(self, key: AddressKey) -> Address | None:
-        return self.addresses.get(key.ifindex, {}).get(key)
+        known = self.addresses.get(key.ifindex)
+        return None if known is None else known.get(key)
+
+    def addresses_of(self, ifindex: int) -> Iterable[Address]:
+        """In the kernel's order."""
+        known = self.addresses.get(ifindex)
+        return () if known is None else known.values()
 
     def put_address(self, address: Address) -> Address | None:
-        known = self.addresses.setdefault(address.key.ifindex, {})
-        old = known.get(address.key)
-        known[address.key] = address
-        return old
+        ifindex = address.key.ifindex
+        known = self.addresses.get(ifindex)
+        if known is None:
+            known = self.addresses[ifindex] = AddressTable(ifindex)
+        return known.put(address)
 
     def drop_address(self, key: AddressKey) -> Address | None:
         known = self.addresses.get(key.ifindex)
         if known is None:
             return None
-        old = known.pop(key, None)
+        old = known.drop(key)
         if not known:
             del self.addresses[key.ifindex]
         return old
@@ -184,7 +192,7 @@ def primary_source(
     these are real addresses of the router.
     """
     second_choice = b""
-    for address in observed.addresses.get(ifindex, {}).values():
+    for address in observed.addresses_of(ifindex):
         key = address.key
         if key.family != family or key.address in exclude:
             continue

@@ -10,9 +10,11 @@ import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from fastvrrp.namelist import NameList
 from fastvrrp.net.objects import AddressKey, Hop, Link, Route, RouteKey, RuleKey
 from fastvrrp.net.observed import Observed, hops_match
 from fastvrrp.net.programs import STATIC, Item, Kind, Objects, Request
+from fastvrrp.net.shelf import Shelf
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 
 
@@ -48,6 +50,7 @@ class Desired:
     """
 
     def __init__(self) -> None:
+        self._shelf = Shelf(NameList(), ())  # what was packed; all else is in these two
         self._objects: dict[str, Objects] = {}
         # Nearly every identity is one item's: a list for each would be as large as the rest.
         self._index: dict[AddressKey | RouteKey | RuleKey, Item | list[Item]] = {}
@@ -67,22 +70,48 @@ class Desired:
         """Forget an owner; unknown owners are fine."""
         objects = self._objects.pop(owner, None)
         if objects is None:
+            self._shelf.take_away(owner)
             return
         for key in {item.key for item in objects.items}:  # routes of one key: several gateways
-            left = [other for other in self.items(key) if other.owner != owner]
+            left = [other for other in self._loose(key) if other.owner != owner]
             if left:
                 self._index[key] = left if len(left) > 1 else left[0]
             else:
                 del self._index[key]
 
+    def pack(self, names: NameList) -> None:
+        """Keep what these owners install in little memory, as far as that is possible."""
+        shelf = Shelf(names, map(self.get, names))
+        others = [self.get(owner) for owner in self.owners() if owner not in shelf]
+        self._shelf = shelf
+        self._objects, self._index = {}, {}
+        for objects in others:
+            assert objects is not None
+            self.put(objects)
+
+    def is_packed(self, owner: str) -> bool:
+        return owner in self._shelf
+
     def get(self, owner: str) -> Objects | None:
-        return self._objects.get(owner)
+        """What was put, or something equal."""
+        return self._objects.get(owner) or self._shelf.get(owner)
 
     def owners(self) -> Iterable[str]:
-        return self._objects.keys()
+        yield from self._shelf.owners()
+        yield from self._objects
 
     def items(self, key: AddressKey | RouteKey | RuleKey) -> Sequence[Item]:
         """Every item with this identity; more than one when owners share it. O(1)."""
+        loose = self._loose(key)
+        if isinstance(key, AddressKey) and (packed := self._shelf.find(key)):
+            return [*packed, *loose]
+        return loose
+
+    def knows(self, key: AddressKey | RouteKey | RuleKey) -> bool:
+        """Whether there is any."""
+        return key in self._index or (isinstance(key, AddressKey) and self._shelf.knows(key))
+
+    def _loose(self, key: AddressKey | RouteKey | RuleKey) -> Sequence[Item]:
         found = self._index.get(key)
         if found is None:
             return ()

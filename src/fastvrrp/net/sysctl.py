@@ -47,18 +47,19 @@ def endangered(observed: Observed, virtual: Collection[bytes]) -> set[str]:
     """Interfaces where a virtual address is the primary one of a subnet and the host's own address
     a secondary: without promotion the kernel would remove it together with the virtual one."""
     found = set()
-    for ifindex, addresses in observed.addresses.items():
+    for ifindex, table in observed.addresses.items():
         link = observed.links.get(ifindex)
         if link is None:
             continue
+        addresses = [(address.key, address) for address in table.values()]
         subnets = {
             _subnet(key)
-            for key, address in addresses.items()
+            for key, address in addresses
             if key.family == 4 and key.address in virtual and not address.flags & IFA_F_SECONDARY
         }
         if subnets and any(
             address.flags & IFA_F_SECONDARY and _subnet(key) in subnets
-            for key, address in addresses.items()
+            for key, address in addresses
             if key.family == 4 and key.address not in virtual
         ):
             found.add(link.name)

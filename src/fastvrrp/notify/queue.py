@@ -9,7 +9,6 @@ group there is reported once.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from fastvrrp.config import model
 from fastvrrp.notify.fifo import FifoWriter
 from fastvrrp.notify.mail import Mailer
+from fastvrrp.notify.quiet import TOLD, Quiet
 from fastvrrp.notify.scripts import Call, ScriptQueue
 from fastvrrp.track.runner import Runner, resolve
 
@@ -33,17 +33,9 @@ _SPECIFIC = {  # the script of a state alone
     "STOP": "notify_stop",
     "DELETED": "notify_deleted",
 }
-TOLD = frozenset({"MASTER", "BACKUP", "FAULT", "DELETED"})  # INIT is nobody's business
 
 Events = Callable[[dict[str, Any]], None]
 _NOTHING = model.Notify()
-_UNTOLD = ("", 0)
-
-
-@functools.lru_cache(maxsize=1024)
-def _shared(state: str, priority: int) -> tuple[str, int]:
-    """One object for all that are alike."""
-    return (state, priority)
 
 
 def _fifos_of(config: model.Configuration) -> list[model.Fifo]:
@@ -93,8 +85,7 @@ class Notifier:
         # Not the configuration: there may be thousands of instances in it.
         self._account = config.global_defs.script_account
         self._entities: dict[tuple[str, str], _Entity] = {}
-        # What nobody is told of, most of thousands: name to state and priority, by kind.
-        self._quiet: dict[str, dict[str, tuple[str, int]]] = {INSTANCE: {}, GROUP: {}}
+        self._quiet = {INSTANCE: Quiet(), GROUP: Quiet()}  # what nobody is told of, by kind
         self._retired: dict[tuple[str, str], _Entity] = {}
         self._started = False
         self._stopped = False
@@ -112,8 +103,7 @@ class Notifier:
 
         MASTER, BACKUP and FAULT are told, INIT is not.
         """
-        if name in self._quiet[INSTANCE]:
-            self._note(INSTANCE, name, state, priority)
+        if self._quiet[INSTANCE].note(name, state, priority):
             return
         entity = self._find(INSTANCE, name)
         if entity is not None:
@@ -121,8 +111,7 @@ class Notifier:
 
     def group_state(self, name: str, state: str) -> None:
         """A sync group is now in `state`. Call it after its members' transitions."""
-        if name in self._quiet[GROUP]:
-            self._note(GROUP, name, state, 0)
+        if self._quiet[GROUP].note(name, state, 0):
             return
         entity = self._find(GROUP, name)
         if entity is not None:
@@ -134,8 +123,7 @@ class Notifier:
         FIFO lines are written where `notify_priority_changes` asks for them, for MASTER and
         BACKUP.
         """
-        if name in self._quiet[INSTANCE]:
-            self._note(INSTANCE, name, "", priority)
+        if self._quiet[INSTANCE].note(name, "", priority):
             return
         entity = self._find(INSTANCE, name)
         if entity is None:
@@ -147,8 +135,7 @@ class Notifier:
 
     def rx_lower_pri(self, name: str, priority: int) -> None:
         """An instance heard an inferior advert as master; `priority` is its own effective one."""
-        if name in self._quiet[INSTANCE]:
-            self._note(INSTANCE, name, "", priority)
+        if self._quiet[INSTANCE].note(name, "", priority):
             return
         entity = self._find(INSTANCE, name)
         if entity is None:
@@ -248,14 +235,6 @@ class Notifier:
             entity.queue = ScriptQueue(label, self._runner, clock=self._clock)
         return entity.queue
 
-    def _note(self, kind: str, name: str, state: str, priority: int) -> None:
-        """Of a quiet one, for whoever asks later; without `state` only the priority."""
-        known = self._quiet[kind]
-        if state in TOLD:
-            known[name] = _shared(state, priority)
-        elif not state:
-            known[name] = _shared(known[name][0], priority)
-
     def _tell(self, entity: _Entity, state: str, priority: int) -> tuple[Call, ...]:
         """Everything but the scripts; returns these."""
         entity.state = state
@@ -323,24 +302,26 @@ class Notifier:
         silent = not _fifos_of(config) and self._events is None
         old, quiet = self._entities, self._quiet
         self._entities = {}
-        self._quiet = {INSTANCE: {}, GROUP: {}}
+        unheard: dict[str, dict[str, tuple[str, int]]] = {INSTANCE: {}, GROUP: {}}
         for key, notify in wanted.items():
             # A retired one comes back when a reload is undone.
             entity = old.pop(key, None) or self._retired.pop(key, None)
             kind, name = key
-            state, priority = quiet[kind].pop(name, _UNTOLD)
+            state, priority = quiet[kind].get(name)
             if entity is not None:
                 state, priority = entity.state, entity.priority
             if silent and notify == _NOTHING and (entity is None or entity.idle):
-                self._quiet[kind][name] = _shared(state, priority)
+                unheard[kind][name] = (state, priority)
                 continue
             if entity is None:
                 entity = _Entity(kind, name, notify, None, state, priority)
             entity.notify = _NOTHING if notify == _NOTHING else notify
             self._entities[key] = entity
-        for kind, known in quiet.items():
-            for name, (state, priority) in known.items():
-                old[kind, name] = _Entity(kind, name, _NOTHING, None, state, priority)
+        self._quiet = {kind: Quiet(known) for kind, known in unheard.items()}
+        for kind, before in quiet.items():
+            for name in before:
+                if (kind, name) not in wanted:
+                    old[kind, name] = _Entity(kind, name, _NOTHING, None, *before.get(name))
         # Kept for one more reload: their deletion may be told later, their scripts may still run.
         busy = {key: entity for key, entity in self._retired.items() if not entity.idle}
         self._retired = {**busy, **old}

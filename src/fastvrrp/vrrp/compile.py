@@ -221,6 +221,12 @@ def _pattern(record: Record) -> _core.Instance:
     return _core.Instance(slot=0, vrid=1, **_arguments(record))
 
 
+def forget_patterns() -> None:
+    """Thousands of instances have been made of them; what comes now is single ones."""
+    _pattern.cache_clear()
+    _arguments.cache_clear()
+
+
 @functools.lru_cache(maxsize=64)
 def _arguments(record: Record) -> Mapping[str, Any]:
     """Those of _core.Instance that follow from a record alone."""
@@ -569,14 +575,8 @@ def source_interface(instance: model.VrrpInstance) -> str | None:
 
 def _held(address: bytes, ifindex: int | None, observed: Observed) -> bool:
     """Whether the host has the address, on that interface if one is named."""
-    tables = (
-        observed.addresses.values() if ifindex is None else (observed.addresses.get(ifindex, {}),)
-    )
-    return any(
-        found.key.address == address and found.usable
-        for table in tables
-        for found in table.values()
-    )
+    there = observed.all_addresses() if ifindex is None else observed.addresses_of(ifindex)
+    return any(found.key.address == address and found.usable for found in there)
 
 
 def interface_weights(

@@ -27,6 +27,7 @@ from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import dumps, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
 from fastvrrp.vrrp.parts import Parts, start_monitor
+from fastvrrp.vrrp.report import address_text
 from fastvrrp.vrrp.status import answer
 from fastvrrp.vrrp.surroundings import SurroundingsError
 from fastvrrp.vrrp.trackers_view import TrackersView
@@ -39,6 +40,7 @@ EXIT_INTERNAL = 70  # EX_SOFTWARE of sysexits.h, keepalived's code for a program
 STOP_LIMIT_S = 3.0  # for the engine to say goodbye and the kernel to give the addresses up
 JOIN_LIMIT_S = 2.0
 SETTLE_S = 0.3  # until the kernel has told of what a reload played
+MEMORY_S = 0.5  # from a change until it is kept in little memory
 CHORES_S = 3.0  # between looks at what nobody tells, while there is anything to look at
 
 
@@ -58,6 +60,7 @@ class Daemon:
         self._view_handle: asyncio.Handle | None = None
         self._pulse = arguments.pulse
         self._chores_handle: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
@@ -172,11 +175,30 @@ class Daemon:
         await parts.upkeep.run()
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
-        parts.plane.pack()
-        self._loop.call_soon(settle_memory)  # when nobody holds the model of it any more
-        self._arm_chores()
         self._link.ready()
+        self._settle_soon()
+        self._arm_chores()
         return ()  # everything is new, and nobody is told of each
+
+    def _settle_soon(self) -> None:
+        """After a change, when what it has set in motion is done: adverts, addresses, reports."""
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self._loop.call_later(MEMORY_S, self._settle)
+
+    def _settle(self) -> None:
+        """Keep what there is now in little memory."""
+        self._settling = None
+        parts = self._running
+        if parts is None:
+            return
+        if self._changing.locked():
+            self._settle_soon()
+            return
+        parts.reporter.settle()
+        parts.plane.pack()
+        address_text.cache_clear()
+        settle_memory()
 
     async def _prepare(self, parts: Parts, configuration: model.Configuration) -> Draft:
         """Everything up to the commit, looked at before anything is touched: what is refused
@@ -234,8 +256,7 @@ class Daemon:
         tuning.warn_of_changes(old.global_defs, configuration.global_defs)
         self._arm_chores()
         self._view.update(parts.trackers.status())
-        parts.plane.pack()
-        self._loop.call_soon(settle_memory)
+        self._settle_soon()
         return draft.plan.changes
 
     def _tell_names(self, parts: Parts, draft: Draft) -> None:
@@ -321,8 +342,9 @@ class Daemon:
         self._link.handed_over()
         async with self._changing:  # a change under way ends at its commit
             self._running = None
-            if self._chores_handle is not None:
-                self._chores_handle.cancel()
+            for handle in (self._chores_handle, self._settling):
+                if handle is not None:
+                    handle.cancel()
             if parts is not None:
                 await parts.upkeep.close()
                 await parts.upkeep.remove_all()

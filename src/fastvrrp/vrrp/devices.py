@@ -225,9 +225,9 @@ class Devices:
 
     def _is_leftover(self, link: Link) -> bool:
         """Whether only a VRRP daemon can have made it."""
-        addresses = self._monitor.observed.addresses.get(link.ifindex, {})
+        addresses = self._monitor.observed.addresses_of(link.ifindex)
         return encoding.is_virtual(link.mac) and any(
-            key.address in self._virtual for key in addresses
+            address.key.address in self._virtual for address in addresses
         )
 
     def _needs_mac_only(self, link: Link, device: Device, parent: Link) -> bool:

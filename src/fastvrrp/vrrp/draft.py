@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from typing import Protocol
+
 import msgspec
 
 from fastvrrp import _core
@@ -23,13 +26,34 @@ class BusyError(RefusedError):
     """It can be run, but not at this moment."""
 
 
-class Running(msgspec.Struct, eq=False, gc=False):
-    """An instance that is committed."""
+class Running(Protocol):
+    """An instance that is committed. Two objects may stand for the same one: slots are compared."""
+
+    compiled: Compiled
+    tracking: tuple[int, int]
+    """Adjustment and fault bits the engine knows."""
+
+    @property
+    def slot(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def record(self) -> Record: ...
+    @property
+    def instance(self) -> model.VrrpInstance:
+        """As it is configured. It may be made anew each time: ask for what is needed once."""
+
+    def fresh(self) -> Fresh:
+        """It as an object of its own, that goes on when the roster is another one."""
+
+
+class Fresh(msgspec.Struct, eq=False, gc=False):
+    """One with everything about it (`Running`)."""
 
     slot: int
     origin: model.VrrpInstance | Packed
     compiled: Compiled
-    tracking: tuple[int, int] = (0, 0)  # adjustment and fault bits the engine knows
+    tracking: tuple[int, int] = (0, 0)
     index: int = 0  # in `origin`, where that is many
 
     @property
@@ -38,7 +62,6 @@ class Running(msgspec.Struct, eq=False, gc=False):
 
     @property
     def instance(self) -> model.VrrpInstance:
-        """As it is configured. It may be made anew each time: ask for what is needed once."""
         origin = self.origin
         return origin[self.index] if isinstance(origin, Packed) else origin
 
@@ -46,12 +69,15 @@ class Running(msgspec.Struct, eq=False, gc=False):
     def record(self) -> Record:
         return self.compiled.record
 
+    def fresh(self) -> Fresh:
+        return self
+
 
 class Entry(msgspec.Struct, eq=False):
     """An instance of a draft: what it continues, and what has to be committed (None: nothing)."""
 
-    running: Running
-    old: Running | None
+    running: Fresh
+    old: Fresh | None
     block: _core.Instance | None = None
 
 
@@ -67,6 +93,6 @@ class Draft(msgspec.Struct, eq=False):
     groups: SlotTable[str]
     specs: dict[str, LinkSpec] = {}
     sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
-    users: dict[str, list[str]] = {}  # names of instances by interface
+    users: dict[str, array[int]] = {}  # positions of instances, by interface
     entries: list[Entry] = []
     placement: Placement | None = None  # None: there is one engine thread

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fastvrrp import _core
-from fastvrrp._core import Mirror
+from fastvrrp._core import Mirror, Mirrors
 from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.vrrp.shards import Engine
 
@@ -67,7 +67,7 @@ class EngineClient:
         self.overflows = 0
         self._limit = RateLimit(log)
         self._listener: Listener | None = None
-        self._mirrors: list[Mirror | None] = []  # by slot
+        self._mirrors = Mirrors()
         self._window = (0.0, 0)  # when it began, and events since: a window is as long as a pause
         self._paused: asyncio.Handle | None = None
         self._epoch = 0
@@ -132,17 +132,13 @@ class EngineClient:
         sequences = [self.engine.sequence(slot) for slot in fresh]  # before anybody lives there
         self.engine.commit(list(instances), remove=list(remove), epoch=epoch)
         self._epoch = epoch
-        if fresh:
-            missing = max(fresh) + 1 - len(self._mirrors)
-            self._mirrors += [None] * missing
-        for slot, sequence in zip(fresh, sequences, strict=True):
-            self._mirrors[slot] = Mirror(slot, sequence)
+        for slot, sequence in sorted(zip(fresh, sequences, strict=True), reverse=True):
+            self._mirrors.add(slot, sequence)  # the highest first: there is room for all then
         return epoch
 
     def forget(self, slot: int) -> None:
         """The instance of a removed slot is gone (its removal is committed)."""
-        if slot < len(self._mirrors):
-            self._mirrors[slot] = None
+        self._mirrors.drop(slot)
 
     async def committed(self, epoch: int, timeout_s: float = 10.0) -> None:
         """Return when the engine has committed `epoch`. Raises TimeoutError."""
@@ -163,17 +159,15 @@ class EngineClient:
     # ---------------------------------------------------------------- mirrors
 
     def mirror(self, slot: int) -> Mirror | None:
-        return self._mirrors[slot] if slot < len(self._mirrors) else None
+        return self._mirrors.get(slot)
 
     def state(self, slot: int) -> int:
         """INIT for an unknown slot."""
-        mirror = self.mirror(slot)
-        return _core.INIT if mirror is None else mirror.state
+        return self._mirrors.state(slot)
 
     def masters(self) -> Iterable[int]:
         """Slots in MASTER."""
-        master = _core.MASTER
-        return [m.slot for m in self._mirrors if m is not None and m.state == master]
+        return self._mirrors.in_state(_core.MASTER)
 
     # ---------------------------------------------------------------- events
 
@@ -298,11 +292,12 @@ class EngineClient:
             logging.WARNING,
             "the engine's events came faster than they were read: reading all states",
         )
-        for mirror in list(self._mirrors):
+        for slot in self._mirrors.slots():
+            mirror = self._mirrors.get(slot)
             if mirror is None:
-                continue
+                continue  # somebody who was told of another one has forgotten it
             try:
-                status = self.engine.status(mirror.slot)
+                status = self.engine.status(slot)
             except KeyError:
                 continue  # committed as removed; the confirmation follows
             if status.sequence <= mirror.sequence:

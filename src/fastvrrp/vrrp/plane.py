@@ -7,7 +7,8 @@ differs reaches the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.config.compact import Packed
+from fastvrrp.namelist import NameList
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.devices import virtual_macs
 from fastvrrp.net.objects import Address, AddressKey
@@ -28,15 +30,17 @@ from fastvrrp.vrrp.compile import (
     Context,
     Record,
     compile_instance,
+    forget_patterns,
     virtual_addresses,
 )
 from fastvrrp.vrrp.differences import Wanted, readdressed, taken
-from fastvrrp.vrrp.draft import Draft, Entry, RefusedError, Running
+from fastvrrp.vrrp.draft import Draft, Entry, Fresh, RefusedError, Running
 from fastvrrp.vrrp.engine_client import EngineClient
 from fastvrrp.vrrp.links import ABSENT, PSEUDO, Kin, link_keys, link_specs
 from fastvrrp.vrrp.linktable import LinkTable
 from fastvrrp.vrrp.natives import Natives
 from fastvrrp.vrrp.placing import Placer
+from fastvrrp.vrrp.roster import Roster
 from fastvrrp.vrrp.shards import Shards
 from fastvrrp.vrrp.slots import CapacityError, Slots, SlotTable
 
@@ -82,21 +86,22 @@ class Plane:
         monotonic time until which no instance speaks or listens (vrrp_startup_delay)."""
         self.client = client
         self.configuration = model.Configuration()
-        self.running: dict[str, Running] = {}
+        self.running: Mapping[str, Running] = {}
         self.desired = Desired()
         self.virtual: frozenset[bytes] = frozenset()
-        self.natives = Natives(observed, lambda key: bool(self.desired.items(key)))
+        self.natives = Natives(observed, self.desired.knows)
         self.links = LinkTable(client, capacity.links)
         self._observed = observed
         self._tracker_state = tracker_state
         self._hold_until_ns = hold_until_ns
         self._forwarding = forwarding
-        self._by_slot: list[Running | None] = []
+        self._by_slot: Sequence[Running | None] = []
+        self._names: Sequence[str] = []  # of those that run, in the order of the configuration
         self._leaving: dict[int, tuple[int, Running]] = {}  # by slot, with the epoch
         self._slots = Slots("instances", capacity.instances)
         self._groups: SlotTable[str] = SlotTable("sync groups", capacity.groups)
         self._records: dict[Record, Record] = {}  # each that is in use, as one object
-        self._users: dict[str, list[str]] = {}  # interface name to instances
+        self._users: dict[str, array[int]] = {}  # interface name to numbers of `_names`
         self._sources: dict[tuple[int, int], bytes] = {}  # of adverts, by ifindex and family
         self._tracked_sources: set[bytes] = set()  # configured ones that have to be there
 
@@ -114,7 +119,7 @@ class Plane:
         return running
 
     def is_leaving(self, running: Running) -> bool:
-        return self._by_slot[running.slot] is not running
+        return running.slot in self._leaving
 
     def group_name(self, slot: int) -> str | None:
         return next((name for name, s in self._groups.slots.items() if s == slot), None)
@@ -158,17 +163,17 @@ class Plane:
         )
         keys: set[str] = set()
         kin = Kin(configuration.vrrp_instances)
-        users: list[list[list[str]]] = []  # of the links of alike instances
+        users: list[list[array[int]]] = []  # of the links of alike instances
         for common in kin.commons:
             names = link_keys(common, groups.get(common.sync_group or ""), observed)
             keys |= names
             if common.interface is not None:
                 names.add(common.interface)
             names = {name.removeprefix(PSEUDO) for name in names}
-            users.append([draft.users.setdefault(name, []) for name in names])
-        for kind, instance in zip(kin.kinds, configuration.vrrp_instances, strict=True):
+            users.append([draft.users.setdefault(name, array("I")) for name in names])
+        for position, kind in enumerate(kin.kinds):
             for using in users[kind]:
-                using.append(instance.name)
+                using.append(position)
         self.links.rename(draft.links, keys, observed)
         for key in sorted(keys):
             draft.links.take(key)
@@ -198,11 +203,11 @@ class Plane:
     def _entry(
         self, draft: Draft, pair: reload.Pair, slot: int, context: Context, kind: int
     ) -> Entry:
-        old = None if pair.old is None else self.running[pair.old.name]
+        old = None if pair.old is None else self.running[pair.old.name].fresh()
         compiled = self._compile(pair.new, context, kind)
         if old is not None and compiled == old.compiled:
             compiled = old.compiled  # what is there already needs no memory of its own
-        entry = Entry(Running(slot, pair.new, compiled), old)
+        entry = Entry(Fresh(slot, pair.new, compiled), old)
         if old is None or not compiled.same(old.compiled):
             # With the core's own checks: now and not at the commit.
             entry.block = self._build(entry.running, compiled, old)
@@ -274,7 +279,7 @@ class Plane:
             raise
         except OSError as exc:
             raise RefusedError(f"interface {exc.filename}: {exc.strerror}") from exc
-        removed = [self.running[instance.name] for instance in draft.plan.removed]
+        removed = [self.running[instance.name].fresh() for instance in draft.plan.removed]
         epoch = self.client.commit(instances, remove=[r.slot for r in removed])
         for entry in draft.entries:
             old = entry.old
@@ -298,9 +303,11 @@ class Plane:
         """Keep the configuration in little memory, now that it is in effect."""
         packed_ones = Packed(self.configuration.vrrp_instances)
         self.configuration = replace(self.configuration, vrrp_instances=packed_ones)
-        for index, running in enumerate(self.running.values()):  # in the same order (`_adopt`)
-            same = running.slot == index  # mostly, and one object for both then
-            running.origin, running.index = packed_ones, running.slot if same else index
+        self._names = names = NameList(self.running)  # in the same order (`_adopt`)
+        self.desired.pack(names)
+        roster = Roster(names, list(self.running.values()), packed_ones, self.desired)
+        self.running, self._by_slot = roster, roster.by_slot()
+        forget_patterns()
 
     def _blocks(self, draft: Draft) -> Iterator[_core.Instance]:
         """What was built when the draft was made, unless the trackers have spoken since; what
@@ -334,18 +341,18 @@ class Plane:
             compiled, old = entry.running.compiled, entry.old
             if old is not None:
                 gone += taken(old.compiled.objects, compiled.objects)
-            if self.desired.get(entry.running.name) is not compiled.objects:
+            if old is None or old.compiled.objects is not compiled.objects:
                 self.desired.put(compiled.objects)
         self.desired.put(draft.static)
         self._retire(gone)
         self.natives.forget_others()
-        for running in self.running.values():
-            self._by_slot[running.slot] = None
         self.running = {entry.running.name: entry.running for entry in draft.entries}
-        missing = max((r.slot for r in self.running.values()), default=-1) + 1 - len(self._by_slot)
-        self._by_slot += [None] * missing
-        for running in self.running.values():
-            self._by_slot[running.slot] = running
+        self._names = list(self.running)
+        highest = max((entry.running.slot for entry in draft.entries), default=-1)
+        by_slot: list[Running | None] = [None] * (highest + 1)
+        for entry in draft.entries:
+            by_slot[entry.running.slot] = entry.running
+        self._by_slot = by_slot
         different = {id(r.record): r.record for r in self.running.values()}
         self._records = {record: record for record in different.values()}
         self._slots, self._groups = draft.slots, draft.groups
@@ -376,7 +383,7 @@ class Plane:
         """Instances that use any of these interfaces."""
         found: set[str] = set()
         for interface in interfaces:
-            found.update(self._users.get(interface, ()))
+            found.update([self._names[number] for number in self._users.get(interface, ())])
         return found
 
     def concerns(self, key: AddressKey, *, ours: bool) -> bool:
@@ -386,7 +393,7 @@ class Plane:
             return True
         if key.address in self.virtual:
             return False
-        if not ours or not self.desired.items(key):
+        if not ours or not self.desired.knows(key):
             return True
         # An owner's own one: it counts only if adverts come from another address for it.
         return self._has_new_source(key.ifindex, key.family)
@@ -403,7 +410,7 @@ class Plane:
             place = (key.ifindex, key.family)
             if place not in moved:
                 moved[place] = self._has_new_source(*place)
-            if moved[place] or packed in self._tracked_sources or not self.desired.items(key):
+            if moved[place] or packed in self._tracked_sources or not self.desired.knows(key):
                 found.append(address)
         return found
 

@@ -183,7 +183,7 @@ class Reporter:
         if new == INIT:
             self._lines.info("(%s) Stopped", name)
             return
-        told, left_out = self._flapping.changed(name)
+        told, left_out = self._flapping.changed(change.slot)
         if left_out:
             self._lines.info("(%s) %d changes of its state were not logged", name, left_out)
         if not told:
@@ -200,9 +200,10 @@ class Reporter:
     def settle(self) -> bool:
         """Tell the states that were reached by changes too fast for the log; whether there are
         some that have not settled yet."""
-        for name, left_out in self._flapping.settled():
-            running = self._plane.running.get(name)
-            if running is not None:
+        for slot, left_out in self._flapping.settled():
+            running = self._plane.by_slot(slot)
+            if running is not None and not self._plane.is_leaving(running):
+                name = running.name
                 state = STATES[self._plane.client.state(running.slot)]
                 text = "(%s) Entering %s STATE (after %d changes that were not logged)"
                 self._lines.info(text, name, state, left_out)

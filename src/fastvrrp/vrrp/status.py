@@ -98,7 +98,7 @@ def instance_record(
 ) -> dict[str, Any]:
     """One INSTANCE."""
     instance = running.instance
-    mirror = plane.client.mirror(running.slot) or _core.Mirror(running.slot)
+    mirror = plane.client.mirror(running.slot)
     now_ns = time.monotonic_ns()
     record: dict[str, Any] = {
         "name": running.name,
@@ -108,7 +108,7 @@ def instance_record(
         "interface": instance.interface,
         "device": instance.device,
         "base_priority": instance.priority,
-        "transitions": mirror.transitions,
+        "transitions": 0 if mirror is None else mirror.transitions,
         "source": address_text(running.record.source),
         "addresses": address_records(running, plane.observed),
         "trackers": trackers,

@@ -154,7 +154,7 @@ class Upkeep:
     def _object(self, changed: Any, present: bool, *, ours: bool) -> None:
         desired = self._plane.desired
         key = changed.key if isinstance(changed, Route) else changed
-        if self._closed or not desired.items(key):
+        if self._closed or not desired.knows(key):
             return
         if present:
             if ours and not self._is_wanted(key):

@@ -1,0 +1,71 @@
+"""Thousands of names in little memory: characters behind each other instead of objects."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import overload
+
+
+def placed(hashes: Iterable[int], count: int) -> array[int]:
+    """An index of `count` hashes: open addressing in a power of two of places, a third of them
+    free. Each has the number of a hash, from 1 on, or 0."""
+    size = 8
+    while size < count + count // 2:
+        size *= 2
+    mask = size - 1
+    places = array("I", bytes(4 * size))
+    for number, value in enumerate(hashes, 1):
+        at = value & mask
+        while places[at]:
+            at = (at + 1) & mask
+        places[at] = number
+    return places
+
+
+class NameList(Sequence[str]):
+    """Names in their order, each once. Immutable."""
+
+    __slots__ = ("_ends", "_places", "_text")
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        listed = list(names)
+        self._text = "".join(listed)
+        self._ends = array("I", accumulate(map(len, listed)))
+        self._places = placed(map(hash, listed), len(listed))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        end = self._ends[index]
+        if index < 0:
+            index += len(self._ends)
+        return self._text[self._ends[index - 1] if index else 0 : end]
+
+    def __iter__(self) -> Iterator[str]:
+        begin = 0
+        for end in self._ends:
+            yield self._text[begin:end]
+            begin = end
+
+    def find(self, name: str) -> int:
+        """Its number; -1 when it is not among them."""
+        places = self._places
+        mask = len(places) - 1
+        at = hash(name) & mask
+        while number := places[at]:
+            if self[number - 1] == name:
+                return number - 1
+            at = (at + 1) & mask
+        return -1
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.find(name) >= 0

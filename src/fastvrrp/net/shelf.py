@@ -1,0 +1,144 @@
+"""What thousands of owners install, in little memory: addresses without options on one interface,
+which nearly all have and nothing else, as a few bytes each. Objects are made when they are asked
+for.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from fastvrrp import _core
+from fastvrrp._core import AddressItem
+from fastvrrp.namelist import NameList, placed
+from fastvrrp.net.objects import AddressKey
+from fastvrrp.net.programs import NOTHING_MISSING, Objects
+
+_HEAD = 3  # bytes of a packed item in front of its address; the first is the prefix length
+_NOTHING = 0  # kind of who is not here
+
+
+class _Kind(NamedTuple):
+    """What the items of an owner have in common, and with those of many others."""
+
+    ifindex: int
+    family: int
+    device: str
+    mac: bytes
+
+
+class Shelf:
+    """Made once; afterwards owners can only be taken away."""
+
+    def __init__(self, names: NameList, everything: Iterable[Objects | None]) -> None:
+        """`everything` belongs to `names`, one by one; what is not plain is left out."""
+        self.names = names
+        self._kinds: list[_Kind | None] = [None]
+        self._kind_of = array("I")
+        self._ends = array("Q")
+        numbers: dict[_Kind, int] = {}
+        parts: list[bytes] = []
+        hashes: list[int] = []
+        owners = array("I")  # of the hashes
+        end = 0
+        for position, objects in enumerate(everything):
+            packed = None if objects is None else _packed(objects)
+            kind = _NOTHING
+            if objects is not None and packed is not None:
+                first = objects.items[0]
+                assert isinstance(first, AddressItem)
+                key = first.key
+                common = _Kind(key.ifindex, key.family, first.device, first.mac)
+                kind = numbers.setdefault(common, len(numbers) + 1)
+                if kind == len(self._kinds):
+                    self._kinds.append(common)
+                parts.append(packed)
+                end += len(packed)
+                for item in objects.items:
+                    hashes.append(hash(item.key))
+                    owners.append(position)
+            self._kind_of.append(kind)
+            self._ends.append(end)
+        self._data = b"".join(parts)
+        self._places = placed(hashes, len(hashes))
+        each = array("I", range(len(names)))
+        self._owners = None if owners == each else owners  # None: each has one address
+
+    def __contains__(self, owner: str) -> bool:
+        return self.has(self.names.find(owner))
+
+    def has(self, position: int) -> bool:
+        return position >= 0 and self._kind_of[position] != _NOTHING
+
+    def take_away(self, owner: str) -> None:
+        position = self.names.find(owner)
+        if position >= 0:
+            self._kind_of[position] = _NOTHING
+
+    def owners(self) -> Iterator[str]:
+        for name, kind in zip(self.names, self._kind_of, strict=True):
+            if kind != _NOTHING:
+                yield name
+
+    def get(self, owner: str) -> Objects | None:
+        """Made anew each time."""
+        position = self.names.find(owner)
+        kind = self._kinds[self._kind_of[position]] if position >= 0 else None
+        if kind is None:
+            return None
+        return Objects(owner, self._items(position, kind, owner), NOTHING_MISSING)
+
+    def find(self, key: AddressKey) -> list[AddressItem]:
+        """Every item with this identity."""
+        found: dict[int, AddressItem] = {}  # by owner: hashes of several of his may be alike
+        for position, kind in self._holders(key):
+            owner = self.names[position]
+            for item in self._items(position, kind, owner):
+                if item.key == key:
+                    found[position] = item
+        return list(found.values())
+
+    def knows(self, key: AddressKey) -> bool:
+        return any(True for _ in self._holders(key))
+
+    def _items(self, position: int, kind: _Kind, owner: str) -> tuple[AddressItem, ...]:
+        begin = self._ends[position - 1] if position else 0
+        return _core.unpack_items(
+            self._data,
+            begin,
+            self._ends[position],
+            owner=owner,
+            ifindex=kind.ifindex,
+            family=kind.family,
+            device=kind.device,
+            mac=kind.mac,
+        )
+
+    def _holders(self, key: AddressKey) -> Iterator[tuple[int, _Kind]]:
+        """Positions of those who install it."""
+        places, owners, data = self._places, self._owners, self._data
+        mask = len(places) - 1
+        at = hash(key) & mask
+        prefixlen, address = key.prefixlen, key.address
+        size = _HEAD + len(address)
+        while number := places[at]:
+            position = number - 1 if owners is None else owners[number - 1]
+            kind = self._kinds[self._kind_of[position]]
+            if kind is not None and kind.ifindex == key.ifindex and kind.family == key.family:
+                begin = self._ends[position - 1] if position else 0
+                for head in range(begin, self._ends[position], size):
+                    if data[head] == prefixlen and data[head + _HEAD : head + size] == address:
+                        if not key.peer:
+                            yield position, kind
+                        break
+            at = (at + 1) & mask
+
+
+def _packed(objects: Objects) -> bytes | None:
+    if objects.missing or objects.tracked:
+        return None
+    packed = _core.pack_items(objects.items)
+    if packed is None or objects.items[0].owner != objects.owner:
+        return None
+    return packed
