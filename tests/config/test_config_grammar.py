@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from config_reading import Reader, instance, texts
 
+from fastvrrp.config.build import Builder
 from fastvrrp.config.include import brace_alternatives
 from fastvrrp.config.model import VrrpInstance
 from fastvrrp.config.shellwords import UnclosedQuote, split
+from fastvrrp.config.source import Source
 
 
 def addresses(instance_: VrrpInstance) -> list[str]:
@@ -398,3 +402,14 @@ def test_positions_of_the_model(read: Reader) -> None:
     tracked = found.track_interface[0].position
     assert tracked is not None
     assert (tracked.file, tracked.line, tracked.column) == (str(read.path), 8, 4)
+
+
+def test_a_load_is_freed_without_the_garbage_collector(read: Reader) -> None:
+    """It is off while a file is read, and the process that reads ends before it would run."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert read("$P=1\n@r1 vrrp_instance V {\npriority $P # more\n}\n").messages
+        assert not [each for each in gc.get_objects() if isinstance(each, (Source, Builder))]
+    finally:
+        gc.enable()

@@ -1,13 +1,13 @@
-"""Reads configuration files: lines, comments, conditions, definitions, repetitions, includes.
+"""Reads configuration files: which they are, their lines, and what is alike among those.
 
-Most lines of most files are plain words; they go the short way through `_lines`. Whatever has a
-special character goes through `_logical`, in keepalived's order: comment, `@` condition,
-definition, ~SEQ and ~LST, substitution, include, braces.
+Most lines of most files are plain words, and are read here. Whatever has a special character is for
+`logical`.
 """
 
 from __future__ import annotations
 
 import re
+import weakref
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +15,7 @@ from typing import Any, NamedTuple
 from fastvrrp.config.alike import KEYWORD, Shapes
 from fastvrrp.config.build import Builder
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, shown
-from fastvrrp.config.expand import (
-    DEFINITION,
-    LINE_BYTES_MAX,
-    Definitions,
-    ExpandError,
-    Raw,
-    Repetition,
-    repetition,
-)
+from fastvrrp.config.expand import Definitions
 from fastvrrp.config.include import INCLUDES, Checks, Includes, brace_alternatives
 from fastvrrp.config.lines import (
     ADDRESS,
@@ -39,21 +31,14 @@ from fastvrrp.config.lines import (
     is_ascii,
     piece,
 )
+from fastvrrp.config.logical import SHORT_MAX, LogicalLines
 from fastvrrp.config.model import Position, Severity
-from fastvrrp.config.node import Node, Twins, mark, place
+from fastvrrp.config.node import Node, Twins
 from fastvrrp.config.remembered import Blocks
+from fastvrrp.config.text import Texts
 from fastvrrp.config.tracing import Begun, Tracer
 
-FILE_BYTES_MAX = 64 * 1024 * 1024
-RAW_LINE_MAX = 64 * 1024  # characters of a line before substitution
-NESTING_MAX = 32  # templates in templates
-PASSES_MAX = 32  # conditions and repetitions at the beginning of one line
-LINES_MADE_MAX = 1_000_000  # lines out of templates and repetitions
-
 _SPECIAL_CHARACTER = re.compile(r'[#!$@~"\\{}]')
-_SHORT_MAX = LINE_BYTES_MAX // 4  # lines with fewer characters cannot have too many bytes
-_COMMENT = re.compile(r'"[^"]*"?|\\[#!]|[#!]')
-_CONDITION = re.compile(r"\s*@(\^?)(\S*)")
 # Blocks of which large files have tens of thousands that differ in their first line alone.
 _ALIKE = frozenset(("real_server",))
 _ALIKE_LINE = re.compile(
@@ -70,15 +55,6 @@ class _Block(NamedTuple):
     text: str
     body: list[Node]
     first: int
-
-
-def cut_comment(text: str) -> str:
-    """The line without its comment; quoted and escaped characters do not begin one."""
-    if "#" in text or "!" in text:
-        for match in _COMMENT.finditer(text):
-            if match[0] in ("#", "!"):
-                return text[: match.start()]
-    return text
 
 
 class Source:
@@ -101,21 +77,21 @@ class Source:
         self._diagnostics = diagnostics
         self._builder = builder
         self._definitions = definitions
-        self._config_id = config_id
         self._checks = checks or Checks()
         self.known = blocks or Blocks()
         self._shapes = shapes
         self._tracer = Tracer(definitions, self.includes, diagnostics) if self.known.keeps else None
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
-        self._templates: list[str] = []  # being expanded now
-        self._repeats = 1  # product of the ~SEQ and ~LST around the current line
-        self._made = 0
+        self._texts = Texts(diagnostics)
+        # weak: with a circle nothing of a load would be freed while the collector is off
+        files = weakref.proxy(self)
+        self._logical = LogicalLines(diagnostics, builder, definitions, config_id, files)
 
     def read(self, path: Path, at: Position | None = None) -> None:
         """Read a file, which is asked for at `at`. Problems become messages."""
         name = str(path)
-        data = self._data(path, name, at or Position(file=name, line=1), Severity.ERROR)
+        data = self._texts.read(path, name, at or Position(file=name, line=1), Severity.ERROR)
         if data is not None:
             self.includes.enter(path)
             self._lines(data, name)
@@ -124,54 +100,14 @@ class Source:
 
     def text(self, path: Path, name: str, at: Position, severity: Severity) -> str | None:
         """The text of a file; None if it cannot be read, which is said at `at`."""
-        data = self._data(path, name, at, severity)
-        return None if data is None else self._decoded(data, name)
-
-    def _data(self, path: Path, name: str, at: Position, severity: Severity) -> bytes | None:
-        """As `text`, its bytes."""
-        add = self._diagnostics.add
-        try:
-            with path.open("rb") as stream:
-                data = stream.read(FILE_BYTES_MAX + 1)
-        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-            reason = getattr(error, "strerror", None) or str(error)
-            add(at, severity, f"cannot read {name}: {reason}", "give a readable file")
-            return None
-        if len(data) > FILE_BYTES_MAX:
-            add(at, Severity.ERROR, f"{name} has more than {FILE_BYTES_MAX} bytes")
-            return None
-        return data
-
-    def _decoded(self, data: bytes, name: str) -> str:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            before = data[: error.start]
-            line = before.count(b"\n") + 1
-            column = error.start - (before.rfind(b"\n") + 1) + 1
-            position = Position(file=name, line=line, column=column)
-            text = data.decode("latin-1")
-            hint = "save the file as UTF-8"
-            self._diagnostics.add(position, Severity.WARNING, "not UTF-8, read as Latin-1", hint)
-        if "\0" in text:
-            text = self._without_nul(text, name)
-        return text.replace("\r\n", "\n") if "\r" in text else text
-
-    def _without_nul(self, text: str, file: str) -> str:
-        """What is left of a damaged file, to look for further mistakes."""
-        lines = text.split("\n")
-        for number, line in enumerate(lines, 1):
-            if "\0" in line:
-                at = mark(number, line.index("\0") + 1)
-                self._error(file, at, "", "the line has a NUL byte", "correct or remove it")
-                lines[number - 1] = ""
-        return "\n".join(lines)
+        data = self._texts.read(path, name, at, severity)
+        return None if data is None else self._texts.decoded(data, name)
 
     def _lines(self, data: bytes, file: str) -> None:
         """The statements of one file."""
         self._directory(file)
         if not is_ascii(data):
-            self._part(self._decoded(data, file), None, file, 0, None)
+            self._part(self._texts.decoded(data, file), None, file, 0, None)
             return
         number, begun, parts = 0, None, Parts(data)
         for text in parts:
@@ -184,7 +120,7 @@ class Source:
         Returns its last line's number, and the block that has begun in it."""
         builder, kinds, body = self._builder, self._kinds, self._builder.body
         root, known, tracer = builder.root, self.known, self._tracer
-        shapes = self._shapes
+        shapes, logical = self._shapes, self._logical
         at = 0  # what is to be read
         while at <= len(text):
             for line in piece(text, at):
@@ -196,11 +132,11 @@ class Source:
                     if block is not None:
                         body.append(block)
                         number += block.record.lines - 1
-                        self._count(file, number, block.record.more.made)
+                        logical.count(file, number, block.record.more.made)
                         at = begin + block.record.size + 1
                         break
                     if kind in (OPEN, SPECIAL):
-                        tracer.line(root, self._made)
+                        tracer.line(root, logical.made)
                 if kind == STATEMENT:
                     body.append(Node(detail, file, number, line))
                     continue
@@ -227,10 +163,10 @@ class Source:
                     elif mine is not None:
                         mine.learn(text, begin, at, node, self._kind_of)
                 elif kind == WHOLE:
-                    self._statement(line, None, file, number, "")
+                    logical.statement(line, None, file, number, "")
                 elif kind == SPECIAL:
                     lines = Lines(text, at, number)
-                    self._physical(line, lines, file, number)
+                    logical.physical(line, lines, file, number)
                     is_elsewhere = lines.at != at
                     end = lines.at - 1
                 before, body = body, builder.body
@@ -240,7 +176,7 @@ class Source:
                     elif body is root and begun is not None:
                         last = lines.number if is_elsewhere else number
                         if root[-1] is begun.node:
-                            known.read(tracer.ended(begun, text, end, last, self._made))
+                            known.read(tracer.ended(begun, text, end, last, logical.made))
                         begun = None
                 if is_elsewhere:
                     at, number = lines.at, lines.number
@@ -322,7 +258,7 @@ class Source:
             words = tuple(line.split())
             if not words:
                 kind = BLANK
-            elif words[0] in _OURS or len(line) > _SHORT_MAX:
+            elif words[0] in _OURS or len(line) > SHORT_MAX:
                 kind = WHOLE
             else:
                 kind, detail = STATEMENT, words
@@ -338,184 +274,7 @@ class Source:
     def _directory(self, file: str) -> None:
         self._definitions.stand_in(str(Path(file).absolute().parent))
 
-    def _physical(self, line: str, numbered: Lines, file: str, number: int) -> None:
-        """A line with special characters, and those it continues on."""
-        text = cut_comment(line)
-        self._warn_of_comment(line, text, file, number)
-        if len(text) > RAW_LINE_MAX:
-            self._error(file, mark(number, 1), "", "the line is too long", "correct or remove it")
-            return
-        if not text.rstrip().endswith("\\"):
-            self._logical(text, None, file, number, "")
-            return
-        match = _CONDITION.match(text)
-        condition = " " * match.end() + text[match.end() :] if match else text
-        match = DEFINITION.match(condition)
-        if match is not None:
-            self._template(numbered, file, number, text, match)
-            return
-        # Any other line that ends in a backslash goes on in the next one.
-        origins = [mark(number, column + 1) for column in range(len(text))]
-        while text.rstrip().endswith("\\"):
-            kept = len(text.rstrip()) - 1
-            text, origins = text[:kept], origins[:kept]
-            if len(text) > RAW_LINE_MAX:
-                break
-            below, line = next(numbered, (number, ""))
-            more = cut_comment(line)
-            text += " " + more
-            origins.append(mark(below, 1))
-            origins += [mark(below, column + 1) for column in range(len(more))]
-        self._logical(text, origins, file, number, "")
-
-    def _warn_of_comment(self, line: str, text: str, file: str, number: int) -> None:
-        """`auth_pass a#b` is the password `a`: hardly what was meant."""
-        end = len(text)
-        if end + 1 >= len(line) or line[end + 1].isspace() or not text:
-            return
-        if text[-1].isalnum() and line[end + 1].isalnum():
-            self._diagnostics.add(
-                Position(file=file, line=number, column=end + 1),
-                Severity.WARNING,
-                f"'{line[end]}' within a word begins a comment: the rest is not read",
-                "put the word in quotes, or a blank before the comment",
-            )
-
-    def _template(
-        self, numbered: Lines, file: str, number: int, text: str, begin: re.Match[str]
-    ) -> None:
-        """A definition of several lines; blank lines in it do not end it."""
-        condition = _CONDITION.match(text)
-        rest = " " * begin.end() + text.rstrip()[begin.end() : -1]
-        made = [Raw(rest, file, number)] if rest.strip() else []
-        for below, raw in numbered:
-            line = cut_comment(raw).rstrip()
-            if not line:
-                continue
-            made.append(Raw(line.removesuffix("\\"), file, below))
-            if not line.endswith("\\"):
-                break
-        if condition is None or self._applies(condition):
-            self._definitions.define_template(begin[1], tuple(made))
-
-    def _applies(self, condition: re.Match[str]) -> bool:
-        return (condition[2] == self._config_id) != bool(condition[1])
-
-    def _logical(
-        self, text: str, origins: list[int] | None, file: str, line: int, via: str
-    ) -> None:
-        """One line without comment: conditions and macros, then its statements."""
-        definitions = self._definitions
-
-        def identity(length: int) -> list[int]:
-            return [mark(line, column + 1) for column in range(length)]
-
-        def substitute(start: int, end: int) -> str:
-            part = identity(end)[start:] if origins is None else origins[start:end]
-            return definitions.substitute(text[start:end], part, identity).text
-
-        try:
-            for _ in range(PASSES_MAX):
-                first = text.lstrip()[:1]
-                if first == "@":
-                    condition = _CONDITION.match(text)
-                    if condition is None or not self._applies(condition):
-                        return
-                    text = " " * condition.end() + text[condition.end() :]
-                    continue
-                if first == "$":
-                    definition = DEFINITION.match(text)
-                    if definition is not None:
-                        definitions.define(definition[1], text[definition.end() :].strip())
-                        return
-                    template = definitions.template(text)
-                    if template is not None:
-                        self._use(template[0], template[1], file, line, via)
-                        return
-                if first == "~":
-                    repeat = repetition(text, substitute, self._repeats)
-                    if repeat is not None:
-                        rest = " " * repeat.end + text[repeat.end :]
-                        self._repeated(repeat, rest, origins, file, line, via)
-                        return
-                if "$" not in text:
-                    break
-                before = text
-                text, origins = definitions.substitute(text, origins, identity)
-                if text == before or text.lstrip()[:1] not in ("@", "$", "~"):
-                    break
-            self._statement(text, origins, file, line, via)
-        except ExpandError as error:
-            at = error.at
-            if at is None:
-                at = mark(line, error.column + 1) if origins is None else origins[error.column]
-            self._error(file, at, via, error.text, error.hint)
-
-    def _repeated(
-        self,
-        repeat: Repetition,
-        rest: str,
-        origins: list[int] | None,
-        file: str,
-        line: int,
-        via: str,
-    ) -> None:
-        """The rest of a ~SEQ or ~LST line, once for each of its rows."""
-        definitions = self._definitions
-        self._repeats *= repeat.times
-        saved = definitions.save(repeat.names)
-        for row in repeat.rows:
-            for name, value in zip(repeat.names, row, strict=True):
-                definitions.bind(name, value)
-            self._count(file, line)
-            self._logical(rest, origins, file, line, via)
-        definitions.restore(saved)
-        self._repeats //= repeat.times
-
-    def _use(self, name: str, lines: tuple[Raw, ...], file: str, line: int, via: str) -> None:
-        if name in self._templates or len(self._templates) >= NESTING_MAX:
-            raise ExpandError(f"the template ${name} contains itself", "break the circle")
-        self._templates.append(name)
-        use = via or f"{file}:{line}"
-        for raw in lines:
-            self._count(file, line)
-            self._logical(raw.text, None, raw.file, raw.line, use)
-        self._templates.pop()
-
-    def _count(self, file: str, line: int, lines: int = 1) -> None:
-        self._made += lines
-        if self._made > LINES_MADE_MAX:
-            text = f"templates and repetitions make more than {LINES_MADE_MAX} lines"
-            self._error(file, mark(line, 1), "", text, "make fewer")
-            raise TooManyErrors
-
-    def _statement(
-        self, text: str, origins: list[int] | None, file: str, line: int, via: str
-    ) -> None:
-        """A line in which nothing is left to expand."""
-        words = text.split(None, 1)
-        if not words:
-            return
-        if len(text) > _SHORT_MAX and len(text.strip().encode()) > LINE_BYTES_MAX:
-            at = origins[0] if origins else mark(line, 1)
-            hint = f"a line has at most {LINE_BYTES_MAX} bytes"
-            self._error(file, at, via, "the line is too long", hint)
-        elif words[0] in INCLUDES and len(words) == 2:
-            start = text.index(words[0])
-            marks = [origins[start] if origins else mark(line, start + 1)]
-            pattern = words[1].strip().strip('"')
-            self._include(Node((words[0],), file, line, text, marks, via), pattern)
-        elif words[0] == "include_check":
-            self._definitions.changes += 1
-            self._checks = self._checks.changed(text.split()[1:])
-            self._builder.text(text, origins, file, line, via)
-        else:
-            if words[0] == "random_seed" and len(words) == 2:
-                self._definitions.changes += 1
-                self._definitions.random.seed(words[1].strip())
-            self._builder.text(text, origins, file, line, via)
-
-    def _include(self, node: Node, pattern: str) -> None:
+    def include(self, node: Node, pattern: str) -> None:
         """Splice in the files that match; what does not fit is reported where it is asked for."""
         checks = self._checks.of(node.words[0])
         base = Path(node.file).parent
@@ -547,9 +306,13 @@ class Source:
                 )
             else:
                 severity = Severity.ERROR if checks.readable else Severity.WARNING
-                data = self._data(path, str(path), node.position(), severity)
+                data = self._texts.read(path, str(path), node.position(), severity)
                 if data is not None:
                     self._spliced(data, path, node.file)
+
+    def check_includes(self, words: list[str]) -> None:
+        """include_check: it lasts to the end of the file."""
+        self._checks = self._checks.changed(words)
 
     def _spliced(self, data: bytes, path: Path, back: str) -> None:
         before = self._checks
@@ -558,6 +321,3 @@ class Source:
         self.includes.leave()
         self._checks = before  # include_check lasts to the end of the file that has it
         self._directory(back)
-
-    def _error(self, file: str, at: int, via: str, text: str, hint: str) -> None:
-        self._diagnostics.add(place(file, at), Severity.ERROR, text, hint, via)
