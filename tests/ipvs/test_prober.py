@@ -163,6 +163,20 @@ def test_a_server_that_dies_fails_after_its_retries_and_comes_back(watched: Watc
     assert watched.told[-1].up
 
 
+def test_results_that_change_nothing_wake_nobody(watched: Watched) -> None:
+    """Neither of servers that stay up nor of those that stay down: Python sleeps meanwhile."""
+    up = port_of(watched.server(backlog=1000))
+    for port in (*[up] * 10, *[free_port()] * 10):
+        watched.add(port, delay_loop_ns=10 * MS)
+    watched.until(lambda: len(watched.told) == 20)
+    attempts = watched.prober.counters()["attempts"]
+    ring = select.poll()
+    ring.register(watched.prober.fileno(), select.POLLIN)
+    while watched.prober.counters()["attempts"] < attempts + 400:
+        assert ring.poll(20) == []
+    assert watched.prober.events() == []
+
+
 def test_no_answer_is_a_failure_when_the_timeout_is_over(watched: Watched) -> None:
     handle = watched.add(watched.dead_end(), timeout_ns=200 * MS)
     (event,) = watched.hear()
