@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import socket
 import ssl
@@ -83,6 +84,8 @@ ODD = [
     b"HTTP/1.0 200 OK\r\nContent-Length: x\r\nContent-Length: 4\r\n\r\nabcdef",
     b"HTTP/1.0 200 OK\r\nX: \0\r\nContent-Length: 4\r\n\r\nabcdef",
     b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"hello", mtime=0),
+    b"HTTP/1.0 302 Found\r\nLocation: /elsewhere\r\n\r\nthere",
     b"no header\r\n\r\nabc\0def\r\n\r\nghi",
     b"HTTP/1.0 200 OK\r\n\r\n" + bytes(range(256)) * 2000,
 ]
@@ -98,6 +101,12 @@ def test_digests_are_keepaliveds(serve: Callable[..., Server], answer: bytes) ->
     assert one.stdout == other.stdout
     assert len(one.stdout) == 33
     assert server.requests[0] == server.requests[1]
+
+
+def test_the_page_behind_an_interim_answer(serve: Callable[..., Server]) -> None:
+    """keepalived's is of everything behind the first header."""
+    server = serve(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" + PAGE)
+    assert ours("-s", "127.0.0.1", "-p", str(server.port), "-u", "/").stdout == f"{MD5}\n"
 
 
 @pytest.mark.interop

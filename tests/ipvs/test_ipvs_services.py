@@ -77,6 +77,10 @@ def test_granularity_of_ipv6_is_a_length() -> None:
     assert [s.netmask for s in services.services(virtual_server(six))] == [128]
     found = services.services(virtual_server(six, persistence_granularity=64))
     assert [s.netmask for s in found] == [64]
+    # keepalived 2.2.7 has 128 for those of a group
+    two = ServiceAddress(family=6, address="2001:db8::2", count=2, port=80)
+    found = services.services(virtual_server(six, two, group="G", persistence_granularity=64))
+    assert [s.netmask for s in found] == [64, 64, 64]
 
 
 def test_groups_become_a_service_for_each_address() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Fetches a page exactly as HTTP_GET or SSL_GET would and prints its digest (MD5, 32 hexadecimal
 digits) for `digest` in the configuration. The options are those of keepalived's genhash, and so
-is the digest of every page.
+is the digest of every page (an interim answer, 1xx, is not part of it).
 
 exit status:
   0  the digest was printed
