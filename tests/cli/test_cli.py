@@ -97,6 +97,31 @@ def test_a_check_without_options_is_read_as_argparse_reads_it(files: list[str]) 
     assert vars(quick) == vars(whole)
 
 
+def test_the_words_of_a_daemon_are_read_without_what_only_its_help_needs() -> None:
+    program = (
+        "import sys\n"
+        "from fastvrrp.cli.parser import parse\n"
+        "assert parse(['run', '-f', '/nonexistent']) is not None\n"
+        "print(sorted({'shutil', 'bz2', 'lzma'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_help_is_as_wide_as_it_is_asked_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def options(columns: str) -> list[str]:
+        monkeypatch.setenv("COLUMNS", columns)
+        _, _, rest = fastvrrp("run", "--help").stdout.partition("options:")
+        return rest.partition("examples:")[0].splitlines()
+
+    narrow, wide = options("60"), options("200")
+    assert max(map(len, narrow)) <= 58
+    assert 100 < max(map(len, wide)) <= 198
+    assert len(narrow) > len(wide)
+    for odd in ("", "wide", "0"):  # not a terminal: 80 are assumed
+        assert 60 < max(map(len, options(odd))) <= 78
+
+
 def test_version() -> None:
     done = fastvrrp("--version")
     assert (done.returncode, done.stdout) == (0, f"fastvrrp {__version__}\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -22,6 +23,26 @@ examples:
   fastvrrp status                                 # who is master
 
 `fastvrrp COMMAND --help` explains each command."""
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. To find that out, argparse would import shutil for every command
+    line, which knows about compression, too."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """COLUMNS, else of the terminal that the output goes to, else 80."""
+    given = os.environ.get("COLUMNS", "")
+    columns = int(given) if given.isdecimal() else 0
+    if not columns:
+        try:
+            columns = os.get_terminal_size(1).columns
+        except OSError:
+            columns = 0
+    return columns or 80
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,7 +73,7 @@ def build_parser(chosen: str | None) -> Parser:
         prog="fastvrrp",
         description="VRRP routers that share addresses (RFC 9568), configured like keepalived.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
     )
     version = f"fastvrrp {__version__}"
     parser.add_argument("-V", "--version", action="version", version=version)
@@ -60,13 +81,11 @@ def build_parser(chosen: str | None) -> Parser:
         dest="command",
         metavar="COMMAND",
         title="commands",
-        prog=parser.prog,  # asked to find it out, argparse would import shutil for the width
+        prog=parser.prog,  # asked to find it out, argparse would make a formatter of its own
         parser_class=argparse.ArgumentParser,
     )
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=command.summary, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        subparser = subparsers.add_parser(name, help=command.summary, formatter_class=Formatter)
         # The others are listed, but their modules not imported: help has to be quick.
         if name == chosen:
             _fill(subparser, name)
@@ -86,9 +105,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace | None:
     mean nothing, and after help or the version."""
     if words and words[0] in COMMANDS:
         # as its part of the whole would do it, which is slow to make
-        only = argparse.ArgumentParser(
-            prog=f"fastvrrp {words[0]}", formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        only = argparse.ArgumentParser(prog=f"fastvrrp {words[0]}", formatter_class=Formatter)
         _fill(only, words[0])
         args, more = only.parse_known_args(words[1:])
         if more:

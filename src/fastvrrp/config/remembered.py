@@ -326,6 +326,13 @@ class Blocks:
         is_templated = bool(found.section) or self._is_templated(parameters)
         self._add(Span(record, node, parameters, is_templated, found.said))
 
+    def alike(self, node: Node, text: str, lines: int) -> None:
+        """An instance with only plain lines was read as a whole."""
+        assert self._diagnostics is not None
+        said = len(self._diagnostics.messages)
+        record = Record(node.text, _digest(text), lines, len(text))
+        self._add(Span(record, node, NO_PARAMETERS, False, (said, said)))
+
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
         """What came of a virtual_server. Raises Unread where other defaults apply to it now."""
         self._compare(node, defaults)

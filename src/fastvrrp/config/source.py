@@ -234,12 +234,12 @@ class Source:
         """Take instances, from this offset and line on, that are like others; the offset and the
         number of the line behind, None if there is none."""
         assert self._shapes is not None
-        root, tracer, begin = self._builder.root, self._tracer, at
+        root, known, begin = self._builder.root, self.known, at
         while (found := self._shapes.like(text, at, file, number)) is not None:
             node, behind, following = found
             root.append(node)
-            if tracer is not None:
-                self.known.read(tracer.alike(node, text[at : behind - 1], following - 1))
+            if known.keeps:
+                known.alike(node, text[at : behind - 1], following - number)
             at, number = behind, following
             while text.startswith("\n", at):
                 at, number = at + 1, number + 1

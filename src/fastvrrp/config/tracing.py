@@ -133,11 +133,6 @@ class Tracer:
             (ground.messages, now.messages),
         )
 
-    def alike(self, node: Node, text: str, last: int) -> Found:
-        """A block of plain lines that was read as a whole, up to line `last`."""
-        said = len(self._diagnostics.messages)
-        return Found(node, text, last, None, (), 0, (said, said))
-
 
 def _head(text: str) -> list[str]:
     return text.partition("\n")[0].partition("{")[0].split()
