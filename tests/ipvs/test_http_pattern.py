@@ -171,7 +171,6 @@ PATTERNS = (
     r"(?<=ab)c",
     r"(?<!a)b",
     r"a(?=b)",
-    r"c\Z",
     r"\Aa",
     r"[^a]{3}",
     r"(a|ab)(c|bcd)",
@@ -180,6 +179,7 @@ PATTERNS = (
     r"x",
     r"b\B",
     r"a??b",
+    r"c\Z",  # Python's does not look past a newline at the end
 )
 
 
@@ -208,7 +208,7 @@ def test_a_small_window_sees_what_a_large_one_sees(
     assert seen == wanted
 
 
-@given(st.sampled_from(PATTERNS[:12]), page_in_pieces())
+@given(st.sampled_from(PATTERNS[:11]), page_in_pieces())
 def test_against_pythons_own(pattern: str, case: tuple[bytes, list[bytes]]) -> None:
     """Where the two languages agree, so do we."""
     page, pieces = case
