@@ -1,9 +1,9 @@
 """The tests of this directory run inside a guest with IPVS; here they are only reported.
 
-They are shared out to two guests (guest.py), each of which is booted by the first of its tests and
-runs them one after the other in one pytest; each is reported here as it ends there, with its output
-and its traceback. So two boots serve all, and selection, marks and failures look as they do
-everywhere.
+They are shared out to three guests (guest.py), each of which is booted by the first of its tests
+and runs them one after the other in one pytest; each is reported here as it ends there, with its
+output and its traceback. So three boots serve all, and selection, marks and failures look as they
+do everywhere.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ def _ours(item: pytest.Item) -> bool:
     return item.path.is_relative_to(HERE)
 
 
-_GUESTS = ("guest-rest", "guest-stories")
+_GUESTS = ("guest-rest", "guest-stories", "guest-lives")
 
 
 def _guest_of(item: pytest.Item) -> str:
-    """The stories told with keepalived and fastvrrp take about as long as all the rest, and nearly
-    all of it they wait."""
-    return _GUESTS[item.path.name.startswith("test_ipvs_")]
+    """The stories told with keepalived and fastvrrp take about as long as the lives of a daemon and
+    as all the rest, and most of it each waits."""
+    name = item.path.stem
+    return _GUESTS[1 if name.startswith("test_ipvs_") else 2 if name.endswith("_life") else 0]
 
 
 def _serializable(config: pytest.Config, report: pytest.TestReport) -> dict[str, object]:
@@ -112,7 +113,9 @@ class _Session:
         # fmt: off
         command = [
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-q",
-            f"--timeout={_TEST_S}", f"--rootdir={ROOT}", "--basetemp=/run/pytest", str(HERE),
+            f"--timeout={_TEST_S}", f"--rootdir={ROOT}", "--basetemp=/run/pytest",
+            # it need not collect what the other guests run
+            *sorted({node.partition("::")[0] for node in nodes}),
         ]
         # fmt: on
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}

@@ -32,7 +32,7 @@ METHODS = {
     "TUN": {4: "192.0.2.120", 6: "2001:db8::120"},
 }
 SERVERS = ("r2", "r3", "r4")
-SETTLE_S = 20.0  # the guest is slow, and others run beside it
+SETTLE_S = 40.0  # the guest is slow, and two others run beside it
 STILL_S = 0.6  # a table that has not changed for so long has settled
 AGREED_S = 2.0  # the same, of the second daemon
 
@@ -161,9 +161,13 @@ class Scene:
     def _await(self, name: str, what: str) -> None:
         """Wait until it listens."""
         _, port = (PROGRAMS | OTHERS)[what](name, self.directory / name)
-        tables = ["/proc/net/tcp", "/proc/net/udp", "/proc/net/tcp6", "/proc/net/udp6"]
+        tables = [Path("/proc/thread-self/net") / kind for kind in ("tcp", "udp", "tcp6", "udp6")]
+
+        def listens() -> bool:
+            return any(f":{port:04X} " in table.read_text() for table in tables)
+
         node = self.servers[name]
-        wait_for(lambda: f":{port:04X} " in node.run("cat", *tables), SETTLE_S, f"{what} of {name}")
+        wait_for(lambda: node.call(listens), SETTLE_S, f"{what} of {name}", poll_s=0.05)
 
     def fetch(self, method: str, family: int = 4, port: int = 80, count: int = 6) -> Counter[str]:
         """Which servers answered so many requests of the client, each on its own connection."""

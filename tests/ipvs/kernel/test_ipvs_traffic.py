@@ -123,7 +123,7 @@ def test_every_tunnel(scene: Scene) -> None:
 
     def story(scene: Scene) -> None:
         for number, (kind, words) in enumerate(TUNNELS.items(), 1):
-            for node in scene.servers.values():
+            for node in scene.servers.values() if kind.startswith("gre") else ():
                 listen_gre(node, checksum="csum" in words)
             # a weight of its own tells this table from the one before
             text = configuration(scene, cases=cases, tunnel=words, weight=number)

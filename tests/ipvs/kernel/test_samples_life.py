@@ -24,17 +24,15 @@ SAMPLES = sorted(
 def test_they_start_serve_and_stop(tmp_path: Path) -> None:
     """One after the other: every service is in the kernel's table; after the stop nothing is."""
     assert len(SAMPLES) > 12
-    for path in SAMPLES:
-        (tmp_path / path.name).mkdir()
-        configuration = load(path, environ={}).configuration
-        assert configuration is not None
-        least = len(configuration.ipvs.virtual_servers)
-        with (
-            namespace() as space,
-            Daemon(space, tmp_path / path.name, "--only", "ipvs") as daemon,
-        ):
-            daemon.start(path.read_text())
-            services = [line for line in daemon.table() if line.startswith("-A ")]
-            assert len(services) >= least > 0, path.name
-            assert daemon.stop() == 0, path.name
-            assert daemon.table() == [], path.name
+    with namespace() as space:
+        for path in SAMPLES:
+            (tmp_path / path.name).mkdir()
+            configuration = load(path, environ={}).configuration
+            assert configuration is not None
+            least = len(configuration.ipvs.virtual_servers)
+            with Daemon(space, tmp_path / path.name, "--only", "ipvs") as daemon:
+                daemon.start(path.read_text())
+                services = [line for line in daemon.table() if line.startswith("-A ")]
+                assert len(services) >= least > 0, path.name
+                assert daemon.stop() == 0, path.name
+                assert daemon.table() == [], path.name
