@@ -18,6 +18,8 @@ from fastvrrp.config.keywords import LANGUAGE, table
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Loaded, Severity
 
+pytestmark = pytest.mark.computing
+
 KEYWORDS = sorted({word for path, block in table().items() if path != LANGUAGE for word in block})
 PIECES = st.one_of(
     st.sampled_from(KEYWORDS),

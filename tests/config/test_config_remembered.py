@@ -20,6 +20,8 @@ from fastvrrp.config.load import load_again
 from fastvrrp.config.memory import Last
 from fastvrrp.supervisor.held import Held
 
+pytestmark = pytest.mark.computing
+
 START = "global_defs {\nenable_script_security\nscript_user root\n}\n"
 TCP = check("TCP_CHECK", "connect_timeout 3")
 

@@ -21,6 +21,8 @@ from fastvrrp.config.model import Loaded
 from fastvrrp.config.node import Node, Twins, apart
 from fastvrrp.config.source import Source
 
+pytestmark = pytest.mark.computing
+
 START = "global_defs {\nenable_script_security\nscript_user root\n}\n" + (
     "track_file F {\nfile /run/x\n}\n"
 )

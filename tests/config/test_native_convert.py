@@ -19,6 +19,8 @@ from fastvrrp.config.host import HostInfo
 from fastvrrp.config.load import load
 from fastvrrp.config.native.text import yaml_text
 
+pytestmark = pytest.mark.computing
+
 FILES = sorted((Path(__file__).parents[1] / "operator/files").glob("*.conf"))
 NETWORK = """
 interface_up_down_delays {

@@ -16,6 +16,8 @@ from fastvrrp.config.native.files import block_sections
 from fastvrrp.config.native.names import checks, global_keys, keys, sections
 from fastvrrp.config.native.text import yaml_text
 
+pytestmark = pytest.mark.computing
+
 KEYS = sorted(
     {
         *sections(),

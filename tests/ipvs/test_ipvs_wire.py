@@ -36,6 +36,8 @@ from fastvrrp.ipvs.table import Operation, Verb
 from fastvrrp.net.wire import attribute, frames
 from fastvrrp.net.wire import message as net_message
 
+pytestmark = pytest.mark.computing
+
 U16, U32, U64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**60)
 GENERIC = 4  # bytes of struct genlmsghdr
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from balancing import SETTLE_S, Balancer, World, tcp, virtual
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from jumping_time import run_virtually
 from fastvrrp.config.servers import RealServer, ServiceAddress, SorryServer, VirtualServer
 from fastvrrp.ipvs.memory_table import MemoryTable
 from fastvrrp.ipvs.table import Operation, Verb
+
+pytestmark = pytest.mark.computing
 
 NUMBERS = st.integers(1, 4)
 Schedules = st.fixed_dictionaries(

@@ -29,6 +29,8 @@ from fastvrrp.net.objects import RTA_MULTIPATH, decode_address, decode_route, de
 from fastvrrp.net.routes import METRICS, ROUTE_TYPES, add_route, delete_route, route_hops, route_key
 from fastvrrp.net.rules import RULE_ACTIONS, add_rule, delete_rule, rule_key
 
+pytestmark = pytest.mark.computing
+
 INTERFACES = {"eth0": 2, "eth1.100": 70000}
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from inner_runs import COMPUTING, PASSES, TIMING, run
 
-TOOL = Path(__file__).resolve().parents[2] / "tools/run-tests"
-INI = "[pytest]\nmarkers = timing: ms\n  computing: CPU\naddopts = --strict-markers\n"
+# The last pass of each waits for CPU that nobody else wants.
+pytestmark = pytest.mark.computing
 
-PASSES = "def test_plain(): pass\n"
 FAILS = "def test_plain(): assert False\n"
-TIMING = """
-import pathlib, pytest
-pytestmark = pytest.mark.timing
-def test_good(): pass
-@pytest.mark.xdist_group("beats")
-@pytest.mark.parametrize("word", ["a@b"])
-def test_once(word):
-    seen = pathlib.Path("seen")
-    first = not seen.exists()
-    seen.touch()
-    assert not first
-"""
-COMPUTING = """
-import os, pathlib, pytest
-@pytest.mark.computing
-def test_stands_behind():
-    print("held back")
-    idle = os.sched_getscheduler(0) == os.SCHED_IDLE
-    group = pathlib.Path("/proc/self/autogroup")
-    assert not group.exists() or group.read_text().endswith("nice 19\\n") == idle
-    assert idle
-"""
 TIMING_FAILS = "import pytest\n@pytest.mark.timing\ndef test_never(): assert False\n"
 TIMING_DIES = "import os, pytest\n@pytest.mark.timing\ndef test_dies(): os._exit(1)\n"
 TIMING_TEARDOWN = """
@@ -48,29 +22,6 @@ def broken():
 @pytest.mark.timing
 def test_teardown(broken): pass
 """
-
-
-def told(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str], str]:
-    """The exit status, the lines of the summary with the seconds cut off, and what came before."""
-    (directory / "pytest.ini").write_text(INI)
-    for name, text in files.items():
-        (directory / f"test_{name}.py").write_text(text)
-    done = subprocess.run(
-        [sys.executable, str(TOOL), "-p", "no:cacheprovider", "-p", "xdist.plugin", *arguments],
-        cwd=directory,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    said, _, summary = done.stdout.partition("######## summary\n")
-    return done.returncode, [re.sub(r", \d+ s$", "", line) for line in summary.splitlines()], said
-
-
-def run(directory: Path, *arguments: str, **files: str) -> tuple[int, list[str]]:
-    """The exit status and the summary, of passes with tests."""
-    status, summary, _ = told(directory, *arguments, **files)
-    return status, [line for line in summary if not line.endswith("  no tests")]
 
 
 GROUPED = """
@@ -99,17 +50,6 @@ def test_all_is_well(tmp_path: Path) -> None:
         "timing:        2 passed",
         "computing:     1 passed",
     ]
-
-
-def test_what_computes_is_heard_last(tmp_path: Path) -> None:
-    """It runs beside the tests of milliseconds; their output is not mixed."""
-    failing = COMPUTING.replace("assert idle", "assert not idle")
-    timing = "import pytest\n@pytest.mark.timing\ndef test_said(): print('at once'); assert 0\n"
-    status, summary, said = told(tmp_path, "-n", "0", timing=timing, computing=failing)
-    assert status == 1
-    assert "FAILED, and alone again: test_timing.py::test_said" in summary
-    assert "failed, but passed alone: test_computing.py::test_stands_behind" in summary
-    assert 0 < said.index("at once") < said.index("######## computing") < said.index("held back")
 
 
 def test_a_failure_of_the_first_pass_that_stays(tmp_path: Path) -> None:
