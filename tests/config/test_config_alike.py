@@ -144,6 +144,85 @@ def test_every_kind_three_times(read: Reader) -> None:
             assert plain == single
 
 
+# Two blocks and one like them that cannot be taken for another: what is odd about the third.
+PLAIN = ("state BACKUP", "interface eth1", "priority 100")
+ODD: tuple[tuple[str, str, str, str], ...] = (
+    *[("", "10.1.0.{n}", "10.1.0.{n}", number) for number in ("256", "300", "999", "0", "2", "07")],
+    *[
+        ("", "10.1.0.{n}/24", f"{address}/24", "{n}")
+        for address in ("224.0.0.9", "239.255.255.255", "0.0.0.0", "255.255.255.255", "10.1.0.2")
+    ],
+    *[
+        ("", "10.1.0.{n}", address, "{n}")
+        for address in ("300.0.0.1", "10.1.0", "::", "2001:db8::1", "ff02::12", "1.2.3.4.", "abc")
+    ],
+    ("", "2001:db8::{n}", "10.1.0.3", "{n}"),
+    ("", "2001:db8::{n}/64", "2001:DB8:0:0::3/64", "{n}"),
+    ("", "2001:db8::{n}/64", "ff02::12/64", "{n}"),
+    ("vrrp_strict", "fe80::{n}/64", "2001:db8::3/64", "{n}"),
+    ("vrrp_rx_bufs_policy MTU", "10.1.0.{n}", "10.1.0.{n}", "{n}"),
+    ("vrrp_rx_bufs_policy ADVERT", "10.1.0.{n}", "10.1.0.{n}", "{n}"),
+)
+
+
+@pytest.mark.parametrize(("given_to_all", "address", "odd", "number"), ODD)
+def test_one_that_is_odd(
+    read: Reader, given_to_all: str, address: str, odd: str, number: str
+) -> None:
+    with_addresses(read.host)
+    blocks = [
+        *[(PLAIN, address, "{n}", "V{n}", False, "")] * 2,
+        (PLAIN, odd, number, "V{n}", False, ""),
+        (PLAIN, address, "{n}", "V{n}", False, ""),
+    ]
+    text = rendered(given_to_all, blocks)
+    plain, single = read(text), read(commented(text))
+    assert texts(plain) == texts(single)
+    assert plain == single
+
+
+def test_a_line_that_goes_on(read: Reader) -> None:
+    """As far as it is the same, the third block is like the others."""
+    with_addresses(read.host)
+    third = block(PLAIN, "10.1.0.3", "3", "V3", False, "", 3)
+    others = [(PLAIN, "10.1.0.{n}", "{n}", "V{n}", False, "")] * 2
+    for old, new in (
+        ("\n}", "\n} }"),
+        ("\n}", "\n}}"),
+        ("\n}", "\n} x"),
+        ("V3 {", "V3{"),
+        ("V3 {", "V3,a {"),
+        ("V3 {", "V3 a {"),
+        ("id 3", "id 3 4"),
+        ("id 3", "id 3000"),
+        ("0.3", "0.3 dev eth0"),
+        ("0.3", "0.3/24"),
+        ("0.3", "0.3g"),
+    ):
+        text = rendered("", others) + third.replace(old, new, 1)
+        plain, single = read(text), read(commented(text))
+        assert texts(plain) == texts(single)
+        assert plain == single
+
+
+def test_what_applies_where_a_block_stands(read: Reader) -> None:
+    """Other defaults, and groups with some of them as members."""
+    some = [(PLAIN, "10.1.0.{n}", "{n}", "V{n}", True, "")] * 3
+    text = rendered("vrrp_garp_master_delay 3", some)
+    text += "global_defs {\nvrrp_garp_master_delay 9\nvrrp_version 3\n}\n"
+    text += "".join(block(*some[0], n) for n in range(4, 8))
+    text += (
+        "vrrp_sync_group G {\ngroup {\nV2\nV6\n}\n}\nvrrp_sync_group H {\ngroup {\nV3\nV7\n}\n}\n"
+    )
+    loaded = read(text)
+    assert loaded.configuration is not None
+    assert loaded == read(commented(text))
+    instances = loaded.configuration.vrrp_instances
+    assert [each.sync_group for each in instances] == [None, "G", "H", None, None, "G", "H"]
+    assert [each.garp.master_delay_s for each in instances] == [3] * 3 + [9] * 4
+    assert [each.version for each in instances] == [2] * 3 + [3] * 4
+
+
 def nodes(directory: Path, text: str) -> list[Node]:
     """The statements of a file."""
     path = directory / "k.conf"
@@ -249,3 +328,12 @@ def test_a_reload_knows_blocks_that_were_alike(read: Reader) -> None:
     assert same(read, first.held).parsed == 0
     read(alike(20).replace("10.7.0.1/32", "10.77.0.1/32"))
     assert same(read, first.held).parsed == 1
+
+
+def test_what_the_machine_decided_is_asked_again(read: Reader) -> None:
+    """An interface that does not exist now may be there another time."""
+    read(rendered("", [(KINDS[5], "10.1.0.{n}", "{n}", "V{n}", False, "")] * 6))
+    first = reading(read, None)
+    assert same(read, first.held).parsed == 6
+    read.host.links = frozenset(("lo", "absent"))
+    assert same(read, first.held).parsed == 6

@@ -195,8 +195,7 @@ class Instances:
         asks: int,
     ) -> None:
         """Others are like this instance, of which nothing was said."""
-        is_plain = not (builder.strict or raw.defaults.rx_policy)
-        if is_plain and _INVOLVED.isdisjoint(builder.entries):
+        if not builder.strict and _INVOLVED.isdisjoint(builder.entries):
             (address,) = instance.virtual_ipaddress  # of a shape there is one
             self._models[id(shape)] = _Model(shape, raw.defaults, instance, address, asks)
 
