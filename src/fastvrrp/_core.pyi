@@ -961,5 +961,9 @@ def unpack_items(
 ) -> tuple[AddressItem, ...]:
     """The items again; they lie between two offsets. Raises ValueError."""
 
+def allocate_apart(on: bool) -> None:
+    """Whether objects get memory of the C library from now on, or of the interpreter's allocator,
+    which must be its usual one (without checks)."""
+
 def delete_address(key: AddressKey) -> bytes:
     """RTM_DELADDR of exactly this address and prefix length."""

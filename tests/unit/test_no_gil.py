@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastvrrp"
 SURFACE = {
     *("pyapi.pxi", "pyengine.pxi", "pynet.pxi", "pycheck.pxi", "pyitem.pxi"),
-    *("pyalike.pxi", "pymirror.pxi", "pytable.pxi"),
+    *("pyalike.pxi", "pyapart.pxi", "pymirror.pxi", "pytable.pxi"),
     *("pyhttp.pxi", "pyprobe.pxi", "pyrings.pxi", "pyipvs.pxi"),
 }
 PURE = {

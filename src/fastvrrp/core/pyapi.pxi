@@ -139,17 +139,10 @@ cdef u8 *place(u8 **cursor, bytes data):
     return at
 
 
-cdef inline size_t block_size(size_t n) noexcept nogil:
-    """What to ask for when a block of n bytes is needed. Blocks lie one behind the other, and malloc adds a
-    word: with an odd number of cache lines each, their beginnings, which are what an advert needs, are spread
-    over all sets of the cache. With 512 bytes they shared a part of them, and an advert took half as long again."""
-    return (((n + MALLOC_WORD + CACHE_LINE - 1) // CACHE_LINE) | 1) * CACHE_LINE - MALLOC_WORD
-
-
 cdef cfg_t *new_block(size_t n) except NULL:
     """Raises MemoryError."""
-    cdef void *p = NULL
-    if posix_memalign(&p, CACHE_LINE, block_size(n)) != 0:  # which takes any size, other than aligned_alloc()
+    cdef void *p = block_new(n)
+    if p == NULL:
         raise MemoryError()
     return <cfg_t *> p
 
@@ -159,7 +152,7 @@ cdef class Instance:
     cdef readonly u32 slot
 
     def __dealloc__(self):
-        free(self.cfg)
+        block_free(self.cfg)
 
     def __init__(
         self, *, slot, vrid, family, version, priority, advert_int_ns, link, flags=0, group=-1,
@@ -220,7 +213,7 @@ cdef class Instance:
         joined = b"".join(addresses)
         size = (sizeof(cfg_t) + MAX_PDU_HEAD + ((len(joined) + 15) & ~7) + len(announce) + len(up) + len(down)
                 + len(change) + len(peers) * sizeof(peer_t) + len(tracks) * sizeof(track_t) + 64)
-        free(self.cfg)
+        block_free(self.cfg)
         self.cfg = NULL
         self.cfg = g = new_block(size)
         memset(g, 0, size)
@@ -327,7 +320,6 @@ cdef class Instance:
 
 cdef enum:
     MAX_PDU_HEAD = 64           # header, authentication data and alignment
-    MALLOC_WORD = 16            # bytes in front of a block, as it is rounded
 
 
 def checksum(bytes data, u32 initial=0):
@@ -516,7 +508,7 @@ cdef class Core:
         cdef u32 i
         if self.arena != NULL and self.core.cfg != NULL:
             for i in range(self.core.cap_vr):
-                free(self.core.cfg[i])
+                block_free(self.core.cfg[i])
         free(self.arena)
         free(self.out.items)
 
@@ -563,11 +555,11 @@ cdef class Core:
             taken = 0                                   # from here on the core owns them
             core_commit(&self.core, items, n, gone, len(remove), now_ns, &self.out)
             for k in range(n):
-                free(items[k].displaced)
+                block_free(items[k].displaced)
                 items[k].displaced = NULL
         finally:
             for k in range(taken):
-                free(items[k])
+                block_free(items[k])
             free(items)
             free(gone)
         return self.actions()
@@ -623,7 +615,7 @@ cdef class Core:
             core_carry_out(&self.core, slots, carried, n, now_ns)
             core_carry_in(&receiver.core, carried, n, now_ns, &receiver.out)
             for k in range(n):
-                free(carried[k].stale)
+                block_free(carried[k].stale)
         finally:
             free(slots)
             free(carried)

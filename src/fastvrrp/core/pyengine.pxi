@@ -114,10 +114,10 @@ cdef class Engine:
         if e.events.items != NULL:
             while ring_pop(&e.events, &a):
                 if a.event == EV_GARBAGE:
-                    free(<void *> <uintptr_t> a.a)
+                    block_free(<void *> <uintptr_t> a.a)
         if self.arena != NULL:
             for k in range(e.core.cap_vr):
-                free(e.core.cfg[k])
+                block_free(e.core.cfg[k])
             for k in range(e.core.cap_link):
                 if e.links != NULL:
                     close_fd(e.links[k].fd[0])
@@ -190,7 +190,7 @@ cdef class Engine:
         ring_answer(&self.e.events)
         while len(result) < limit and ring_pop_lean(&self.e.events, &a):
             if a.event == EV_GARBAGE:
-                free(<void *> <uintptr_t> a.a)
+                block_free(<void *> <uintptr_t> a.a)
             else:
                 result.append(event_of(&a))
         if ring_used(&self.e.events):
@@ -326,7 +326,7 @@ cdef class Engine:
                 taken += 1
         except BaseException:                           # half a commit is none: give everything back
             for k in range(taken):
-                free(m.items[k])
+                block_free(m.items[k])
             free(m.items)
             free(m.remove)
             free(m)

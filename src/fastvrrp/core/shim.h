@@ -82,4 +82,11 @@ static inline int fv_epoll_wait(int fd, struct epoll_event *ev, int max, int64_t
 #endif
     return epoll_wait(fd, ev, max, timeout_ns < 0 ? -1 : (int)(timeout_ns / 1000000LL));
 }
+
+/* whether blocks come from regions of ours: what looks for faults has to see each of them */
+#ifdef __SANITIZE_ADDRESS__
+#define FV_SLABS 0
+#else
+#define FV_SLABS 1
+#endif
 #endif

@@ -4,6 +4,7 @@ from libc.stdint cimport uintptr_t
 
 cdef extern from "shim.h" nogil:
     const u8 fv_vrrp_group4[4]
+    const int FV_SLABS
     u32 fv_load_u32(const u32 *p)
     void fv_store_u32(u32 *p, u32 v)
     u32 fv_swap_u32(u32 *p, u32 v)

@@ -24,7 +24,7 @@ from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.process import settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
-from fastvrrp.vrrp import dumps, tuning
+from fastvrrp.vrrp import apart, dumps, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
 from fastvrrp.vrrp.parts import Parts, start_monitor
 from fastvrrp.vrrp.report import address_text
@@ -67,7 +67,7 @@ class Daemon:
         self._statics: dict[str, bool] = {}  # track_groups: whether they lack nothing
         # Reads the kernel's tables while the configuration is still being read.
         self._monitor: asyncio.Task[Monitor] | None = self._loop.create_task(start_monitor())
-        self._link = Link(arguments, self, on_states=self._server_states)
+        self._link = Link(arguments, self, on_states=self._server_states, decode=apart.decode)
 
     async def run(self) -> int:
         """Until stopped; returns the exit code."""

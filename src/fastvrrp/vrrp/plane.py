@@ -24,6 +24,7 @@ from fastvrrp.net.observed import Observed, primary_source
 from fastvrrp.net.programs import STATIC, Item, Objects, static_objects
 from fastvrrp.net.reconcile import Desired
 from fastvrrp.vrrp import reload
+from fastvrrp.vrrp.apart import memory_apart
 from fastvrrp.vrrp.compile import (
     Announcement,
     Compiled,
@@ -142,7 +143,8 @@ class Plane:
     def prepare(self, configuration: model.Configuration) -> Draft:
         """Compile everything. Raises RefusedError; changes nothing."""
         try:
-            return self._prepare(configuration)
+            with memory_apart():
+                return self._prepare(configuration)
         except CapacityError as exc:
             raise RefusedError(str(exc)) from exc
         except (ValueError, OSError) as exc:

@@ -1,0 +1,41 @@
+"""Making a model apart from what stays, so that all of its memory goes back to the system."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastvrrp import _core
+from fastvrrp.config import compact, model
+
+
+def is_possible() -> bool:
+    """Whether the interpreter's allocator is its usual one: one that looks for faults insists on
+    getting back what it made, and one for threads without a common lock on making all objects."""
+    return not (
+        sys.flags.dev_mode
+        or os.environ.get("PYTHONMALLOC")
+        or {*"td"} & {*sys.abiflags}  # a build for threads without that lock, or for debugging
+    )
+
+
+@contextmanager
+def memory_apart() -> Iterator[None]:
+    """Objects that are made inside have memory of the C library. Where they are freed does not
+    matter."""
+    possible = is_possible()
+    if possible:
+        _core.allocate_apart(True)
+    try:
+        yield
+    finally:
+        if possible:
+            _core.allocate_apart(False)
+
+
+def decode(data: bytes | memoryview) -> model.Configuration:
+    """The same as compact.decode."""
+    with memory_apart():
+        return compact.decode(data)
