@@ -9,9 +9,9 @@ from pathlib import Path
 DESCRIPTION = """\
 Writes a configuration in the other format to the standard output.
 
-Includes, definitions and repetitions are resolved into one file, comments are not kept; what
-many blocks have in common becomes defaults and templates. The result is read back and must mean
-the same. What cannot be converted is named with its line on the standard error.
+Includes, definitions and repetitions are resolved into one file; what many blocks have in common
+becomes defaults and templates. Comments stay beside what they are about. The result is read back
+and must mean the same. What cannot be converted is named with its line on the standard error.
 
 exit status:
   0  converted, and both mean the same

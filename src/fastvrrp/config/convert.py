@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from fastvrrp.config.comments import Carrier, conf_comments
 from fastvrrp.config.conftext import ConfText
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, in_order
+from fastvrrp.config.files import YAML_SUFFIXES
 from fastvrrp.config.host import HostInfo, OtherHost
 from fastvrrp.config.load import load, statements
-from fastvrrp.config.model import Loaded, Message
+from fastvrrp.config.model import Loaded, Message, Position, Severity
 from fastvrrp.config.native.lift import Lifter
+from fastvrrp.config.native.remarks import yaml_comments
 from fastvrrp.config.native.shorten import shortened
 from fastvrrp.config.native.text import yaml_text
+from fastvrrp.config.node import Node
 
 SUFFIXES = {"yaml": ".yaml", "keepalived": ".conf"}
 _PLACES = frozenset(("position", "source_files"))
@@ -52,6 +57,7 @@ def convert(
     before = load(path, config_id=config_id, environ=environ, host=host)
     diagnostics = Diagnostics()
     text = ""
+    root: list[Node] = []
     try:
         root = statements(path, Diagnostics(), host=host, config_id=config_id, environ=environ)
         if to == "yaml":
@@ -62,18 +68,60 @@ def convert(
         pass  # `before` has said it
     after = _read_back(text, to, host)
     files = before.configuration.source_files if before.configuration is not None else ()
+    if files and after.configuration is not None:
+        carrier = _comments(text, to, host, root, files)
+        if carrier.has_comments:
+            remarked = _remarked(carrier, to, host, after)
+            if not remarked:
+                at = Position(file=files[0], line=1)
+                what = "not converted: comments, which would change the result"
+                diagnostics.add(at, Severity.WARNING, what, "they are left out")
+            text = remarked or text
     messages = in_order((*before.messages, *diagnostics.messages), files)
     return Converted(
         text, tuple(dict.fromkeys(messages)), difference(before, after), bool(before.configuration)
     )
 
 
-def _read_back(text: str, to: str, host: HostInfo) -> Loaded:
+@contextlib.contextmanager
+def _written(text: str, to: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="fastvrrp-convert-") as directory:
         file = Path(directory) / f"converted{SUFFIXES[to]}"
         file.touch(mode=0o600)
         file.write_text(text, "utf-8")
+        yield file
+
+
+def _read_back(text: str, to: str, host: HostInfo) -> Loaded:
+    with _written(text, to) as file:
         return load(file, config_id="", environ={}, host=host)
+
+
+def _comments(
+    text: str, to: str, host: HostInfo, source: Iterable[Node], files: Iterable[str]
+) -> Carrier:
+    """Those of the files, for the result that was made of them."""
+    with _written(text, to) as file:
+        result = statements(file, Diagnostics(), host=host, config_id="", environ={})
+    carrier = Carrier(source, result, text)
+    for name in files:
+        try:
+            content = Path(name).read_text("utf-8", "replace").replace("\r\n", "\n")
+        except OSError:
+            continue  # it was there a moment ago
+        is_yaml = Path(name).suffix in YAML_SUFFIXES
+        carrier.add(name, yaml_comments(content) if is_yaml else conf_comments(content))
+    return carrier
+
+
+def _remarked(carrier: Carrier, to: str, host: HostInfo, after: Loaded) -> str:
+    """The result with comments, if it still says the same; "" if not."""
+    for behind in (True, False):
+        text = carrier.text(behind=behind)
+        again = _read_back(text, to, host)
+        if again.configuration is not None and difference(after, again) == "":
+            return text
+    return ""
 
 
 def difference(one: Loaded, other: Loaded) -> str:

@@ -1,0 +1,206 @@
+"""Comments of a configuration, carried over to what it is converted to.
+
+A comment belongs to a statement: one behind it to that, others to the next one, or to the one above
+where a block ends. The statement is found in the result by what it is: its keyword, the block that
+it is in, and which of several it is. Where it is no longer by itself, because many blocks share it,
+the comment goes to its block.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from fastvrrp.config.keywords import TOP, table
+from fastvrrp.config.logical import cut_comment
+from fastvrrp.config.node import Node, apart
+
+# What a statement is, and those around it: keyword (with its name, outside all blocks) and how many
+# of the same are above it in its block.
+Path = tuple[tuple[str, int], ...]
+
+
+class Comment(NamedTuple):
+    """A comment without its first character.
+
+    is_behind  there is something before it in its line
+    is_last    nothing of its block comes behind it
+    is_first   it stands above everything, and a blank line below it
+    """
+
+    line: int
+    text: str
+    is_behind: bool
+    is_last: bool
+    is_first: bool
+
+
+def shape_of(
+    lines: Sequence[str], number: int, before: str, text: str, *, by_indentation: bool
+) -> Comment:
+    """A comment in a line (number from 0), with what stands before it. Blocks end by indentation,
+    or with a brace."""
+    content = [(n, line) for n, line in enumerate(lines[number + 1 :]) if not _is_remark(line)]
+    following = content[0][1] if content else ""
+    is_last = following.lstrip()[:1] == "}"
+    if by_indentation:
+        is_last = _width(following) < _width(lines[number])
+    above = all(map(_is_remark, lines[:number]))
+    rest = lines[number + 1 :]
+    blank = next((n for n, line in enumerate(rest) if not line.strip()), len(rest))
+    is_first = above and not before.strip() and bool(content) and blank < content[0][0]
+    return Comment(number + 1, _clean(text), bool(before.strip()), is_last, is_first)
+
+
+def _is_remark(line: str) -> bool:
+    return line.lstrip()[:1] in ("", "#", "!")
+
+
+def _width(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _clean(text: str) -> str:
+    """As it can stand in either format."""
+    return "".join(c if c.isprintable() else " " for c in text).strip().rstrip("\\")
+
+
+def conf_comments(text: str) -> Iterator[Comment]:
+    """Those of a keepalived.conf."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        before = cut_comment(line)
+        if len(before) < len(line):
+            yield shape_of(lines, number, before, line[len(before) + 1 :], by_indentation=False)
+
+
+class _Anchor(NamedTuple):
+    """A statement: where it stands, and what it is."""
+
+    file: str
+    line: int
+    path: Path
+
+
+def _anchors(body: Iterable[Node], around: Path = ()) -> Iterator[_Anchor]:
+    block = table()[TOP] if not around else {}
+    counts: Counter[str] = Counter()
+    for node in apart(body):
+        row = block.get(node.words[0])
+        word = node.words[0] if row is None else row.canonical
+        what = " ".join((word, *node.words[1:])) if not around else word
+        path = (*around, (what, counts[what]))
+        counts[what] += 1
+        yield _Anchor(node.file, node.line, path)
+        yield from _anchors(node.body or (), path)
+
+
+class Carrier:
+    """Puts comments into a text, whose statements are `result`, from a configuration with the
+    statements `source`."""
+
+    def __init__(self, source: Iterable[Node], result: Iterable[Node], text: str) -> None:
+        self._lines = text.rstrip("\n").split("\n")
+        self._source: dict[str, list[_Anchor]] = {}
+        for anchor in _anchors(source):
+            self._source.setdefault(anchor.file, []).append(anchor)
+        for anchors in self._source.values():
+            anchors.sort(key=_line)
+        self._result: dict[Path, int] = {}
+        for anchor in _anchors(result):
+            self._result.setdefault(anchor.path, anchor.line)
+        self._blocks = sorted(line for path, line in self._result.items() if len(path) == 1)
+        self._above: dict[int, list[str]] = {}
+        self._behind: dict[int, str] = {}
+        self._top: list[str] = []
+        self._end: list[str] = []
+
+    @property
+    def has_comments(self) -> bool:
+        return bool(self._top or self._above or self._behind or self._end)
+
+    def add(self, file: str, comments: Iterable[Comment]) -> None:
+        """Those of one file."""
+        anchors = self._source.get(file, [])
+        lines = [anchor.line for anchor in anchors]
+        for comment in comments:
+            before = bisect_right(lines, comment.line) - 1
+            following = bisect_left(lines, comment.line)
+            if comment.is_first or not anchors:
+                self._top.append(comment.text)
+            elif before >= 0 and (comment.is_behind or comment.is_last):
+                first = bisect_left(lines, lines[before])
+                self._put(comment, _inner(anchors[first : before + 1]))
+            elif following < len(lines):
+                if _is_heading(anchors[following : following + 2]):
+                    following += 1
+                self._put(comment, anchors[following])
+            else:
+                self._end.append(comment.text)
+
+    def _put(self, comment: Comment, anchor: _Anchor) -> None:
+        line, is_itself = self._place(anchor.path)
+        if not line:
+            self._end.append(comment.text)
+        elif (
+            comment.is_behind
+            and is_itself
+            and comment.line == anchor.line
+            and line not in self._behind
+        ):
+            self._behind[line] = comment.text
+        else:
+            self._above.setdefault(line, []).append(comment.text)
+
+    def _place(self, path: Path) -> tuple[int, bool]:
+        """The line in the result, 0 if there is none: of the statement itself, or of what is around
+        it and by itself."""
+        begin = self._result.get(path[:1])
+        if begin is None:
+            return 0, False
+        behind = bisect_right(self._blocks, begin)
+        end = self._blocks[behind] if behind < len(self._blocks) else len(self._lines) + 1
+        for length in range(len(path), 0, -1):
+            line = self._result.get(path[:length])
+            if line is not None and begin <= line < end:
+                return line, length == len(path)
+        return begin, False
+
+    def text(self, *, behind: bool) -> str:
+        """The result with the comments; `behind`: some at the end of lines, too."""
+        lines = [f"# {text}".rstrip() for text in self._top]
+        if lines:
+            lines.append("")
+        for number, line in enumerate(self._lines, 1):
+            indent = line[: _width(line)]
+            above, last = self._above.get(number, []), self._behind.get(number)
+            if last is not None and not behind:
+                above, last = [*above, last], None
+            lines += [f"{indent}# {text}".rstrip() for text in above]
+            lines.append(line if last is None else f"{line}  # {last}".rstrip())
+        if self._end:
+            lines += ["", *(f"# {text}".rstrip() for text in self._end)]
+        return "\n".join([*lines, ""])
+
+
+def _inner(anchors: Sequence[_Anchor]) -> _Anchor:
+    """Of statements in one line the last one of the first block: there are many blocks where a
+    template or `for` makes them."""
+    block = anchors[0].path[0]
+    return [anchor for anchor in anchors if anchor.path[0] == block][-1]
+
+
+def _is_heading(anchors: Sequence[_Anchor]) -> bool:
+    """Whether the first one is a block that begins with the other one, as `global` of YAML."""
+    return (
+        len(anchors) == 2
+        and anchors[0].line == anchors[1].line
+        and anchors[0].path[0][0] == "global_defs"
+        and len(anchors[0].path) == 1
+    )
+
+
+def _line(anchor: _Anchor) -> int:
+    return anchor.line

@@ -1,0 +1,219 @@
+"""fastvrrp convert keeps comments, beside what they are about."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from beside_keepalived import Here
+from config_reading import instance
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from servers_reading import check, real, virtual
+
+from fastvrrp.config.convert import Converted, convert
+
+CONF = """\
+! Configuration File for keepalived
+# both routers
+
+global_defs {
+    router_id LVS   # our name
+}
+
+# is it alive?
+vrrp_script chk {
+    script "/bin/true # no comment"  # cheap
+}
+
+# the first one
+vrrp_instance V1 {
+    state MASTER      # moves to the defaults
+    interface eth0
+    # unique in the network
+    virtual_router_id 51
+    virtual_ipaddress {
+        10.0.0.1/24
+        10.0.0.2/24 # the web
+    }
+    # nopreempt
+}  # of V1
+vrrp_instance V2 {
+    state MASTER
+    interface eth0
+    virtual_router_id 52
+    virtual_ipaddress { 10.0.1.1/24
+    }
+}
+vrrp_instance V3 {
+    state MASTER
+    interface eth0
+    virtual_router_id 53
+    virtual_ipaddress { 10.0.2.1/24
+    }
+}
+# the end
+"""
+YAML = """\
+# Configuration File for keepalived
+# both routers
+
+global:
+  router_id: LVS  # our name
+
+defaults:
+  instances:
+    state: MASTER
+    interface: eth0
+
+track_scripts:
+  # is it alive?
+  chk:
+    script: '/bin/true # no comment'  # cheap
+
+instances:
+  # the first one
+  # moves to the defaults
+  V1:
+    # unique in the network
+    virtual_router_id: 51
+    # nopreempt
+    # of V1
+    addresses: [10.0.0.1/24, 10.0.0.2/24]  # the web
+  V2:
+    virtual_router_id: 52
+    addresses: [10.0.1.1/24]
+  V3:
+    virtual_router_id: 53
+    addresses: [10.0.2.1/24]
+
+# the end
+"""
+
+
+def converted(path: Path, to: str) -> Converted:
+    result = convert(path, to, host=Here(), config_id="r1", environ={})
+    assert result.difference == ""
+    assert not [m for m in result.messages if "comments" in m.text]
+    return result
+
+
+def test_beside_what_they_are_about(tmp_path: Path) -> None:
+    path = tmp_path / "k.conf"
+    path.write_text(CONF)
+    assert converted(path, "yaml").text == YAML
+
+
+def test_of_what_makes_many_blocks(tmp_path: Path) -> None:
+    """They are told once, at the first of them."""
+    path = tmp_path / "k.yaml"
+    path.write_text(
+        "# all\n\ndefaults:\n  instances:\n    interface: eth0  # there\ninstances:\n  # many\n"
+        "  V<n>:\n    for: {n: 1..2}\n    virtual_router_id: <n>\n"
+        "    addresses: [10.0.<n>.1,\n      # second\n      10.0.<n>.2]\n    # as ever\n"
+    )
+    assert converted(path, "keepalived").text == (
+        "# all\n\n# many\nvrrp_instance V1 {\n    interface eth0  # there\n"
+        "    virtual_router_id 1\n    virtual_ipaddress {\n        10.0.1.1\n"
+        "        # second\n        # as ever\n        10.0.1.2\n    }\n}\n\n"
+        "vrrp_instance V2 {\n    interface eth0\n    virtual_router_id 2\n"
+        "    virtual_ipaddress {\n        10.0.2.1\n        10.0.2.2\n    }\n}\n"
+    )
+
+
+def test_of_included_files(tmp_path: Path) -> None:
+    (tmp_path / "more.conf").write_text(instance("# of V", name="V").replace("V {", "V { # more"))
+    path = tmp_path / "k.conf"
+    path.write_text("# all of them\ninclude more.conf\n")
+    text = converted(path, "yaml").text
+    assert re.findall("# (.*)", text) == ["all of them", "more", "of V"]
+
+
+@pytest.mark.parametrize(
+    ("line", "comments"),
+    [
+        ("    notify: '/bin/true # no'  # yes", ["yes"]),
+        ("    notify: >  # yes\n      /bin/true\n      # no", []),
+        ('    notify: "/bin/true\n      # no\n      a"  # yes', ["yes"]),
+        ("    track_interfaces: [eth1,  # one\n      # two\n      eth2]  # three", 3),
+        ("    notify: /bin/true#no", []),
+        ("    # yes: no", ["yes: no"]),
+        ("    priority: 7 #", [""]),
+    ],
+)
+def test_what_a_comment_is_in_yaml(tmp_path: Path, line: str, comments: list[str] | int) -> None:
+    path = tmp_path / "k.yaml"
+    path.write_text(
+        "instances:\n  V:\n    interface: eth0\n    virtual_router_id: 1\n"
+        f"    addresses: [10.0.0.1]\n{line}\n"
+    )
+    found = re.findall('(?:^|\\s)#(?!.*")(.*)', converted(path, "keepalived").text)
+    if isinstance(comments, int):
+        assert len(found) == comments
+    else:
+        assert [text.strip() for text in found] == comments
+
+
+BASE = (
+    "global_defs {\nenable_script_security\nscript_user root\n}\n"
+    "vrrp_script S {\nscript /bin/true\n}\n"
+    + "".join(
+        instance(
+            f"priority {100 + n % 2}",
+            "track_script {\nS\n}",
+            "notify '/bin/true a long argument that makes a line so long that it is folded "
+            "in YAML somewhere, perhaps here'",
+            name=f"V{n}",
+            vrid=n,
+            vips=f"10.0.0.{n}/24\n10.0.1.{n}/24",
+        )
+        for n in range(1, 5)
+    )
+    + "".join(
+        virtual(
+            real(check("HTTP_GET", check("url", "path /", "status_code 200"))),
+            real(at="10.0.0.3 80"),
+            head=f"10.1.0.{n} 80",
+        )
+        for n in range(1, 4)
+    )
+).splitlines()
+WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
+
+
+def _line_of(place: tuple[int, bool, str, str]) -> int:
+    return place[0]
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    places=st.lists(
+        st.tuples(st.integers(0, len(BASE)), st.booleans(), st.sampled_from("#!"), WORDS),
+        min_size=1,
+        max_size=8,
+        unique_by=_line_of,
+    )
+)
+def test_comments_anywhere_stay(
+    places: list[tuple[int, bool, str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """There and back, each once; and the result says the same."""
+    directory = tmp_path_factory.mktemp("comments", numbered=True)
+    lines = list(BASE)
+    for number, (at, is_behind, sign, word) in enumerate(sorted(places, reverse=True)):
+        one_line = " ".join(word.split("\n")).replace("\r", " ").replace("\0", "")
+        text = f"{sign} c{number}; {one_line}"
+        if is_behind and at < len(BASE):
+            lines[at] += f" {text}"
+        else:
+            lines.insert(at, text)
+    path, there, back = (directory / name for name in ("k.conf", "k.yaml", "back.conf"))
+    path.write_text("\n".join(lines), "utf-8")
+    there.write_text(converted(path, "yaml").text, "utf-8")
+    back.write_text(converted(there, "keepalived").text, "utf-8")
+    again = directory / "again.yaml"
+    again.write_text(converted(back, "yaml").text, "utf-8")
+    for file in (there, back, again):
+        found = re.findall("# c([0-9]+);", file.read_text("utf-8"))
+        assert sorted(map(int, found)) == list(range(len(places))), file.name
