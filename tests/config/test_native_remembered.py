@@ -198,6 +198,21 @@ def test_what_is_parsed_always(read: Reader, entry: str) -> None:
     assert after(read, text.replace("    interface", "    # more\n    interface"), held).parsed
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(instances("  {\n", MANY[0], "  }\n"), id="within brackets"),
+        pytest.param(instances(MANY[0], "  - a\n"), id="a list behind it"),
+        pytest.param(instances(MANY[0], "  |\n    a\n"), id="a text behind it"),
+        pytest.param("x: '\n" + instances(*MANY[:2]) + "'\n", id="within quotes"),
+    ],
+)
+def test_known_entries_that_are_none_there(read: Reader, text: str) -> None:
+    """With what the parser gets of them it would find nothing wrong."""
+    held = first(read, instances(*MANY))
+    assert after(read, text, held).held is None
+
+
 def test_parts_for_one_router(read: Reader) -> None:
     """`nodes` change entries: all are parsed."""
     text = GLOBAL + "nodes:\n  r1:\n    instances:\n      V1:\n        priority: 200\n"
