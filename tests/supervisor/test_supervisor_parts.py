@@ -278,6 +278,34 @@ def test_where_others_could_exchange_it_nothing_is_written(tmp_path: Path) -> No
     assert (tmp_path / "dump").read_bytes() == b"new"
 
 
+def test_a_dump_does_not_take_the_place_of_a_device(tmp_path: Path) -> None:
+    """`state_dump_file /dev/null`: renamed over, it would be a file for everybody from now on."""
+    reader, writer = os.openpty()
+    device = Path(os.ttyname(writer))
+    dumpfile.replace(device, b"new")
+    assert os.read(reader, 100) == b"new"
+    assert device.is_char_device()
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("what", ["fifo", "directory", "link"])
+def test_what_is_no_file_stays(tmp_path: Path, what: str) -> None:
+    dump = tmp_path / "dump"
+    match what:
+        case "fifo":
+            os.mkfifo(dump)
+        case "directory":
+            dump.mkdir()
+        case "link":
+            dump.symlink_to("/dev/null")
+    kind = dump.lstat().st_mode
+    with pytest.raises(FileExistsError, match="no ordinary file"):
+        dumpfile.replace(dump, b"new")
+    assert dump.lstat().st_mode == kind
+    assert list(tmp_path.iterdir()) == [dump]
+
+
 def test_who_waits_for_a_dump_hears_of_it(tmp_path: Path) -> None:
     """Programs watch for a file of this name that was moved in, or closed after writing."""
     watch = Inotify()
