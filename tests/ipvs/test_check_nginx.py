@@ -69,6 +69,8 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
 
         wait_for(listens, 10, "nginx")
         yield Nginx(space, process)
+        process.terminate()  # killed, it would leave its worker behind
+        process.wait(10)
 
 
 def ask(space: Namespace, url: Url, **more: object) -> Outcome:
