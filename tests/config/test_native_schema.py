@@ -83,7 +83,7 @@ JUNK: list[Any] = [
 SEMANTIC = re.compile(
     r"address|whole number of|unknown forwarding method|"
     r"there is no|cannot be the name|is not a time of|absolute path|loopback|"
-    r"is not a name of the DNS|hexadecimal|MD5|not a netmask|is not what .*can|quote .* closed|"
+    r"is not a name of the DNS|hexadecimal|MD5|not a netmask|is not what .*can|quote .*closed|"
     r"is missing|has no (script|file|process|misc_path|url|path|track_file|command)|group|"
     r"is not a number from \d+ to \d+: '[^']*'$|unknown (option|check|regex)|needs a value|"
     r"status code|cannot be '|families|is not a port|persistence_granularity|needs an? |"

@@ -116,7 +116,7 @@ def pieces(node: Scalar) -> list[Word]:
         try:
             return [Word(word, node) for word in split(text)]
         except UnclosedQuote:
-            raise Wrong(node, "close the quote") from None
+            raise Wrong(node, "close the quote", "has a quote that is never closed") from None
     return [Word(word, node) for word in text.split()]
 
 
