@@ -145,6 +145,11 @@ def test_presets(read: Reader) -> None:
     unused = text.replace("    low:", "    idle: {priority: 3}\n    low:")
     said = after(read, unused, held)
     assert (said.parsed, len(said.messages)) == (0, 1)
+    again = after(read, unused, said.held)
+    assert (again.parsed, len(again.messages)) == (0, 1)
+    used = unused.replace("template: base", "template: [base, idle]")
+    assert len(after(read, used, again.held).messages) == 0
+    assert len(after(read, unused, first(read, used)).messages) == 1
 
 
 def test_what_is_said_of_an_entry(read: Reader) -> None:
@@ -211,6 +216,27 @@ def test_known_entries_that_are_none_there(read: Reader, text: str) -> None:
     """With what the parser gets of them it would find nothing wrong."""
     held = first(read, instances(*MANY))
     assert after(read, text, held).held is None
+
+
+@pytest.mark.parametrize(
+    "forbidden", [b"\x07", b"\x0c", b"\x7f", b"\xc2\x90", b"\xef\xbf\xbe", b"\xe4\x90"]
+)
+def test_what_yaml_forbids_in_comments(read: Reader, forbidden: bytes) -> None:
+    """Also where all that is around them is known. The last one is read as Latin-1."""
+    held = first(read, instances(*MANY))
+    above, below = instances(*MANY[:5]).encode(), "".join(MANY[5:]).encode()
+    read.path.write_bytes(above + b"  # a" + forbidden + b"b\n" + below)
+    assert same(read, held).held is None
+
+
+@pytest.mark.parametrize("header", ["|", ">", "|-", "| # more"])
+@pytest.mark.parametrize("blanks", [8, 14, 15, 18])
+def test_a_text_that_had_no_lines(read: Reader, header: str, blanks: int) -> None:
+    """What looks like a comment may be in it."""
+    check = f"        checks:\n          - smtp:\n              helo_name: {header}\n"
+    held = first(read, servers(server(1) + check, server(2)))
+    more = servers(server(1) + check, f"{' ' * blanks}#a.example\n", server(2))
+    assert after(read, more, held).parsed == 1
 
 
 def test_parts_for_one_router(read: Reader) -> None:

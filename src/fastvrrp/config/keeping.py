@@ -62,10 +62,12 @@ class Records:
         spans: Sequence[Span],
         origins: Iterable[Origin | None],
         messages: Sequence[Message],
+        said_each_time: tuple[int, int],
         template_lines: Collection[tuple[str, int]],
         digest_of: Callable[[Defaults], bytes],
     ) -> None:
-        """`template_lines`: of all templates, with their file."""
+        """`said_each_time`: whatever is remembered, so that it says nothing of blocks;
+        `template_lines`: of all templates, with their file."""
         self.defaults: dict[bytes, int] = {}
         self.parameters = {NO_PARAMETERS: 0}
         self._spans = {id(span.node): span for span in spans}
@@ -73,7 +75,7 @@ class Records:
         self._digest_of = digest_of
         self._others = _Others(template_lines)
         if messages:
-            ranges = [span.said for span in spans]
+            ranges = [said_each_time, *(span.said for span in spans)]
             ranges += [origin.said for origin in origins if origin is not None]
             own = {number for begin, end in ranges for number in range(begin, end)}
             for number, message in enumerate(messages):

@@ -113,6 +113,7 @@ class Blocks:
     def __init__(self, last: Last | None = None, *, keeps: bool = False) -> None:
         """`keeps`: there will be a next time."""
         self.keeps = keeps
+        self.said_each_time = 0, 0  # messages of no block: the first one, the one behind
         self._diagnostics: Diagnostics | None = None
         self._definitions: Definitions | None = None
         self._scripts: Scripts | None = None
@@ -408,6 +409,7 @@ class Blocks:
             [span for file in self._spans.values() for span in file],
             (*servers, *instances),
             diagnostics.messages,
+            self.said_each_time,
             self._definitions.template_lines,
             self._digest_of,
         )

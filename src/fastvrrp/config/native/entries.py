@@ -6,8 +6,9 @@ entry of its section proves that it would have taken the whole run so: nothing a
 (quotes, brackets), and no entry of the run depends on another one.
 
 That holds for entries that are plain blocks, so others are parsed each time: those with anchors or
-aliases, with a value or brackets of several lines, out of which a `for` makes several blocks, or
-whose first line says more than the name. And for files in which nothing breaks lines or indents
+aliases, with a value or brackets of several lines, out of which a `for` makes several blocks,
+whose first line says more than the name, or at whose end a text may go on in what looks like
+comments. And for files with nothing that YAML forbids, in which nothing breaks lines or indents
 them but line feeds and blanks, without `nodes`, which change entries. Whatever else is not as it is
 expected raises Unread, then everything is parsed: an error anywhere, a name twice, other defaults
 and templates than the last time.
@@ -29,11 +30,15 @@ from fastvrrp.config.taken import TakenNode, Unread
 from fastvrrp.config.tracing import Found
 
 _ODD = re.compile("[\t\r\x85\u2028\u2029\ufeff&*]")
-_ODD_IN_FILE = re.compile("[\t\r\x85\u2028\u2029\ufeff]")
+# What YAML forbids is among it: the parser has to see that, in a comment as well.
+_ODD_IN_FILE = re.compile(
+    "[^\n -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _SECTION_END = re.compile(r" *(?:#.*)?")
 _BETWEEN = re.compile(r"(?:\n *(?:#[^\n]*)?(?=\n))*\n")
 _NAMED = re.compile(r" *([A-Za-z0-9_][A-Za-z0-9_.-]*): *(?:#.*)?")
 _LISTED = re.compile(r" *- +[a-z_]+:.*")
+_OPEN_END = re.compile(r"[|>][-+0-9]* *(?:#.*)?\Z")
 
 
 class _Run(NamedTuple):
@@ -170,6 +175,10 @@ class Entries:
             entry.section,
         )
 
+    def said_each_time(self, begin: int) -> None:
+        """Messages from this one on come of presets, and of nothing that is remembered."""
+        self._blocks.said_each_time = begin, len(self._diagnostics.messages)
+
     def end(self) -> None:
         """All entries have become statements. Raises Unread where a known one has not."""
         if self._runs:
@@ -224,10 +233,16 @@ def _entries(text: str, section: str) -> Iterator[Entry]:
         match = pattern.match(text, at)
         assert match is not None
         entry = Entry(section, match[0], at, line, width + 1)
-        if (_LISTED if content[0] == "-" else _NAMED).fullmatch(head) and not _ODD.search(match[0]):
+        if (_LISTED if content[0] == "-" else _NAMED).fullmatch(head) and _is_plain(match[0]):
             yield entry
         line += entry.lines - 1
         end = match.end() if match.end() < len(text) else -1
+
+
+def _is_plain(text: str) -> bool:
+    """Whether an entry has nothing odd in it, and is all that there is of it: behind the | or > of
+    a text, even an empty one, deeper lines are no comments."""
+    return not _ODD.search(text) and not _OPEN_END.search(text, text.rfind("\n") + 1)
 
 
 def _entry_pattern(indent: int) -> re.Pattern[str]:

@@ -214,9 +214,11 @@ class NativeFiles:
                     maker.said(error, name)
         self._entries.end()
         self._look_at_parts()
+        before = len(self._diagnostics.messages)
         for name, key in self._presets.unused():
             text = f"the template {shown(key.text)} of {name} is not used"
             self._diagnostics.add(place(key), Severity.WARNING, text, "remove it, or name it")
+        self._entries.said_each_time(before)
 
     def _look_at_parts(self) -> None:
         """Defaults, templates and what is for other nodes: a mistake is one even if nobody
