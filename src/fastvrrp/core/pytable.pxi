@@ -255,9 +255,9 @@ def read_addresses(int fd, bytearray buffer not None, dict addresses not None, l
             return got, taken, strangers                # whoever decodes it next says what is wrong
         taken += 1
         if table is None or table.ifindex != t.ifindex:
-            table = <AddressTable?> addresses.get(t.ifindex)
-            if table is None:
-                table = addresses[t.ifindex] = AddressTable(t.ifindex)
+            known = addresses.get(t.ifindex)
+            table = AddressTable(t.ifindex) if known is None else <AddressTable?> known
+            addresses[t.ifindex] = table
         memset(raw, 0, 16)
         memcpy(raw, t.local, t.size)
         peer = b"" if t.peer == NULL else packed(t.peer, t.size)
