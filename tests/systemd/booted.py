@@ -24,7 +24,7 @@ SITE = sysconfig.get_path("purelib")
 # What a package would install; the interpreter is this one, without its virtual environment.
 PROGRAM = """\
 #!/bin/sh
-PYTHONPATH=/opt/fastvrrp/src:{site} exec {python} -m fastvrrp "$@"
+PYTHONPATH=/opt/fastvrrp/src:/opt/site exec {python} -m fastvrrp "$@"
 """
 TARGET = """\
 [Unit]
@@ -40,7 +40,6 @@ FailureAction=poweroff-force
 [Service]
 Type=oneshot
 TimeoutStartSec=240
-Environment=PYTHONPATH=/opt/fastvrrp/src:{site}
 ExecStart={python} /opt/box/story.py /opt/box/facts
 StandardOutput=file:/opt/box/said
 StandardError=file:/opt/box/said
@@ -61,7 +60,7 @@ def tell(box: Path) -> Told:
     no guest kernel."""
     if lacking := missing():
         raise RuntimeError(f"this needs {lacking}; `make test` sees to it")
-    names = {"python": sys._base_executable, "site": SITE}  # type: ignore[attr-defined]
+    names = {"python": sys._base_executable}  # type: ignore[attr-defined]
     root = box / "root"
     units = root / "etc" / "systemd" / "system"
     program = root / "usr" / "bin" / "fastvrrp"
@@ -73,7 +72,8 @@ def tell(box: Path) -> Told:
     (units / "story.service").write_text(STORY.format(**names))
     shutil.copy(HERE / "story.py", box)
     # fmt: off
-    command = ["unshare", "--pid", "--mount", "--fork", str(HERE / "boot"), str(ROOT), str(box)]
+    boot = [str(HERE / "boot"), str(ROOT), SITE, str(box)]
+    command = ["unshare", "--pid", "--mount", "--fork", *boot]
     # fmt: on
     with Guest(command, output=subprocess.PIPE) as guest:
         output, _ = guest.process.communicate()
