@@ -183,21 +183,22 @@ def _shape(text: str, begin: int, at: int, node: Node, kind_of: _KindOf) -> Shap
             within.append(words)
         elif kind == STATEMENT:
             if not within and words[0] == "virtual_router_id" and len(words) == 2:
-                vrids.append(_spot(*where, line, words[1]))
-            elif within == [("virtual_ipaddress",)] and len(words) == 1:
+                vrids.append(_spot(*where, words[1], line.rindex(words[1])))
+            elif within == [("virtual_ipaddress",)]:
+                if len(words) != 1:
+                    return None
                 address = words[0].partition("/")[0]
-                addresses.append(_spot(*where, line, address))
+                addresses.append(_spot(*where, address, line.index(address)))
         elif kind != BLANK:
             return None
     else:
         return None
     if len(vrids) != 1 or len(addresses) != 1:
         return None
-    name = _spot(0, 0, node.text, node.words[1])
+    name = _spot(0, 0, node.words[1], node.text.rindex(node.words[1]))
     return Shape(text[begin : at - 1], node, name, vrids[0], addresses[0])
 
 
-def _spot(offset: int, lines: int, line: str, word: str) -> Spot:
-    """Of the word that a line has last, or what it begins with."""
-    column = line.rindex(word)
+def _spot(offset: int, lines: int, word: str, column: int) -> Spot:
+    """Of a word in a line, `column` counted from 0."""
     return Spot(offset + column, word, lines, column + 1)
