@@ -439,6 +439,8 @@ def test_global_defaults(read: Reader) -> None:
         ("script_user nosuch", "there is no user 'nosuch'", "warning"),
         ("notify_fifo a", "notify_fifo is not an absolute path, /a is used", "warning"),
         ("notify_fifo ./b/a", "notify_fifo is not an absolute path, /b/a is used", "warning"),
+        ("notify_fifo ./", "notify_fifo needs an absolute path", "error"),
+        ('notify_fifo ""', "notify_fifo needs an absolute path", "error"),
         ("notify_fifo /a\nvrrp_notify_fifo /a", "/a is used for another FIFO already", "error"),
         ("notify_fifo /a\nnotify_fifo /b", "notify_fifo is set already, ignored", "warning"),
         ("notify_fifo_script /bin/true", "is not run without notify_fifo", "warning"),

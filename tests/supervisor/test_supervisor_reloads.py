@@ -165,6 +165,13 @@ def test_a_check_is_written_to_no_link(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_name_that_no_file_can_have_stops_no_reload() -> None:
+    name = "/run/a\0b"
+    traces.checked(defs(reload_check_log=name), ["a line"])
+    with traces.reading(defs(reload_file=name)):
+        pass
+
+
 def plan(timer: Path) -> None:
     """A reload in a second or two."""
     at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)

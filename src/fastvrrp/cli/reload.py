@@ -58,7 +58,9 @@ def _show(result: dict[str, Any]) -> None:
     if not result["ok"]:
         print(f"refused, the old configuration stays in effect: {result['error']}", file=sys.stderr)
         return
-    took = stages(result["read_s"], result["apply_s"])
-    print(f"reloaded (configuration {result['epoch']}, {took})")
+    facts = [f"configuration {result['epoch']}"]
+    if "read_s" in result:  # not from a daemon that has been running since before an upgrade
+        facts.append(stages(result["read_s"], result["apply_s"]))
+    print(f"reloaded ({', '.join(facts)})")
     for change in result["changes"] or ["nothing changed"]:
         print(f"  {change}")

@@ -148,7 +148,7 @@ def fifo_reader(context: Context, node: Node, keyword: Keyword) -> Fifo | None:
         context.extra(node, 4)
     path = words[0]
     if not path.startswith("/"):
-        if node.is_native:
+        if node.is_native or not path.removeprefix("./"):
             context.error(node, f"{keyword.keyword} needs an absolute path", "write /...", word=1)
             return None
         path = f"/{path.removeprefix('./')}"  # where keepalived stands, as service or daemon

@@ -58,14 +58,14 @@ def reading(defs: GlobalDefs) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, flags, dumpfile.MODE))
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # ValueError: a NUL byte in the name
         log.warning("cannot make reload_file %s: %s", path, exc)
     try:
         yield
     finally:
         try:
             path.unlink(missing_ok=True)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             log.warning("cannot remove reload_file %s: %s", path, exc)
 
 
@@ -81,7 +81,7 @@ def checked(defs: GlobalDefs, lines: Iterable[object]) -> None:
         descriptor = os.open(path, flags, MODE_CHECK)
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log_file:  # noqa: PTH123 (a descriptor)
             log_file.write(text)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # ValueError: a NUL byte in the name
         log.warning("cannot write what reload_check_config found to %s: %s", path, exc)
 
 
