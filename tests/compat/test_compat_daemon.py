@@ -185,6 +185,41 @@ def test_a_start_that_fails(
     assert not list(daemon.directory.glob("*.pid"))
 
 
+def test_a_mistake_costs_what_it_is_in(daemon: Compat) -> None:
+    """As with keepalived, whatever starts it goes on with the file that it has. A reload that would
+    cost an instance is refused, one with the same mistakes is not."""
+    mistakes = "global_defs {\n    no_such_keyword\n}\n"
+    other = instance("track_script {\n    nobody\n}", name="VJ", vrid=52, vips=["192.0.2.101/24"])
+    # no name of an interface
+    third = instance(name="VK", vrid=53, vips=["192.0.2.102/24"], interface="much-too-long-a-name")
+    text = mistakes + config(instance(), other, third)
+    daemon.start(text)
+    wait_for(lambda: daemon.log().count("Entering MASTER STATE") == 2, 10, "masters")
+    held = {"192.0.2.100", "192.0.2.101"}
+    assert addresses(daemon) & {*held, "192.0.2.102"} == held
+    for said in ("unknown keyword 'no_such_keyword'; left out", "no vrrp_script 'nobody'"):
+        assert said in daemon.log()
+    os.kill(daemon.number("main"), signal.SIGHUP)
+    wait_for(lambda: "reload refused" in daemon.log(), 10, "the reload with a whole block wrong")
+    assert held <= addresses(daemon)
+    fourth = instance(name="VL", vrid=54, vips=["192.0.2.103/24"])
+    daemon.reload(mistakes + config(instance(), other, fourth))
+    wait_for(lambda: "192.0.2.103" in addresses(daemon), 10, "the reload")
+    assert held <= addresses(daemon)
+    daemon.config.write_text(daemon.config.read_text().rstrip().removesuffix("}"))
+    os.kill(daemon.number("main"), signal.SIGHUP)
+    wait_for(lambda: daemon.log().count("reload refused") == 2, 10, "half a file refused")
+    assert {*held, "192.0.2.103"} <= addresses(daemon)
+
+
+def addresses(daemon: Compat) -> set[str]:
+    shown = daemon.node.call(
+        subprocess.run, ["ip", "-j", "-4", "address", "show"], capture_output=True, check=True
+    )
+    links = json.loads(shown.stdout)
+    return {one["local"] for link in links for one in link.get("addr_info", ())}
+
+
 def test_a_real_keepalived_is_noticed(daemon: Compat) -> None:
     """Its pid files are not locked: the number in them counts."""
     program = Path("/usr/sbin/keepalived")

@@ -109,6 +109,7 @@ def wanted(given: Given) -> Wanted:
         only=only,
         net_namespace=given.get("namespace"),
         strict_includes="all-config" in given,
+        tolerant=True,
     )
 
 

@@ -115,6 +115,7 @@ class _Route(Options):
                 self._destination()
             elif word == "track_group" and not self.is_static:
                 self.error("track_group is for static_routes only", "remove it")
+                self.index = len(self.words)
             else:
                 self._valued(row)
             return

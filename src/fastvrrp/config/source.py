@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,16 +71,20 @@ class Source:
         checks: Checks | None = None,
         blocks: Blocks | None = None,
         shapes: Shapes | None = None,
+        one_by_one: bool = False,
     ) -> None:
         """`checks`: of includes, in force from the beginning; `blocks`: read the last time;
-        `shapes`: instances that are alike are not read one by one (`alike`)."""
+        `shapes`: instances that are alike are not read one by one (`alike`); `one_by_one`: real
+        servers are."""
         self.includes = Includes()
+        self.is_lacking = False  # a file that has to be there was not
         self._diagnostics = diagnostics
         self._builder = builder
         self._definitions = definitions
         self._checks = checks or Checks()
         self.known = blocks or Blocks()
         self._shapes = shapes
+        self._is_alike = frozenset() if one_by_one else _ALIKE
         self._tracer = Tracer(definitions, self.includes, diagnostics) if self.known.keeps else None
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
@@ -96,6 +101,8 @@ class Source:
             self.includes.enter(path)
             self._lines(data, name)
             self.includes.leave()
+        else:
+            self.is_lacking = True
         self._builder.finish()
 
     def text(self, path: Path, name: str, at: Position, severity: Severity) -> str | None:
@@ -144,7 +151,7 @@ class Source:
                 if kind == CLOSE:
                     builder.close(file, number, detail)
                 elif kind == OPEN:
-                    if detail[0] in _ALIKE:
+                    if detail[0] in self._is_alike:
                         found = self._twins(text, begin, line, number, file)
                         if found is not None:
                             twins, at = found
@@ -158,7 +165,7 @@ class Source:
                     node = Node(detail, file, number, line)
                     body.append(node)
                     builder.open(node)
-                    if detail[0] in _ALIKE:
+                    if detail[0] in self._is_alike:
                         self._remember(text, at, node)
                     elif mine is not None:
                         mine.learn(text, begin, at, node, self._kind_of)
@@ -286,7 +293,7 @@ class Source:
                 strict = checks.wildcard or (checks.match and not wild)
                 if alternative != pattern:
                     strict = checks.brace
-                report = self._diagnostics.error if strict else self._diagnostics.warning
+                report = self._lacking(strict)
                 report(node, f"no file matches {shown(alternative)}", "create it or remove this")
             found += matches
         for path in found:
@@ -298,7 +305,7 @@ class Source:
                 self._diagnostics.error(node, "too many files are included", "include fewer")
                 raise TooManyErrors
             elif problem == "skip":
-                report = self._diagnostics.error if checks.readable else self._diagnostics.warning
+                report = self._lacking(checks.readable)
                 report(
                     node,
                     f"{path} is a directory or executable, not read",
@@ -309,6 +316,13 @@ class Source:
                 data = self._texts.read(path, str(path), node.position(), severity)
                 if data is not None:
                     self._spliced(data, path, node.file)
+                else:
+                    self.is_lacking |= checks.readable
+
+    def _lacking(self, has_to_be_there: bool) -> Callable[[Node, str, str], None]:
+        """Who is told that something of an include is not there."""
+        self.is_lacking |= has_to_be_there
+        return self._diagnostics.error if has_to_be_there else self._diagnostics.warning
 
     def check_includes(self, words: list[str]) -> None:
         """include_check: it lasts to the end of the file."""

@@ -111,7 +111,8 @@ class Source:
 
     async def _read(self, reading: Reading | None = None) -> Outcome:
         if reading is None:
-            reading = start_reading(self._wanted, last=self.held.last())
+            wanted = self._wanted._replace(is_reload=self.epoch > 0)
+            reading = start_reading(wanted, last=self.held.last())
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         loop.add_reader(reading.pidfd, ended.set_result, None)

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only")
     parser.add_argument("--net-namespace")
     parser.add_argument("--strict-includes", action="store_true")
+    parser.add_argument("--tolerant", action="store_true")
+    parser.add_argument("--reload", action="store_true")
     parser.add_argument("--out", type=int, required=True)
     parser.add_argument("--last", type=int)
     args = parser.parse_args(argv)
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config_id=args.config_id,
         net_namespace=args.net_namespace,
         strict_includes=args.strict_includes,
+        tolerant=args.tolerant,
+        is_reload=args.reload,
     )
     loaded = again.loaded
     held, messages = None, loaded.messages

@@ -171,6 +171,8 @@ class Wanted(NamedTuple):
     only: str | None = None  # name of the one role that is run
     net_namespace: str | None = None  # in place of what the file says
     strict_includes: bool = False
+    tolerant: bool = False  # see config.load
+    is_reload: bool = False
 
     def arguments(self) -> list[str]:
         """Options of the reader."""
@@ -182,6 +184,10 @@ class Wanted(NamedTuple):
         words = [f"--{name}={value}" for name, value in given.items() if value is not None]
         if self.strict_includes:
             words.append("--strict-includes")
+        if self.tolerant:
+            words.append("--tolerant")
+        if self.is_reload:
+            words.append("--reload")
         return [*words, "--", os.fspath(self.file)]
 
 
