@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from beside_keepalived import Here
@@ -12,7 +15,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from servers_reading import check, real, virtual
 
+from fastvrrp.config.comments import Comment, conf_comments
 from fastvrrp.config.convert import Converted, convert
+from fastvrrp.config.native.remarks import yaml_comments
 
 CONF = """\
 ! Configuration File for keepalived
@@ -130,11 +135,56 @@ def test_of_included_files(tmp_path: Path) -> None:
     assert re.findall("# (.*)", text) == ["all of them", "more", "of V"]
 
 
+def test_behind_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "k.yaml"
+    path.write_text(
+        "\ufeff# top\ninstances:\n  V:\n    interface: eth0\n    virtual_router_id: 1\n"
+        "    addresses: [10.0.0.1]\n"
+    )
+    assert converted(path, "keepalived").text.startswith("# top\nvrrp_instance")
+
+
+def test_of_lines_that_do_not_apply(tmp_path: Path) -> None:
+    """They are not about the line above."""
+    own = instance("priority 100 # for r1", "@r2 priority 50 # for r2", "@^r2 weight 3 ! not r2")
+    path = tmp_path / "k.conf"
+    path.write_text(own.replace("weight 3", "advert_int 3"))
+    text = converted(path, "yaml").text
+    assert "    # @r2: for r2\n    priority: 100  # for r1\n" in text
+    assert "advert_int: 3s  # not r2\n" in text
+
+
+@pytest.mark.parametrize("comments", [conf_comments, yaml_comments])
+def test_work_grows_with_the_file(comments: Callable[[str], Iterable[Comment]]) -> None:
+    """Not with its lines times its comments: counted in calls of functions."""
+
+    def calls(blocks: int) -> int:
+        found = 0
+
+        def count(frame: FrameType, event: str, argument: object) -> None:
+            nonlocal found
+            found += event in ("call", "c_call")
+
+        text = "# about\na:\n  b: 1  # of b\n  # last\n\n" * blocks
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            told = list(comments(text))
+        finally:
+            sys.setprofile(before)
+        assert len(told) == 3 * blocks
+        return found
+
+    assert calls(400) < 2.5 * calls(200)
+
+
 @pytest.mark.parametrize(
     ("line", "comments"),
     [
         ("    notify: '/bin/true # no'  # yes", ["yes"]),
-        ("    notify: >  # yes\n      /bin/true\n      # no", []),
+        ("    notify: >  # yes\n      /bin/true\n      # no", ["yes"]),
+        ("    notify: &A |2-   # yes\n      /bin/true\n      # no\n    # below", ["below", "yes"]),
+        ("    notify: |\n      /bin/true # no", []),
         ('    notify: "/bin/true\n      # no\n      a"  # yes', ["yes"]),
         ("    track_interfaces: [eth1,  # one\n      # two\n      eth2]  # three", 3),
         ("    notify: /bin/true#no", []),

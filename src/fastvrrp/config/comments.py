@@ -3,7 +3,7 @@
 A comment belongs to a statement: one behind it to that, others to the next one, or to the one above
 where a block ends. The statement is found in the result by what it is: its keyword, the block that
 it is in, and which of several it is. Where it is no longer by itself, because many blocks share it,
-the comment goes to its block.
+the comment goes to its block. One behind a line whose `@` does not apply says so.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Comment(NamedTuple):
     is_behind  there is something before it in its line
     is_last    nothing of its block comes behind it
     is_first   it stands above everything, and a blank line below it
+    condition  the `@` of its line
     """
 
     line: int
@@ -35,23 +36,42 @@ class Comment(NamedTuple):
     is_behind: bool
     is_last: bool
     is_first: bool
+    condition: str = ""
 
 
-def shape_of(
-    lines: Sequence[str], number: int, before: str, text: str, *, by_indentation: bool
-) -> Comment:
-    """A comment in a line (number from 0), with what stands before it. Blocks end by indentation,
-    or with a brace."""
-    content = [(n, line) for n, line in enumerate(lines[number + 1 :]) if not _is_remark(line)]
-    following = content[0][1] if content else ""
-    is_last = following.lstrip()[:1] == "}"
-    if by_indentation:
-        is_last = _width(following) < _width(lines[number])
-    above = all(map(_is_remark, lines[:number]))
-    rest = lines[number + 1 :]
-    blank = next((n for n, line in enumerate(rest) if not line.strip()), len(rest))
-    is_first = above and not before.strip() and bool(content) and blank < content[0][0]
-    return Comment(number + 1, _clean(text), bool(before.strip()), is_last, is_first)
+class Layout:
+    """The lines of a file, among which its comments stand. Blocks end by indentation, or with a
+    brace."""
+
+    def __init__(self, lines: Sequence[str], *, by_indentation: bool) -> None:
+        self._lines = lines
+        self._by_indentation = by_indentation
+        end = len(lines)
+        self._content, self._blank = [end] * end, [end] * end  # by line: the next such one below
+        content = blank = end
+        for number in range(end - 1, -1, -1):
+            self._content[number], self._blank[number] = content, blank
+            if not lines[number].strip():
+                blank = number
+            elif not _is_remark(lines[number]):
+                content = number
+        self._first = content
+
+    def comment(self, number: int, before: str, text: str) -> Comment:
+        """The one in a line (number from 0), with what stands before it."""
+        lines, content = self._lines, self._content[number]
+        following = lines[content] if content < len(lines) else ""
+        is_last = following.lstrip()[:1] == "}"
+        if self._by_indentation:
+            is_last = _width(following) < _width(lines[number])
+        words = before.split(None, 1)
+        is_first = (
+            self._first >= number and not words and self._blank[number] < content < len(lines)
+        )
+        condition = ""
+        if words and words[0][0] == "@" and not self._by_indentation:
+            condition = _clean(words[0])
+        return Comment(number + 1, _clean(text), bool(words), is_last, is_first, condition)
 
 
 def _is_remark(line: str) -> bool:
@@ -70,10 +90,11 @@ def _clean(text: str) -> str:
 def conf_comments(text: str) -> Iterator[Comment]:
     """Those of a keepalived.conf."""
     lines = text.split("\n")
+    layout = Layout(lines, by_indentation=False)
     for number, line in enumerate(lines):
         before = cut_comment(line)
         if len(before) < len(line):
-            yield shape_of(lines, number, before, line[len(before) + 1 :], by_indentation=False)
+            yield layout.comment(number, before, line[len(before) + 1 :])
 
 
 class _Anchor(NamedTuple):
@@ -128,6 +149,9 @@ class Carrier:
         for comment in comments:
             before = bisect_right(lines, comment.line) - 1
             following = bisect_left(lines, comment.line)
+            if comment.condition and lines[before : before + 1] != [comment.line]:
+                # of a line that does not apply: not to be taken for a word about a neighbour
+                comment = comment._replace(text=f"{comment.condition}: {comment.text}")
             if comment.is_first or not anchors:
                 self._top.append(comment.text)
             elif before >= 0 and (comment.is_behind or comment.is_last):
