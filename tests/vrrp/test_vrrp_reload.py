@@ -211,6 +211,14 @@ class TestApply:
         assert bench.calls("play") == [(slot, _core.P_DOWN)]
         assert bench.listener.path(slot) == [_core.BACKUP, _core.MASTER, _core.INIT]
 
+    def test_a_removed_master_is_not_active_before_the_engine_says_so(self, bench: Bench) -> None:
+        bench.apply(configuration(instance(), instance("VI_2", **SECOND_VR)))
+        bench.engine.advance(5)
+        bench.client.poll()
+        assert bench.plane.active() == {"VI_1", "VI_2"}
+        bench.plane.commit(bench.plane.prepare(configuration(instance())))
+        assert bench.plane.active() == {"VI_1"}
+
     def test_interfaces_nobody_uses_any_more_are_let_go_after_the_commit(
         self, bench: Bench
     ) -> None:
@@ -312,6 +320,17 @@ class TestApply:
         bench.apply(configuration(instance(track_script=tracked)))
         assert bench.calls("commit") == [([], [])]
         assert bench.calls("adjust") == [(0, 5)]
+
+    @pytest.mark.parametrize("name", ["VI_1", "RENAMED"])
+    def test_trackers_speak_while_a_change_is_prepared(self, bench: Bench, name: str) -> None:
+        bench.apply(configuration(instance()))
+        bench.engine.advance(5)
+        draft = bench.plane.prepare(configuration(instance(name)))
+        bench.plane.set_tracking("VI_1", -10, _core.FAULT_SCRIPT)
+        bench.plane.commit(draft)  # by then the trackers say that all is well again
+        assert bench.plane.running[name].tracking == (0, 0)
+        status = bench.engine.status(0)
+        assert (status.effective_priority, status.fault) == (100, 0)
 
     def test_what_a_change_gave_up_is_remembered_until_it_is_gone(self, bench: Bench) -> None:
         two = (vip("10.0.1.100/24"), vip("10.0.1.101/24"))

@@ -135,7 +135,9 @@ class Plane:
 
     def active(self) -> set[str]:
         """Names of the instances in MASTER."""
-        found = (self._by_slot[slot] for slot in self.client.masters())
+        by_slot = self._by_slot
+        masters = [slot for slot in self.client.masters() if slot < len(by_slot)]  # not who leaves
+        found = (by_slot[slot] for slot in masters)
         return {running.name for running in found if running is not None}
 
     # ---------------------------------------------------------------- a new configuration
@@ -293,12 +295,15 @@ class Plane:
             draft.slots.release(running.slot, epoch)
             self._leaving[running.slot] = (epoch, running)
         draft.groups.retain((g.name for g in draft.configuration.sync_groups), epoch)
+        kept = [entry for entry in draft.entries if entry.block is None]
+        for entry in kept:
+            if entry.old is not None:
+                # Trackers may have spoken since the draft was made, and `old` may be a copy.
+                entry.running.tracking = self.running[entry.old.name].tracking
         self._adopt(draft, removed)
         self.links.adopt(draft.links, draft.specs, epoch)
-        for entry in draft.entries:
-            if entry.block is None and entry.old is not None:
-                entry.running.tracking = entry.old.tracking
-                self.set_tracking(entry.running.name, *self._tracker_state(entry.running.name))
+        for entry in kept:
+            self.set_tracking(entry.running.name, *self._tracker_state(entry.running.name))
         return epoch
 
     def pack(self) -> None:
