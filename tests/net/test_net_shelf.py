@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +30,7 @@ def wishes(draw: st.DrawFn) -> dict[str, Objects]:
     found = {}
     for owner in NAMES:
         family = draw(st.sampled_from((4, 6)))
-        lasts = draw(st.lists(st.integers(1, 5), unique=True, max_size=3))
+        lasts = draw(st.lists(st.integers(1, 5), max_size=4))
         mac = draw(st.sampled_from((b"", b"\2\0\0\0\0\1")))
         options = st.fixed_dictionaries({n: st.booleans() for n in ("restore", "native", "extra")})
         odd = draw(st.sampled_from((None, None, "missing", "own request", "two interfaces")))
@@ -105,3 +108,32 @@ def test_an_address_of_thousands_is_some_bytes() -> None:
     packed = _core.pack_items(everything[77].items)
     assert packed is not None
     assert len(packed) == 7
+
+
+def test_an_address_of_many_is_found_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = NameList([f"V{n}" for n in range(20)])
+    everything = [
+        Objects(
+            name,
+            tuple(
+                AddressItem(name, AddressKey(2, 4, bytes((10, n, k >> 8, k & 255)), 32), "eth0")
+                for k in range(1 + 300 * (n % 2))
+            ),
+            NOTHING_MISSING,
+        )
+        for n, name in enumerate(names)
+    ]
+    shelf = Shelf(names, everything)
+    made = 0
+    unpack_items = _core.unpack_items
+
+    def counting(*given: Any, **common: Any) -> tuple[AddressItem, ...]:
+        nonlocal made
+        items = unpack_items(*given, **common)
+        made += len(items)
+        return items
+
+    monkeypatch.setattr(_core, "unpack_items", counting)
+    wanted = [item for objects in everything for item in objects.items]
+    assert [shelf.find(item.key) for item in wanted] == [[item] for item in wanted]
+    assert made == len(wanted)

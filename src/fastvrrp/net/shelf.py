@@ -36,11 +36,11 @@ class Shelf:
         self.names = names
         self._kinds: list[_Kind | None] = [None]
         self._kind_of = array("I")
-        self._ends = array("Q")
+        self._ends = array("I")
         numbers: dict[_Kind, int] = {}
         parts: list[bytes] = []
-        hashes: list[int] = []
-        owners = array("I")  # of the hashes
+        hashes: list[int] = []  # of the items, one by one
+        owners, begins = array("I"), array("I")  # whose each is, and where
         end = 0
         for position, objects in enumerate(everything):
             packed = None if objects is None else _packed(objects)
@@ -54,16 +54,19 @@ class Shelf:
                 if kind == len(self._kinds):
                     self._kinds.append(common)
                 parts.append(packed)
-                end += len(packed)
+                size = len(packed) // len(objects.items)
                 for item in objects.items:
                     hashes.append(hash(item.key))
                     owners.append(position)
+                    begins.append(end)
+                    end += size
             self._kind_of.append(kind)
             self._ends.append(end)
         self._data = b"".join(parts)
         self._places = placed(hashes, len(hashes))
         each = array("I", range(len(names)))
-        self._owners = None if owners == each else owners  # None: each has one address
+        # None: each owner has one address, which is where its own begin.
+        self._items_of = None if owners == each else (owners, begins)
 
     def __contains__(self, owner: str) -> bool:
         return self.has(self.names.find(owner))
@@ -91,23 +94,26 @@ class Shelf:
 
     def find(self, key: AddressKey) -> list[AddressItem]:
         """Every item with this identity."""
-        found: dict[int, AddressItem] = {}  # by owner: hashes of several of his may be alike
-        for position, kind in self._holders(key):
-            owner = self.names[position]
-            for item in self._items(position, kind, owner):
-                if item.key == key:
-                    found[position] = item
-        return list(found.values())
+        return [
+            item
+            for position, kind, begin in self._found(key)
+            for item in self._unpacked(begin, begin + _size(key), kind, self.names[position])
+        ]
 
     def knows(self, key: AddressKey) -> bool:
-        return any(True for _ in self._holders(key))
+        return any(True for _ in self._found(key))
 
     def _items(self, position: int, kind: _Kind, owner: str) -> tuple[AddressItem, ...]:
-        begin = self._ends[position - 1] if position else 0
+        return self._unpacked(self._begin(position), self._ends[position], kind, owner)
+
+    def _begin(self, position: int) -> int:
+        return self._ends[position - 1] if position else 0
+
+    def _unpacked(self, begin: int, end: int, kind: _Kind, owner: str) -> tuple[AddressItem, ...]:
         return _core.unpack_items(
             self._data,
             begin,
-            self._ends[position],
+            end,
             owner=owner,
             ifindex=kind.ifindex,
             family=kind.family,
@@ -115,24 +121,27 @@ class Shelf:
             mac=kind.mac,
         )
 
-    def _holders(self, key: AddressKey) -> Iterator[tuple[int, _Kind]]:
-        """Positions of those who install it."""
-        places, owners, data = self._places, self._owners, self._data
+    def _found(self, key: AddressKey) -> Iterator[tuple[int, _Kind, int]]:
+        """Who installs it, and where it begins: each item is found by itself, however many others
+        its owner has."""
+        if key.peer:
+            return
+        places, items_of, data = self._places, self._items_of, self._data
         mask = len(places) - 1
         at = hash(key) & mask
-        prefixlen, address = key.prefixlen, key.address
-        size = _HEAD + len(address)
+        prefixlen, address, size = key.prefixlen, key.address, _size(key)
         while number := places[at]:
-            position = number - 1 if owners is None else owners[number - 1]
+            position = number - 1 if items_of is None else items_of[0][number - 1]
             kind = self._kinds[self._kind_of[position]]
             if kind is not None and kind.ifindex == key.ifindex and kind.family == key.family:
-                begin = self._ends[position - 1] if position else 0
-                for head in range(begin, self._ends[position], size):
-                    if data[head] == prefixlen and data[head + _HEAD : head + size] == address:
-                        if not key.peer:
-                            yield position, kind
-                        break
+                begin = self._begin(position) if items_of is None else items_of[1][number - 1]
+                if data[begin] == prefixlen and data[begin + _HEAD : begin + size] == address:
+                    yield position, kind, begin
             at = (at + 1) & mask
+
+
+def _size(key: AddressKey) -> int:
+    return _HEAD + len(key.address)
 
 
 def _packed(objects: Objects) -> bytes | None:

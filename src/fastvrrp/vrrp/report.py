@@ -170,7 +170,7 @@ class Reporter:
         elif number == INIT and self.stopping:
             state = "STOPPED"
         name = running.name
-        source = address_text(running.compiled.record.source) or ""
+        source = address_text(running.record.source) or ""
         self._states[name] = InstanceState(name, state, source)
 
     def renamed(self, old: str, running: Running) -> None:
