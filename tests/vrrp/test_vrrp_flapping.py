@@ -58,6 +58,16 @@ def test_instances_are_counted_apart_and_forgotten() -> None:
     assert flapping._told == b""
 
 
+def test_who_is_gone_is_forgotten() -> None:
+    flapping = Flapping(Clock())
+    for _ in range(2 * BURST):
+        flapping.changed(3)
+    flapping.forget(3)
+    flapping.forget(4)  # nothing is known of it
+    assert not flapping.unsettled
+    assert all(flapping.changed(3) == (True, 0) for _ in range(BURST))
+
+
 def test_a_window_ends_for_all() -> None:
     """`settled` is asked only when something was left out."""
     clock = Clock()

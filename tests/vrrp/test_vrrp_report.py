@@ -13,6 +13,7 @@ from vrrp_tools import Bench, configuration, instance, vip
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.vrrp.flapping import BURST
 from fastvrrp.vrrp.report import NO_SLOT, Reporter
 
 PEER = bytes((10, 0, 1, 2))
@@ -367,6 +368,34 @@ def test_floods_are_logged_in_moderation_and_told_completely(
         it.event(_core.EV_RX_ERROR, a=5, b=count, address=bytes((10, 0, 1, count)))
     assert len([m for m in lines(caplog) if "rejected" in m]) == 5
     assert len([r for r in it.told.records if r["kind"] == "rejected"]) == 100
+
+
+def test_the_next_instance_in_a_slot_inherits_no_flood(
+    it: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    it.master()
+    for priority in (200, 0) * BURST:
+        it.hears(priority)
+        it.bench.engine.advance(5)
+        it.bench.client.poll()
+    assert it.reporter.settle()
+    it.bench.apply(configuration())
+    assert not it.reporter.settle()
+    it.bench.apply(configuration(instance("NEXT")))
+    assert it.bench.plane.running["NEXT"].slot == 0
+    assert "(NEXT) Entering BACKUP STATE (init)" in lines(caplog)
+
+
+def test_a_transition_makes_no_objects_of_all_addresses(
+    it: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.bench.apply(configuration(instance()))
+    it.bench.engine.advance(5)
+    asked: list[str] = []
+    monkeypatch.setattr(it.bench.plane.desired, "get", asked.append)
+    it.bench.client.poll()
+    assert it.told.sent[-1] == InstanceState("VI_1", "MASTER", "10.0.1.1")
+    assert asked == []
 
 
 def test_without_a_listener_no_record_is_made(it: Scene) -> None:

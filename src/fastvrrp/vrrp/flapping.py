@@ -43,6 +43,12 @@ class Flapping:
         over = self._gaps.pop(slot, None)
         return True, 0 if over is None else over.count
 
+    def forget(self, slot: int) -> None:
+        """The instance is gone, and the next one in its slot has changed nothing yet."""
+        if slot < len(self._told):
+            self._told[slot] = 0
+        self._gaps.pop(slot, None)
+
     @property
     def unsettled(self) -> bool:
         """Whether changes were left out that nobody has been told of."""

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from fastvrrp import _core
@@ -85,16 +85,17 @@ class Reporter:
         plane: Plane,
         supervisor: Supervisor,
         *,
-        on_committed: Callable[[int], object] = lambda epoch: None,
+        on_committed: Callable[[int], Iterable[Running]] = lambda epoch: (),
         on_unsettled: Callable[[], None] = lambda: None,
         on_refused: Callable[[str], None] = lambda name: None,
         on_outdated: Callable[[str], None] = lambda name: None,
         on_left_out: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_unsettled` is called when a program that removes something failed, `on_refused` with
-        the instance when one that adds did, `on_outdated`
-        when the announcements of an instance should be compiled anew, `on_left_out` when a change
-        was not logged, so that `settle` has to be called later."""
+        """`on_committed` returns the instances that are gone with an epoch. `on_unsettled` is
+        called when a program that removes something failed, `on_refused` with the instance when
+        one that adds did, `on_outdated` when the announcements of an instance should be compiled
+        anew, `on_left_out` when a change was not logged, so that `settle` has to be called
+        later."""
         self.notifier: Notifier = Nobody()
         self.subscribed = False
         self.stopping = False
@@ -116,7 +117,8 @@ class Reporter:
     # ---------------------------------------------------------------- of the client
 
     def committed(self, epoch: int) -> None:
-        self._on_committed(epoch)
+        for gone in self._on_committed(epoch):
+            self._flapping.forget(gone.slot)
 
     def drained(self) -> None:
         self._lines.flush()
