@@ -82,3 +82,16 @@ def test_a_change_under_way_is_noticed() -> None:
         table.put(Address(key, 0, 0, None, ""))
     with pytest.raises(RuntimeError, match="changed"):
         next(going)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("varied", [1, 2, 4])
+def test_addresses_of_a_subnet_lie_apart(family: int, varied: int) -> None:
+    """Tables look at the low bits of a hash; `varied` is which byte from the end differs."""
+    size = 4 if family == 4 else 16
+    places = set()
+    for n in range(256):
+        raw = bytearray(size)
+        raw[0], raw[size - varied] = 0xFD, n
+        places.add(hash(AddressKey(2, family, bytes(raw), 8 * size)) & 0xFF)
+    assert len(places) > 128  # of random ones 162

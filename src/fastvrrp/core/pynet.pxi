@@ -22,11 +22,14 @@ cdef enum:                      # linux/if_addr.h
 
 
 cdef inline u64 address_hash(u32 ifindex, u8 family, u8 prefixlen, const u8 *raw) noexcept nogil:
+    """Its low bits depend on all of it: tables look at no others, and what differs in a subnet of IPv6 are the last
+    bytes, the high ones of the second word."""
     cdef u64 words[2]
     cdef u64 h = ifindex | (<u64> prefixlen << 32) | (<u64> family << 40)
     memcpy(words, raw, 16)
     h = (h ^ words[0]) * <u64> 0x9E3779B97F4A7C15
     h = (h ^ (h >> 29) ^ words[1]) * <u64> 0xBF58476D1CE4E5B9
+    h = (h ^ (h >> 32)) * <u64> 0x94D049BB133111EB
     return h ^ (h >> 32)
 
 
