@@ -119,9 +119,12 @@ class Daemon:
         gc.disable()  # a large configuration is a million objects without a cycle
         try:
             async with self._changing:
-                if self._running is not None:
-                    return await self._reload(self._running, configuration)
-                return await self._start(configuration)
+                try:
+                    if self._running is not None:
+                        return await self._reload(self._running, configuration)
+                    return await self._start(configuration)
+                finally:
+                    self._settle_soon()  # also after a refusal: its model took as much
         except PermissionError as exc:
             log.error("a permission is missing (NET_ADMIN, NET_RAW): %s", exc)
             return await self._give_up(EXIT_PERMISSION)
@@ -176,7 +179,6 @@ class Daemon:
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
         self._link.ready()
-        self._settle_soon()
         self._arm_chores()
         return ()  # everything is new, and nobody is told of each
 
@@ -189,14 +191,12 @@ class Daemon:
     def _settle(self) -> None:
         """Keep what there is now in little memory."""
         self._settling = None
-        parts = self._running
-        if parts is None:
-            return
         if self._changing.locked():
             self._settle_soon()
             return
-        parts.reporter.settle()
-        parts.plane.pack()
+        if self._running is not None:
+            self._running.reporter.settle()
+            self._running.plane.pack()
         address_text.cache_clear()
         settle_memory()
 
@@ -256,7 +256,6 @@ class Daemon:
         tuning.warn_of_changes(old.global_defs, configuration.global_defs)
         self._arm_chores()
         self._view.update(parts.trackers.status())
-        self._settle_soon()
         return draft.plan.changes
 
     def _tell_names(self, parts: Parts, draft: Draft) -> None:
