@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from fastvrrp._core import Instance
+import pytest
+
+from fastvrrp._core import AddressItem, AddressKey, Instance, pack_program
+
+REQUEST = AddressItem("V", AddressKey(2, 4, bytes((10, 0, 0, 1)), 24), "eth0").add
 
 
-def made(slot: int, addresses: int) -> Instance:
-    """A block of the size that so many addresses need."""
+def made(slot: int, addresses: int, *, requests: int = 0) -> Instance:
+    """A block of the size that so many addresses need, and so many requests that install them."""
     return Instance(
         slot=slot,
         vrid=1 + slot % 255,
@@ -20,7 +24,13 @@ def made(slot: int, addresses: int) -> Instance:
         link=0,
         destination=b"\xe0\0\0\x12",
         addresses=[bytes((10, slot >> 8 & 255, slot & 255, n)) for n in range(addresses)],
+        up=pack_program([(REQUEST, 0)] * requests),
+        down=pack_program([(REQUEST, 0)] * requests),
     )
+
+
+def mappings() -> int:
+    return len(Path("/proc/self/maps").read_text("ascii").splitlines())
 
 
 def virtual_bytes() -> int:
@@ -46,3 +56,12 @@ def test_memory_of_blocks_goes_back() -> None:
     assert virtual_bytes() - before > 20000 * 1024
     blocks.clear()
     assert virtual_bytes() - before < 8_000_000
+
+
+@pytest.mark.parametrize("addresses", [1, 20, 28, 80])
+def test_blocks_are_few_mappings_of_the_kernel(addresses: int) -> None:
+    """Of which a process may have 65530."""
+    before = mappings()
+    blocks = [made(slot, addresses, requests=addresses) for slot in range(2000)]
+    assert len({block.content for block in blocks}) == 2000
+    assert mappings() - before < 300

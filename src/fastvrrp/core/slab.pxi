@@ -4,7 +4,7 @@
 
 cdef enum:
     SLAB_BYTES = 262144         # a region, and its alignment
-    SLAB_LINES = 64             # larger blocks have a region of their own
+    SLAB_LINES = 256            # larger blocks have a region of their own
 
 ctypedef slab_s slab_t
 
@@ -18,7 +18,7 @@ cdef struct slab_s:             # at the beginning of a region: one cache line
     u32 fresh                   # where no block was yet
     u8 listed
 
-cdef slab_t *with_room[65]      # by lines
+cdef slab_t *with_room[SLAB_LINES + 1]      # by lines
 
 
 cdef slab_t *slab_new(u64 bytes) noexcept nogil:
