@@ -54,3 +54,16 @@ def same(read: Reader, before: Held | None) -> Result:
     assert found.messages == fresh.messages
     assert found.outcome == fresh.outcome
     return found
+
+
+def after(read: Reader, text: str, before: Held | None) -> Result:
+    read.path.write_text(text)
+    return same(read, before)
+
+
+def first(read: Reader, text: str) -> Held:
+    """A configuration that is in effect."""
+    read.path.write_text(text)
+    held = reading(read, None).held
+    assert held is not None
+    return held

@@ -123,6 +123,13 @@ def with_addresses(host: FakeHost) -> FakeHost:
     return host
 
 
+def compare(read: Reader, text: str) -> None:
+    """Read as it is, and with a comment behind every line."""
+    plain, single = read(text), read(commented(text))
+    assert texts(plain) == texts(single)
+    assert plain == single
+
+
 @settings(max_examples=300, deadline=None)
 @given(blocks=BLOCKS, given_to_all=st.sampled_from(GLOBALS))
 def test_the_same_as_read_one_by_one(
@@ -131,9 +138,7 @@ def test_the_same_as_read_one_by_one(
     read = Reader(tmp_path_factory.mktemp("alike", numbered=True))
     with_addresses(read.host)
     text = rendered(given_to_all, blocks)
-    plain, single = read(text), read(commented(text))
-    assert texts(plain) == texts(single)
-    assert plain == single
+    compare(read, text)
 
 
 def test_every_kind_three_times(read: Reader) -> None:
@@ -142,9 +147,7 @@ def test_every_kind_three_times(read: Reader) -> None:
     for lines in KINDS:
         for address in ADDRESSES:
             text = rendered("", [(lines, address, "{n}", "V{n}", False, "")] * 3)
-            plain, single = read(text), read(commented(text))
-            assert texts(plain) == texts(single)
-            assert plain == single
+            compare(read, text)
 
 
 # Two blocks and one like them that cannot be taken for another: what is odd about the third.
@@ -179,9 +182,7 @@ def test_one_that_is_odd(
         (PLAIN, address, "{n}", "V{n}", False, ""),
     ]
     text = rendered(given_to_all, blocks)
-    plain, single = read(text), read(commented(text))
-    assert texts(plain) == texts(single)
-    assert plain == single
+    compare(read, text)
 
 
 def test_a_line_that_goes_on(read: Reader) -> None:

@@ -13,7 +13,7 @@ from corpus import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from remembering import Result, reading, same
+from remembering import after, first, reading
 from servers_reading import HEAD, check, real, virtual
 
 from fastvrrp.config.load import load_again
@@ -36,19 +36,6 @@ def servers(count: int, weights: dict[int, int] | None = None) -> str:
         )
         for number in range(count)
     )
-
-
-def after(read: Reader, text: str, before: Held | None) -> Result:
-    read.path.write_text(text)
-    return same(read, before)
-
-
-def first(read: Reader, text: str) -> Held:
-    """A configuration that is in effect."""
-    read.path.write_text(text)
-    held = reading(read, None).held
-    assert held is not None
-    return held
 
 
 def test_one_of_many_virtual_servers_is_parsed(read: Reader) -> None:

@@ -7,10 +7,9 @@ import yaml
 from config_reading import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from remembering import Result, reading, same
+from remembering import after, first, reading, same
 
 from fastvrrp.config.native import document
-from fastvrrp.supervisor.held import Held
 
 GLOBAL = "global:\n  enable_script_security: true\n  script_user: root\n"
 
@@ -48,19 +47,6 @@ def servers(*entries: str) -> str:
 def read(read: Reader) -> Reader:
     read.path = read.path.with_suffix(".yaml")
     return read
-
-
-def after(read: Reader, text: str, before: Held | None) -> Result:
-    read.path.write_text(text)
-    return same(read, before)
-
-
-def first(read: Reader, text: str) -> Held:
-    """A configuration that is in effect."""
-    read.path.write_text(text)
-    held = reading(read, None).held
-    assert held is not None
-    return held
 
 
 MANY = [instance(n) for n in range(1, 21)]

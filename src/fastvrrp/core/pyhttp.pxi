@@ -91,7 +91,7 @@ cdef web_t *make_web(object urls) except NULL:
                 code += 1
             url.takes_interim = codes_interim(w.codes + url.codes, url.code_count)
             k += 1
-    except BaseException:
+    except BaseException:           # whatever it was, nobody else has it to give it back
         free(w)
         raise
     return w

@@ -221,7 +221,7 @@ cdef class Prober:
         if urls:
             try:
                 c.web = make_web(urls)
-            except BaseException:
+            except BaseException:       # whatever it was, the slot is nobody's yet
                 self.free.append(slot)
                 raise
         generation = self.p.probes[slot].generation + 1

@@ -43,7 +43,7 @@ def replace(path: Path, data: bytes) -> None:
     """
     kind = _kind(path)
     if kind == stat.S_IFCHR and not path.is_symlink():
-        with open(os.open(path, _WRITE), "wb", buffering=0) as device:  # noqa: PTH123
+        with open(os.open(path, _WRITE), "wb", buffering=0) as device:  # noqa: PTH123 (a descriptor)
             device.write(data)
         return
     if kind not in (0, stat.S_IFREG):
