@@ -97,6 +97,42 @@ def test_a_check_without_options_is_read_as_argparse_reads_it(files: list[str]) 
     assert vars(quick) == vars(whole)
 
 
+PLAIN_DAEMONS = [
+    [],
+    ["-f", "a.conf"],
+    ["--file", "a b.yaml", "--run-dir", "/run/x"],
+    ["-f", "a", "-f", "b", "--only", "vrrp"],
+    ["--log-level", "debug", "--log-format", "json", "--config-id", "node2"],
+    ["--config-id", "", "--only", "ipvs"],
+]
+NOT_PLAIN_DAEMONS = [
+    ["-fa.conf"],
+    ["--file=a.conf"],
+    ["--run", "/run/x"],
+    ["-f"],
+    ["-f", "-"],
+    ["-f", "--run-dir", "/run/x"],
+    ["--only", "both"],
+    ["--log-level", "loud"],
+    ["--command", "status"],
+    ["a.conf"],
+    ["--help"],
+]
+
+
+@pytest.mark.parametrize("words", PLAIN_DAEMONS)
+def test_a_daemon_with_plain_options_is_read_as_argparse_reads_it(words: list[str]) -> None:
+    quick, whole = run.quick(words), parser.parse(["run", *words])
+    assert quick is not None
+    assert whole is not None
+    assert vars(quick) == vars(whole)
+
+
+@pytest.mark.parametrize("words", NOT_PLAIN_DAEMONS)
+def test_a_daemon_with_other_words_is_left_to_argparse(words: list[str]) -> None:
+    assert run.quick(words) is None
+
+
 def test_the_words_of_a_daemon_are_read_without_what_only_its_help_needs() -> None:
     program = (
         "import sys\n"

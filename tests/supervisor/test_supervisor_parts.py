@@ -19,6 +19,8 @@ import pytest
 
 from fastvrrp.config import model
 from fastvrrp.supervisor import dumpfile, logs
+from fastvrrp.supervisor.given import Given
+from fastvrrp.supervisor.link import adopt
 from fastvrrp.supervisor.process import Orphans, describe_code
 from fastvrrp.supervisor.rundir import RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
@@ -365,6 +367,31 @@ def test_ends_in_words() -> None:
     assert describe_code(-signal.SIGSEGV) == "killed by SIGSEGV"
     assert describe_code(-64) in ("killed by SIGRTMAX", "killed by signal 64")
     assert describe_code(-77) == "killed by signal 77"
+
+
+def test_what_processes_tell_each_other_on_a_command_line() -> None:
+    given = Given(["--out=3", "--only=a=b", "--tolerant", "--", "--reload", "x"])
+    assert (given.needed("out"), given.text("only"), given.files) == (3, "a=b", ("--reload", "x"))
+    assert given.flag("tolerant")
+    assert not given.flag("reload")
+    assert given.number("last") is None
+    given.done()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--run-dir=/",), "--channel is missing"),
+        (("--run-dir=/", "--channel=x"), "--channel: 'x' is no number"),
+        (("--channel=0",), "--run-dir is missing"),
+        (("--run-dir=/", "--channel=0", "--strange"), "unknown option --strange"),
+    ],
+)
+def test_a_child_that_somebody_else_starts_says_what_is_wrong(
+    words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SystemExit, match=said):
+        adopt(["--scripts=0", "--pulse=0", "--alarm=0", "--parent=1", *words])
 
 
 def test_a_child_without_a_parent_does_not_start() -> None:

@@ -84,6 +84,51 @@ def test_the_first_steps_load_nothing_large() -> None:
     assert done.stdout == "False\n"
 
 
+LOADING = """
+import sys
+from pathlib import Path
+from fastvrrp.cli import main, run
+main._arguments(["run", "-f", "/nonexistent"])
+from fastvrrp.supervisor import reader, spawn, start
+start._import_common(spawn.Settings(Path("/nonexistent"), spawn.{role}))
+"""
+
+
+def loaded(program: str) -> set[str]:
+    """The modules that are there after a program."""
+    program += "print(*sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_a_router_loads_nothing_that_it_does_not_need_for_its_first_advert() -> None:
+    modules = loaded(
+        LOADING.format(role="VRRP")
+        + "import asyncio, fastvrrp.vrrp.__main__\n"
+        + "from fastvrrp.light import uvloop_without_tls\n"
+        + "uvloop = uvloop_without_tls()\n"
+        + "with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:\n"
+        + "    runner.run(asyncio.sleep(0.01))\n"
+    )
+    assert "uvloop.loop" in modules
+    assert modules & {"ssl", "argparse", "gettext", "random", "shutil"} == set()
+
+
+def test_a_balancer_alone_can_speak_tls() -> None:
+    modules = loaded(
+        LOADING.format(role="IPVS")
+        + "import asyncio.sslproto, fastvrrp.ipvs.__main__, ssl\n"
+        + "assert asyncio.sslproto.ssl is ssl\n"
+    )
+    assert "ssl" in modules
+
+
+def test_a_module_that_was_withheld_can_be_imported_later() -> None:
+    program = LOADING.format(role="VRRP") + "import ssl\nssl.create_default_context()\n"
+    assert "ssl" in loaded(program)
+
+
 # ---------------------------------------------------------------------- what is left
 
 

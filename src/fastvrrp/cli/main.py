@@ -1,7 +1,7 @@
 """The `fastvrrp` command: finds the subcommand, imports only that one, runs it.
 
-A file of a few instances is read in less time than it takes to load argparse, so a command line
-without options does without it.
+A file of a few instances is read in less time than it takes to load argparse, so checks without
+options do without it; so does a daemon with plain options.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ def _arguments(words: Sequence[str]) -> Any:
     """What the words mean, as argparse gives it; None if they ask for nothing."""
     if len(words) > 1 and words[0] == "check" and not any(word[:1] == "-" for word in words):
         return SimpleNamespace(command="check", files=words[1:], config_id=None)
+    if words[:1] == ["run"]:
+        from fastvrrp.cli.run import quick
+
+        args = quick(words[1:])
+        if args is not None:
+            return args
     from fastvrrp.cli.parser import parse
 
     return parse(words)
@@ -51,8 +57,8 @@ def entry() -> NoReturn:
     """`main` as a process: one that leaves nothing but memory behind does not tidy it up, which
     takes as long as a tenth of the work, and does not look for garbage either."""
     command = COMMANDS.get(next((word for word in sys.argv[1:] if word[:1] != "-"), ""))
-    if command is not None and command.leaves_nothing:
-        gc.disable()
+    if command is not None and (command.leaves_nothing or command is COMMANDS["run"]):
+        gc.disable()  # a daemon enables it when its modules are loaded, which are made for good
     code = main()
     if command is not None and command.leaves_nothing:
         sys.stderr.flush()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from fastvrrp.cli.common import DEFAULT_RUN_DIR
 
+if TYPE_CHECKING:
+    import argparse
+
 NATIVE = Path("/etc/fastvrrp/fastvrrp.yaml")
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
+
+PARTS = ("vrrp", "ipvs")
 
 DESCRIPTION = f"""\
 Run the daemon in the foreground until SIGTERM or SIGINT, logging to stderr.
@@ -58,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--only",
-        choices=("vrrp", "ipvs"),
+        choices=PARTS,
         help="run only this part of the configuration: routers, or virtual servers",
     )
     parser.add_argument(
@@ -78,6 +85,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="which `@ID` lines of the file apply (default: the host name)",
     )
+
+
+_NAMES = {
+    "-f": "file",
+    "--file": "file",
+    "--run-dir": "run_dir",
+    "--only": "only",
+    "--log-level": "log_level",
+    "--log-format": "log_format",
+    "--config-id": "config_id",
+}
+
+
+def quick(words: Sequence[str]) -> SimpleNamespace | None:
+    """What `add_arguments` makes of plain options with values; None: something is not as plain.
+
+    A router is to advertise before argparse would be loaded.
+    """
+    from fastvrrp.supervisor import logs
+
+    possible = {"only": PARTS, "log_level": logs.LEVELS, "log_format": logs.FORMATS}
+    args = SimpleNamespace(
+        command="run",
+        file=None,
+        run_dir=DEFAULT_RUN_DIR,
+        only=None,
+        log_level="info",
+        log_format="text",
+        config_id=None,
+    )
+    for option, value in zip(words[::2], words[1::2], strict=False):
+        name = _NAMES.get(option, "")
+        if not name or value[:1] == "-" or value not in possible.get(name, (value,)):
+            return None
+        setattr(args, name, Path(value) if name in ("file", "run_dir") else value)
+    return args if len(words) % 2 == 0 else None
 
 
 def default_file() -> Path:

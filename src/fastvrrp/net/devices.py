@@ -6,7 +6,6 @@ are those of linux/if_link.h and linux/ip.h.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastvrrp.config.model import Configuration, Device
@@ -167,6 +166,8 @@ def deletions(links: Sequence[Link], all_links: Iterable[Link]) -> list[tuple[by
     kernel then waits once until nobody uses them, not for each of them."""
     if len(links) < 2:
         return [(delete(link.ifindex), wire.OK_GONE) for link in links]
+    import random  # slow to load, and rarely needed
+
     used = {link.group for link in all_links}
     group = next(g for g in iter(lambda: 1 + random.getrandbits(30), 0) if g not in used)
     attribute = wire.u32(IFLA_GROUP, group)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastvrrp.supervisor import logs
+from fastvrrp.supervisor.given import Given
 
 # What syslog calls our processes, as keepalived's are called: filters of logs go by it.
 IDENTS = {
@@ -38,7 +38,7 @@ class Destinations(NamedTuple):
     file: Path | None = None
 
     def arguments(self) -> list[str]:
-        """Options of a child (`add_arguments`)."""
+        """Options of a child (`of`)."""
         words = [f"--log-level={self.level}", f"--log-format={self.form}"]
         if not self.console:
             words.append("--no-console")
@@ -49,24 +49,16 @@ class Destinations(NamedTuple):
         return words
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log-level", default="info")
-    parser.add_argument("--log-format", default="text")
-    parser.add_argument("--no-console", action="store_true")
-    parser.add_argument("--syslog")
-    parser.add_argument("--syslog-suffix", default="")
-    parser.add_argument("--log-file", type=Path)
-
-
-def of(args: argparse.Namespace) -> Destinations:
-    """What a child was told."""
+def of(given: Given) -> Destinations:
+    """What a child was told (`Destinations.arguments`)."""
+    file = given.text("log-file")
     return Destinations(
-        level=args.log_level,
-        form=args.log_format,
-        console=not args.no_console,
-        facility=args.syslog,
-        suffix=args.syslog_suffix,
-        file=args.log_file,
+        level=given.text("log-level") or "info",
+        form=given.text("log-format") or "text",
+        console=not given.flag("no-console"),
+        facility=given.text("syslog"),
+        suffix=given.text("syslog-suffix") or "",
+        file=None if file is None else Path(file),
     )
 
 

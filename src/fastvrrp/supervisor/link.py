@@ -12,13 +12,13 @@ The link answers pings by itself.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import ctypes
 import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -30,8 +30,9 @@ from fastvrrp.control.protocol import INTERNAL, ControlError
 from fastvrrp.packets import ProtocolError, close_all
 from fastvrrp.supervisor import destinations, messages, process, pulse
 from fastvrrp.supervisor.channel import Channel, read_memfd
+from fastvrrp.supervisor.given import Given
 from fastvrrp.supervisor.housekeeping import settle
-from fastvrrp.supervisor.spawn import VRRP, Role
+from fastvrrp.supervisor.spawn import FDS, VRRP, Role
 
 log = logging.getLogger(__name__)
 
@@ -104,45 +105,41 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
 
     Raises SystemExit when the parent is already gone or the arguments are not the supervisor's.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"fastvrrp.{role.name}", description="Started by `fastvrrp run` only."
-    )
-    parser.add_argument("--channel", type=int, required=True)
-    parser.add_argument("--scripts", type=int, required=True)
-    parser.add_argument("--pulse", type=int, required=True)
-    parser.add_argument("--alarm", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--name", default="")
-    parser.add_argument("--umask", type=int)
-    parser.add_argument("--keep-services", action="store_true")
-    destinations.add_arguments(parser)
-    args = parser.parse_args(argv)
+    given = Given(sys.argv[1:] if argv is None else argv)
+    fds = [given.needed(name) for name in FDS]
+    parent = given.needed("parent")
+    run_dir = given.text("run-dir")
+    if run_dir is None:
+        raise SystemExit("--run-dir is missing")
+    name, umask = given.text("name") or "", given.number("umask")
+    keep_services = given.flag("keep-services")
+    to = destinations.of(given)
+    given.done()
     set_parent_death_signal()
     # The parent may have died before the line above: then no signal will ever come.
-    if os.getppid() != args.parent:
+    if os.getppid() != parent:
         raise SystemExit("the supervisor is gone")
     # Reloads and dumps come through the channel; a stray signal must not end us.
     dumps = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2, signal.SIGRTMAX - 1)
     for number in (signal.SIGHUP, *dumps):
         signal.signal(number, signal.SIG_IGN)
-    destinations.setup(destinations.of(args), role.name)
-    process.set_name(args.name)
-    channel = socket.socket(fileno=args.channel)
-    scripts = socket.socket(fileno=args.scripts)
+    destinations.setup(to, role.name)
+    process.set_name(name)
+    channel, scripts = (socket.socket(fileno=fd) for fd in fds[:2])
+    page, alarm = fds[2:]
     for sock in (channel, scripts):
         sock.set_inheritable(False)
         sock.setblocking(False)
-    for fd in (args.pulse, args.alarm):
+    for fd in (page, alarm):
         os.set_inheritable(fd, False)
     return Arguments(
         channel,
         scripts,
-        pulse.Ends(args.pulse, args.alarm),
-        args.run_dir,
-        name=args.name,
-        umask=args.umask,
-        keep_services=args.keep_services,
+        pulse.Ends(page, alarm),
+        Path(run_dir),
+        name=name,
+        umask=umask,
+        keep_services=keep_services,
     )
 
 

@@ -6,7 +6,6 @@ the configuration in effect was made of (`Held.last`): its blocks are not parsed
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from fastvrrp.config import model
 from fastvrrp.config.memory import Last
 from fastvrrp.light import msgspec
+from fastvrrp.supervisor.given import Given
 from fastvrrp.supervisor.held import Held, dropped
 
 
@@ -35,37 +35,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.disable()  # it ends before there would be anything worth collecting
     from fastvrrp.config.load import load_again
 
-    parser = argparse.ArgumentParser(description="Started by `fastvrrp run` only.")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--config-id")
-    parser.add_argument("--only")
-    parser.add_argument("--net-namespace")
-    parser.add_argument("--strict-includes", action="store_true")
-    parser.add_argument("--tolerant", action="store_true")
-    parser.add_argument("--reload", action="store_true")
-    parser.add_argument("--out", type=int, required=True)
-    parser.add_argument("--last", type=int)
-    args = parser.parse_args(argv)
+    given = Given(sys.argv[1:] if argv is None else argv)
+    out_fd, known_fd, only = given.needed("out"), given.number("last"), given.text("only")
+    config_id, net_namespace = given.text("config-id"), given.text("net-namespace")
+    strict_includes, tolerant = given.flag("strict-includes"), given.flag("tolerant")
+    is_reload = given.flag("reload")
+    given.done()
     last = None
-    if args.last is not None:
-        with open(args.last, "rb") as known:  # noqa: PTH123 (a descriptor)
+    if known_fd is not None:
+        with open(known_fd, "rb") as known:  # noqa: PTH123 (a descriptor)
             last = Last.of(known.read())
     again = load_again(
-        args.file,
+        Path(*given.files),
         last,
-        config_id=args.config_id,
-        net_namespace=args.net_namespace,
-        strict_includes=args.strict_includes,
-        tolerant=args.tolerant,
-        is_reload=args.reload,
+        config_id=config_id,
+        net_namespace=net_namespace,
+        strict_includes=strict_includes,
+        tolerant=tolerant,
+        is_reload=is_reload,
     )
     loaded = again.loaded
     held, messages = None, loaded.messages
     if loaded.configuration is not None:
-        messages = (*messages, *dropped(loaded.configuration, args.only))
-        held = Held.of(loaded.configuration, only=args.only, memory=again.memory)
+        messages = (*messages, *dropped(loaded.configuration, only))
+        held = Held.of(loaded.configuration, only=only, memory=again.memory)
     data = msgspec.msgpack.encode(Outcome(messages=messages, held=held))
-    with open(args.out, "wb") as out:  # noqa: PTH123 (a descriptor)
+    with open(out_fd, "wb") as out:  # noqa: PTH123 (a descriptor)
         out.write(data)
         out.flush()
         os._exit(0)  # nothing is left to be done, and a large model takes its time to be freed

@@ -24,7 +24,7 @@ from fastvrrp.supervisor.housekeeping import UMASK
 from fastvrrp.supervisor.manner import Manner
 from fastvrrp.supervisor.rundir import AlreadyRunning, RunDir, RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
-from fastvrrp.supervisor.spawn import ROLES, Settings, Wanted
+from fastvrrp.supervisor.spawn import ROLES, VRRP, Settings, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +78,12 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
         if len(os.sched_getaffinity(0)) == 1:
             # Nothing can run beside us, so nothing is late because of this; and what is touched
             # behind each fork has to be copied.
-            _import_common()
+            _import_common(first)
             import fastvrrp.supervisor.main  # noqa: F401
 
         with signals.stop_deferred():
             early.read(options.wanted)
-        _import_common()
+        _import_common(first)
 
         with signals.stop_deferred():
             early.spawn(first)
@@ -93,10 +93,14 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
         return supervise(options, children, run_dir, notifier, early, signals)
 
 
-def _import_common() -> None:
-    """What the supervisor and its children need, once for all of them."""
+def _import_common(first: Settings) -> None:
+    """What the supervisor and its first child need, once for both of them."""
     import concurrent.futures.thread  # noqa: F401
 
+    from fastvrrp import light
+
+    if first.role.name == VRRP.name:  # the other one checks servers that speak TLS
+        light.asyncio_without_tls()
     import fastvrrp.net.namespace
     import fastvrrp.notify.fifo
     import fastvrrp.supervisor.dumpfile

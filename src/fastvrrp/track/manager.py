@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -251,9 +250,14 @@ class Trackers:
 
     @staticmethod
     def _start_scripts(trackers: list[ScriptTracker]) -> None:
-        spread = len(trackers) > JITTER_ABOVE
+        if len(trackers) <= JITTER_ABOVE:
+            for tracker in trackers:
+                tracker.start(0)
+            return
+        import random  # slow to load, and rarely needed
+
         for tracker in trackers:
-            tracker.start(random.randrange(JITTER_MAX_NS) if spread else 0)
+            tracker.start(random.randrange(JITTER_MAX_NS))
 
     # ------------------------------------------------------------------ changes
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import uvloop
-
 from fastvrrp.config import compact
+from fastvrrp.light import uvloop_without_tls
 from fastvrrp.supervisor.link import Arguments, adopt
 from fastvrrp.vrrp.daemon import Daemon
 
@@ -20,7 +19,7 @@ def main() -> int:
     """Run until the supervisor says stop; returns the exit code."""
     arguments = adopt()
     compact.warm_up()  # while the configuration is being read
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop_without_tls().new_event_loop) as runner:
         return runner.run(_run(arguments))
 
 
