@@ -1,8 +1,10 @@
-"""Memory of an engine over a long time: its rings take what was in them at once, no more."""
+"""Memory of an engine over a long time: its rings take what was in them at once, no more, and what a
+burst filled does not stay with it."""
 
 from __future__ import annotations
 
 import gc
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ pytestmark = pytest.mark.netns
 
 RECORD_BYTES = 64  # of an event
 STEADY_KB = 200  # what the test itself may take meanwhile
+OWNERS = 4096
+NOWHERE = 1 << 30  # index of no interface: the kernel takes no frame for it
 LEFT_KB = 128 + 256 + STEADY_KB  # after a burst: two blocks of the ring, all of that of commands
 
 
@@ -108,3 +112,50 @@ def test_a_block_is_not_given_back_with_new_events_in_it(engine: _core.Engine) -
         told += [e.a for e in more if e.kind == _core.EV_COMMITTED]
     assert told == sorted(set(told))
     assert sent - len(told) == engine.counters()["events_lost"]
+
+
+def owner(slot: int, *, fault: int) -> _core.Instance:
+    """Says nothing to anybody, and is announced where nobody is."""
+    address = (slot + 1).to_bytes(4, "big")
+    record = _core.build_announcement(
+        family=4, address=address, ifindex=NOWHERE, mac=b"\x02\0\0\0\0\1"
+    )
+    return _core.Instance(
+        slot=slot,
+        vrid=slot % 255 + 1,
+        family=4,
+        version=3,
+        priority=255,
+        advert_int_ns=1_000_000_000,
+        link=0,
+        flags=_core.F_UNICAST,
+        source=b"\x0a\0\0\1",
+        addresses=[address],
+        announce=record,
+        garp_master_delay_ns=0,
+        fault=fault,
+    )
+
+
+def committed(engine: _core.Engine, *, epoch: int, fault: int) -> None:
+    engine.commit([owner(slot, fault=fault) for slot in range(OWNERS)], remove=[], epoch=epoch)
+    wait_for(lambda: epoch in confirmed(engine), 60, "the commit")
+
+
+def test_what_thousands_of_new_masters_filled_is_given_back() -> None:
+    """Actions of one commit, jobs of the announcer, programs of the applier."""
+    engine = _core.Engine(instances=OWNERS, links=1, groups=1)
+    engine.start()
+    try:
+        engine.link(0, ifindex=socket.if_nametoindex("lo"), families=0)
+        committed(engine, epoch=1, fault=_core.FAULT_CONFIG)
+        before = own_kb()
+        committed(engine, epoch=2, fault=0)
+        last = OWNERS - 1
+        wait_for(lambda: engine.status(last).vips_up, 60, "every program played")
+        wait_for(lambda: engine.status(last).counters["announcements"] > 0, 60, "the last one")
+        wait_for(lambda: not engine.events() and own_kb() - before < LEFT_KB, 60, "all given back")
+    finally:
+        engine.stop()
+        engine.join(5)
+        gc.unfreeze()

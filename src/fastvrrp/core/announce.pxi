@@ -5,6 +5,7 @@
 cdef enum:
     JOBS = 32768
     JOBS_FIRST = 64             # places that a queue begins with
+    JOBS_MANY = 1024            # places of one that has seen a burst
     KINDS = 3                   # of jobs: everything, ANN_NEW, ANN_EXTRA
     ANN_WAIT_NS = 5000000       # for the kernel's answer about new addresses
     ANN_TURN_LIMIT = 2048       # frames per turn: adverts of the next turn must not wait for them
@@ -26,7 +27,7 @@ ctypedef struct pending_t:      # the job of one kind that an instance has in th
     u32 rounds                  # asked for since it was queued
     u8 used
 
-ctypedef struct queue_t:        # takes no more memory than the jobs that were in it at once
+ctypedef struct queue_t:        # takes no more memory than the jobs that were in it at once, until it is empty
     job_t *jobs                 # room for JOBS
     u32 mask                    # places in use - 1
     u32 head
@@ -136,6 +137,20 @@ cdef inline void put_job(queue_t *q, const job_t *j) noexcept nogil:
 
 cdef inline u32 announce_jobs(const announcer_t *a) noexcept nogil:
     return queue_length(&a.first) + queue_length(&a.repeats)
+
+
+cdef void announce_rest(announcer_t *a, u32 slots) noexcept nogil:
+    """Nothing is left to announce: what many jobs filled goes back to the kernel."""
+    cdef queue_t *q
+    cdef u32 k
+    if a.first.mask < JOBS_MANY and a.repeats.mask < JOBS_MANY:
+        return
+    for k in range(2):
+        q = &a.repeats if k else &a.first
+        give_back(q.jobs, <size_t> JOBS * sizeof(job_t))
+        q.mask = JOBS_FIRST - 1
+        q.head = q.tail = 0
+    give_back(a.pending, <size_t> slots * KINDS * sizeof(pending_t))
 
 
 cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, const u8 *records, u32 rounds,

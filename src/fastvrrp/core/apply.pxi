@@ -235,7 +235,7 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
     ev.events = EPOLLIN
     epoll_ctl(ep, EPOLL_CTL_ADD, p.work.fd, &ev)
     while True:
-        if not ring_pop(&p.work, &w):
+        if not ring_pop_lean(&p.work, &w):
             if p.n_results:
                 finish_batch(p)
                 continue

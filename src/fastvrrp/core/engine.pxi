@@ -6,6 +6,7 @@ cdef enum:
     EVENT_RING = 65536
     COMMAND_RING = 8192
     TICK_BUDGET = 1024
+    ACTIONS_KEPT = 1024         # room for actions that stays with the engine when a burst is over
     COMMANDS_PER_TURN = 256
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
@@ -78,6 +79,7 @@ ctypedef struct engine_t:
     u64 *failed                 # per slot: requests of the up program that the kernel refused
     u8 *owed                    # per slot: programs that did not fit the work ring
     u32 n_owed
+    u32 acted                   # the most actions of one flush, since the last rest
     i64 rush_ns                 # since when programs are outstanding
     u32 *ringed                 # link*2+family of the rings there are
     u32 n_ringed
@@ -493,6 +495,14 @@ cdef void note_send_error(engine_t *e, int error, i64 now) noexcept nogil:
         tell_simple(e, EV_SEND_ERROR, NONE, error, <i64> e.send_errors, now)
 
 
+cdef void engine_rest(engine_t *e) noexcept nogil:
+    """A burst is over, every address is there and announced: the memory that it filled goes back to the kernel."""
+    if e.acted > 2 * ACTIONS_KEPT:
+        give_back(&e.out.items[ACTIONS_KEPT], <size_t> (e.acted - ACTIONS_KEPT) * sizeof(action_t))
+        e.acted = 0
+    announce_rest(&e.announcer, e.core.cap_vr)
+
+
 cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
     """Everything the core decided in this turn: adverts first."""
     cdef u32 k
@@ -533,6 +543,8 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
                            <u32> a.a, <u32> a.b)
         elif a.kind == A_EVENT:
             tell(e, a)
+    if e.out.n > e.acted:
+        e.acted = e.out.n
     e.out.n = 0
     e.again_ns = FV_NEVER
     if announce_jobs(&e.announcer):
@@ -549,6 +561,8 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
     if e.told:
         e.told = 0
         ring_bell(&e.events)
+    if e.outstanding == 0 and e.n_owed == 0 and e.again_ns == FV_NEVER:
+        engine_rest(e)
 
 
 # ---- inputs ----
@@ -563,7 +577,7 @@ cdef void results_drain(engine_t *e, i64 now) noexcept nogil:
         e.outstanding -= 1
         if r.error == -1:
             continue
-        if r.program == P_UP:
+        if r.program == P_UP and e.failed[r.slot] != r.failed_mask:     # what is not written to takes no memory
             e.failed[r.slot] = r.failed_mask
         core_played(&e.core, r.slot, r.generation, r.program, r.error, r.failed, now, &e.out)
         if e.out.n * 2 > e.out.cap:

@@ -21,6 +21,15 @@ ctypedef struct ring_t:
     u8 gap2[56]
 
 
+cdef void give_back(void *at, size_t n) noexcept nogil:
+    """Whole pages among these bytes go back to the kernel; what they hold is lost, and not needed."""
+    cdef uintptr_t page = <uintptr_t> getpagesize()
+    cdef uintptr_t begin = (<uintptr_t> at + page - 1) & ~(page - 1)
+    cdef uintptr_t end = (<uintptr_t> at + n) & ~(page - 1)
+    if begin < end:
+        madvise(<void *> begin, end - begin, MADV_DONTNEED)
+
+
 cdef int ring_init(ring_t *r, u32 size, u32 capacity) noexcept nogil:
     """Capacity is a power of two. 0, or -1 with errno."""
     cdef void *items

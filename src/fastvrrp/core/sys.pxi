@@ -52,6 +52,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *buf, size_t n)
     int close(int fd)
     int usleep(unsigned int us)
+    int getpagesize()
 
 cdef extern from *:
     """
