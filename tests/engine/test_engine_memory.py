@@ -1,5 +1,5 @@
-"""Memory of an engine over a long time: its rings take what was in them at once, no more, and what a
-burst filled does not stay with it."""
+"""Memory of an engine over a long time: its rings take what was in them at once, no more, and what
+a burst filled does not stay with it."""
 
 from __future__ import annotations
 
