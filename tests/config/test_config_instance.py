@@ -274,7 +274,7 @@ def test_globals_below_an_instance_do_not_reach_it(read: Reader) -> None:
         (["use_vmac netlink_notify_msg"], "netlink_notify_msg has no effect: fastvrrp learns"),
         (["use_vmac v1 02:00:00:00:01 v2"], "unknown option 'v2'"),
         (["use_vmac 01:00:5e:00:00:01"], "'01:00:5e:00:00:01' is a multicast address"),
-        (["use_vmac 00:00:5e:00:01:f0"], "is the MAC address of VRID 240 for IPv4, not of this"),
+        (["use_vmac 00:00:5e:00:01:f0"], "is the MAC address of VRID 240 for IPv4, not"),
         (["use_vmac averyveryverylongname"], "cannot be the name of an interface"),
         (["vmac_xmit_base"], "V: vmac_xmit_base needs use_vmac, ignored"),
         (["use_vmac", "use_ipvlan 10.0.0.3/24"], "V: use_ipvlan is ignored beside use_vmac"),
@@ -295,6 +295,12 @@ def test_globals_below_an_instance_do_not_reach_it(read: Reader) -> None:
 )
 def test_what_is_said(read: Reader, lines: list[str], message: str) -> None:
     assert any(message in text for text in said(read, *lines)), said(read, *lines)
+
+
+def test_the_mac_address_of_another_virtual_router_is_not_taken(read: Reader) -> None:
+    """RFC 9568 7.3; keepalived ignores it, too."""
+    lines = ["use_vmac vrrp.9 00:00:5e:00:01:f0 group 5", "vmac_xmit_base"]
+    assert read.one(*lines).vmac == Vmac(name="vrrp.9", group=5, xmit_base=True)
 
 
 def test_strict_mode(read: Reader) -> None:

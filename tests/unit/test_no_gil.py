@@ -32,7 +32,9 @@ PURE = {
 }
 PURE_LIBC = {"memcpy", "memset", "memcmp"}
 # inline helpers of shim.h that compute and nothing else
-PURE_SHIM = {"fv_get16", "fv_put16", "fv_clz64", "fv_ctz64", "fv_prefetch", "fv_rotate"}
+PURE_SHIM = {
+    *("fv_get16", "fv_put16", "fv_same", "fv_clz64", "fv_ctz64", "fv_prefetch", "fv_rotate"),
+}
 WORDS_OF_C = {"if", "for", "while", "switch", "sizeof", "return", "likely", "unlikely"}
 
 FUNCTION = re.compile(

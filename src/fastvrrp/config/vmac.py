@@ -48,8 +48,7 @@ def virtual_device(builder: InstanceBuilder) -> dict[str, Any]:
                 "vmac_xmit_base is ignored in strict mode", "remove it", "vmac_xmit_base"
             )
             vmac = Vmac(name=vmac.name, address=vmac.address, group=vmac.group)
-        _tell_foreign_mac(builder, vmac)
-        fields["vmac"] = vmac
+        fields["vmac"] = _without_foreign_mac(builder, vmac)
         if "use_ipvlan" in entries:
             builder.warning("use_ipvlan is ignored beside use_vmac", "keep one", "use_ipvlan")
         return fields
@@ -66,19 +65,22 @@ def virtual_device(builder: InstanceBuilder) -> dict[str, Any]:
     return fields
 
 
-def _tell_foreign_mac(builder: InstanceBuilder, vmac: Vmac) -> None:
-    """RFC 9568 7.3: each VRID and family has a MAC address; another's may be used on this link."""
+def _without_foreign_mac(builder: InstanceBuilder, vmac: Vmac) -> Vmac:
+    """RFC 9568 7.3: each VRID and family has a MAC address; another's may be used on this link: as
+    in keepalived, it is not taken."""
     found = _VIRTUAL_MAC.match(vmac.address or "")
     vrid = builder.entries.get("virtual_router_id")
     if found is None or vrid is None:
-        return
+        return vmac
     family, owner = 4 if found[1] == "1" else 6, int(found[2], 16)
-    if (family, owner) != (builder.family, vrid.value):
-        builder.warning(
-            f"{vmac.address} is the MAC address of VRID {owner} for IPv{family}, not of this one",
-            "leave the MAC out, or write one of your own",
-            "use_vmac",
-        )
+    if (family, owner) == (builder.family, vrid.value):
+        return vmac
+    builder.warning(
+        f"{vmac.address} is the MAC address of VRID {owner} for IPv{family}, not this one: ignored",
+        "leave it out, or write one of your own",
+        "use_vmac",
+    )
+    return Vmac(name=vmac.name, group=vmac.group, xmit_base=vmac.xmit_base)
 
 
 def read_vmac(context: Context, entries: Entries) -> Vmac:

@@ -83,6 +83,9 @@ ctypedef struct engine_t:
     i64 rush_ns                 # since when programs are outstanding
     u32 *ringed                 # link*2+family of the rings there are
     u32 n_ringed
+    u32 *opened                 # the same of the sockets
+    u32 n_opened
+    u8 recount                  # both have changed
     u32 *by_ifindex             # open addressing: link slot + 1
     u32 hash_mask
     cfg_t *retired              # chain through cfg_t.displaced: waiting for room in the work ring
@@ -105,15 +108,19 @@ ctypedef struct engine_t:
     i64 window_ns               # of polling.pxi: when it began
     i64 window_length_ns
     u64 window_packets          # before it
+    u64 window_copied
+    u64 window_turns
     u32 finds                   # looks in it that found packets
     u32 bursts                  # runs of such
     u8 found                    # the last look found some
     u8 polling                  # WAIT_...
+    u8 unwatched                # nobody waits for the sockets either: each turn reads them all
     i64 tick_ns
     i64 gap_ns                  # between two bursts, about
     u8 undrained                # this turn left packets in a socket
     u64 turns
     u64 packets
+    u64 copied                  # of them those that came by a socket
     u64 late_turns
     u64 pauses                  # turns in which instances found that we had stood still
     i64 late_max_ns
@@ -240,13 +247,17 @@ cdef void give_up_ring(engine_t *e, pring_t *r) noexcept nogil:
     ring_bell(&e.applier.work)
 
 
-cdef void count_rings(engine_t *e) noexcept nogil:
+cdef void count_sources(engine_t *e) noexcept nogil:
     cdef u32 k
-    e.n_ringed = 0
+    e.recount = 0
+    e.n_ringed = e.n_opened = 0
     for k in range(2 * e.core.cap_link):
         if e.links[k >> 1].ring[k & 1] != NULL:
             e.ringed[e.n_ringed] = k
             e.n_ringed += 1
+        if e.links[k >> 1].fd[k & 1] >= 0:
+            e.opened[e.n_opened] = k
+            e.n_opened += 1
 
 
 cdef void swap_rings(engine_t *e, linkdef_t *d) noexcept nogil:
@@ -260,7 +271,6 @@ cdef void swap_rings(engine_t *e, linkdef_t *d) noexcept nogil:
         io.ring[six] = d.ring[six]
         if io.ring[six] != NULL and e.polling != WAIT_TICK:
             watch_socket(e, io.ring[six].fd, SRC_RING, d.slot * 2 + six, True)
-    count_rings(e)
 
 
 cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
@@ -279,10 +289,12 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
         io.fd[six] = d.fd[six]
         if io.fd[six] >= 0:
             stamp_socket(io.fd[six], e.io.arrivals.stamped)
-            watch_socket(e, io.fd[six], SRC_PACKET, d.slot * 2 + six, True)
+            if not e.unwatched:
+                watch_socket(e, io.fd[six], SRC_PACKET, d.slot * 2 + six, True)
         e.paces[d.pace].interval_ns[six] = d.interval_ns[six]
     if d.ring[0] != io.ring[0] or d.ring[1] != io.ring[1]:
         swap_rings(e, d)
+    e.recount = 1
     if d.rejoin != NULL:
         memset(&w, 0, sizeof(w))
         w.kind = W_REJOIN
@@ -661,6 +673,7 @@ cdef bint serve_packets(engine_t *e, u32 tag, i64 now) noexcept nogil:
             break
         in_time = fv_now_ns() - now < RX_TURN_NS
     e.packets += total
+    e.copied += total
     e.undrained |= not in_time or total >= RX_TURN_LIMIT
     return in_time
 
@@ -684,11 +697,19 @@ cdef bint serve_ring(engine_t *e, u32 tag, i64 now) noexcept nogil:
     return in_time
 
 
-cdef void serve_rings(engine_t *e, i64 now) noexcept nogil:
-    """All of them, beginning with another one each turn."""
+cdef void look_at_all(engine_t *e, i64 now) noexcept nogil:
+    """What nobody waits for, as far as packets have time in this turn; beginning with another each turn."""
+    cdef u32 n = e.n_ringed + (e.n_opened if e.unwatched else 0)
     cdef u32 k
-    for k in range(e.n_ringed):
-        if not serve_ring(e, e.ringed[(k + e.turns) % e.n_ringed], now):
+    cdef u32 at
+    cdef bint in_time = True
+    for k in range(n):
+        at = <u32> ((k + e.turns) % n)
+        if at < e.n_ringed:
+            in_time = serve_ring(e, e.ringed[at], now)
+        else:
+            in_time = serve_packets(e, e.opened[at - e.n_ringed], now)
+        if not in_time:
             return
 
 
@@ -736,8 +757,10 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         commands = 0
         e.undrained = n == EPOLL_BATCH
         packets = e.packets
+        if e.recount:
+            count_sources(e)
         if e.polling == WAIT_TICK:
-            serve_rings(e, now)
+            look_at_all(e, now)
         for k in range(n):                              # packets before anything that counts time, in turn
             event = &evs[(k + e.turns) % <u32> n]
             source = <u32> (event.data.u64 >> 32)

@@ -366,7 +366,7 @@ cdef void backup_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     v.wants_master = 0
     v.late_extended = 0
     v.down_reason = R_NO_RESPONSE
-    changed = not v.master_known or compare_address(v.master, source, g.alen) != 0
+    changed = not v.master_known or not fv_same(v.master, source, g.alen)
     v.master_known = 1
     v.master_priority = a.priority
     memcpy(v.master, source, g.alen)

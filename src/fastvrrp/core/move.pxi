@@ -94,13 +94,13 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
         link.up = e.core.link[link.slot].up
         link.pace = e.paces[io.pace]
         for six in range(2):
-            if io.fd[six] >= 0:
+            if io.fd[six] >= 0 and not e.unwatched:
                 watch_socket(e, io.fd[six], SRC_PACKET, 0, False)
             if io.ring[six] != NULL and e.polling != WAIT_TICK:
                 watch_socket(e, io.ring[six].fd, SRC_RING, 0, False)
             io.fd[six] = -1
             io.ring[six] = NULL
-    count_rings(e)
+    e.recount = 1
     choose_tick(e)
 
 
@@ -128,14 +128,15 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
         for six in range(2):
             if io.fd[six] >= 0:
                 stamp_socket(io.fd[six], e.io.arrivals.stamped)
-                watch_socket(e, io.fd[six], SRC_PACKET, slot * 2 + six, True)
+                if not e.unwatched:
+                    watch_socket(e, io.fd[six], SRC_PACKET, slot * 2 + six, True)
             if io.ring[six] != NULL and e.polling != WAIT_TICK:
                 watch_socket(e, io.ring[six].fd, SRC_RING, slot * 2 + six, True)
         if io.ifindex > 0:
             link_heard(e, slot, fv_link_up(e.control_fd, io.ifindex) == 1, now)
             if io.settle_ns:
                 e.settle_ns = imin(e.settle_ns, io.settle_ns)
-    count_rings(e)
+    e.recount = 1
     link_rehash(e)
     core_carry_in(&e.core, m.carried, m.n, now, &e.out)
     for k in range(m.n):

@@ -1,6 +1,10 @@
 # How the engine waits for packets. A wake-up costs more than ten adverts, so from POLL_RATE on they
 # are read in lots, each at most a tick after it came: a part of the shortest interval. Deadlines are
 # kept to the nanosecond all the same, and before any of them what has come by then is read.
+#
+# A socket somebody waits for costs a call of that waiter for each packet, even while he is awake, and
+# whoever delivers the packet pays: on a veth pair its sender. By tick nobody waits for rings, which
+# are memory, nor for sockets as long as most reads of them find enough.
 
 cdef enum:
     POLL_TICK_NS = 1000000      # at least
@@ -10,6 +14,8 @@ cdef enum:
     POLL_RATE = 2000            # packets a second above which waking per packet costs more; half of it to go back
     POLL_WINDOW_NS = 50000000   # in which they are counted, or half the shortest interval if that is longer
     POLL_WINDOW_MAX_NS = 1000000000
+    WAKE_COST = 64              # of a wake-up, in calls of a waiter, as all that follows
+    READ_COST = 2               # of asking a socket that may have nothing
 
 cdef enum:                      # engine_t.polling
     WAIT_PACKET = 0             # every packet wakes
@@ -38,6 +44,13 @@ cdef void watch_rings(engine_t *e, bint on) noexcept nogil:
     cdef u32 k
     for k in range(e.n_ringed):
         watch_socket(e, e.links[e.ringed[k] >> 1].ring[e.ringed[k] & 1].fd, SRC_RING, e.ringed[k], on)
+
+
+cdef void watch_sockets(engine_t *e, bint on) noexcept nogil:
+    cdef u32 k
+    for k in range(e.n_opened):
+        watch_socket(e, e.links[e.opened[k] >> 1].fd[e.opened[k] & 1], SRC_PACKET, e.opened[k], on)
+    e.unwatched = not on
 
 
 cdef inline void stamp_socket(int fd, bint on) noexcept nogil:
@@ -82,26 +95,42 @@ cdef void count_look(engine_t *e, u64 before) noexcept nogil:
 
 
 cdef u8 cheapest_wait(const engine_t *e, i64 window) noexcept nogil:
-    """A tick costs one wake-up each, a burst two: the first packet, and the end of the tick after it."""
+    """A tick costs one wake-up each, a burst two: the first packet, and the end of the tick after it; and
+    for a burst's packets somebody waits."""
     cdef u64 packets = e.packets - e.window_packets
     cdef u64 limit = POLL_RATE if e.polling == WAIT_PACKET else POLL_RATE // 2
+    cdef u64 looks = <u64> (window // e.tick_ns)
+    cdef u64 ticks = looks * WAKE_COST + <u64> imin(<i64> (e.copied - e.window_copied),
+                                                    <i64> (looks * e.n_opened * READ_COST))
+    cdef u64 bursts = <u64> e.bursts * 2 * WAKE_COST + packets
     if packets * FV_NS_PER_S <= limit * <u64> window:
         return WAIT_PACKET
     if e.polling == WAIT_BURST:
-        return WAIT_BURST if 2 * e.bursts * e.tick_ns < window else WAIT_TICK
-    if e.polling == WAIT_TICK and e.finds <= 2 * e.bursts and 3 * e.bursts * e.tick_ns < window:
+        return WAIT_BURST if bursts < ticks else WAIT_TICK
+    if e.polling == WAIT_TICK and e.finds <= 2 * e.bursts and 3 * bursts < 2 * ticks:
         return WAIT_BURST
     return WAIT_TICK
+
+
+cdef bint is_looking_cheaper(const engine_t *e) noexcept nogil:
+    """To read all sockets in each turn of the window, rather than to have been called for each packet."""
+    cdef u64 reads = (e.turns - e.window_turns) * e.n_opened * READ_COST
+    cdef u64 calls = e.copied - e.window_copied
+    return 2 * calls > reads if e.unwatched else calls > reads
 
 
 cdef void choose_polling(engine_t *e, i64 now) noexcept nogil:
     """Once a window: which way of waiting would have cost least in it?"""
     cdef u8 chosen
+    cdef bint unwatched
     if now - e.window_ns < e.window_length_ns:
         return
     chosen = cheapest_wait(e, now - e.window_ns)
     if (chosen == WAIT_TICK) != (e.polling == WAIT_TICK):
         watch_rings(e, chosen != WAIT_TICK)
+    unwatched = chosen == WAIT_TICK and e.polling == WAIT_TICK and is_looking_cheaper(e)
+    if unwatched != e.unwatched:
+        watch_sockets(e, not unwatched)
     if (chosen == WAIT_PACKET) != (e.polling == WAIT_PACKET):
         stamp_sockets(e, chosen != WAIT_PACKET)
     if chosen == WAIT_BURST:
@@ -109,6 +138,8 @@ cdef void choose_polling(engine_t *e, i64 now) noexcept nogil:
     e.polling = chosen
     e.window_ns = now
     e.window_packets = e.packets
+    e.window_copied = e.copied
+    e.window_turns = e.turns
     e.finds = e.bursts = 0
 
 

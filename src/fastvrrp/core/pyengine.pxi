@@ -71,6 +71,7 @@ cdef class Engine:
         e.failed = <u64 *> calloc(instances, 8)
         e.owed = <u8 *> calloc(instances, 1)
         e.ringed = <u32 *> calloc(2 * links, 4)
+        e.opened = <u32 *> calloc(2 * links, 4)
         while hash_size < 4 * links:
             hash_size *= 2
         e.by_ifindex = <u32 *> calloc(hash_size, 4)
@@ -78,7 +79,7 @@ cdef class Engine:
         e.again_ns = e.settle_ns = FV_NEVER
         choose_tick(e)
         if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
-                or e.ringed == NULL or e.by_ifindex == NULL):
+                or e.ringed == NULL or e.opened == NULL or e.by_ifindex == NULL):
             raise MemoryError()
         self.newest = <int *> calloc(4 * links, sizeof(int))
         if self.newest == NULL:
@@ -134,6 +135,7 @@ cdef class Engine:
         free(e.failed)
         free(e.owed)
         free(e.ringed)
+        free(e.opened)
         free(e.by_ifindex)
         netio_free(&e.io)
         announcer_free(&e.announcer)

@@ -8,7 +8,7 @@ cdef inline bint is_multicast(const u8 *a, u32 alen) noexcept nogil:
 cdef const peer_t *find_peer(const cfg_t *g, const u8 *source) noexcept nogil:
     cdef u32 k
     for k in range(g.n_peers):
-        if memcmp(g.peers[k].address, source, g.alen) == 0:
+        if fv_same(g.peers[k].address, source, g.alen):
             return &g.peers[k]
     return NULL
 
@@ -26,7 +26,7 @@ cdef u32 find_instance(core_t *c, u32 link, u32 alen, u8 vrid, const u8 *source,
         if g.flags & F_UNICAST:
             if not is_multicast(destination, alen) and find_peer(g, source) != NULL:
                 return i
-        elif memcmp(g.destination, destination, alen) == 0:
+        elif fv_same(g.destination, destination, alen):
             return i
         i = c.vr[i].next_same
     return first
@@ -39,7 +39,7 @@ cdef u8 advert_check(core_t *c, u32 i, const u8 *data, advert_t *a, const u8 *so
     cdef const peer_t *peer
     cdef u8 plain = 0
     cdef bint old = False
-    if g.has_source and memcmp(source, g.source, g.alen) == 0:
+    if g.has_source and fv_same(source, g.source, g.alen):
         return RX_OWN                                   # conformance 41
     if not g.flags & F_UNICAST and ttl != 255:
         return RX_TTL                                   # RFC 9568 7.1
@@ -68,7 +68,7 @@ cdef u8 advert_check(core_t *c, u32 i, const u8 *data, advert_t *a, const u8 *so
             return RX_PEER
         if ttl < peer.min_ttl or ttl > peer.max_ttl:
             return RX_TTL
-    elif memcmp(destination, g.destination, g.alen) != 0:
+    elif not fv_same(destination, g.destination, g.alen):
         return RX_KIND                                  # conformance 42; another group is another LAN of routers
     if g.priority == PRIORITY_OWNER and g.flags & F_OWNER_IGNORE_ADVERTS:
         return RX_OWNER_IGNORED
@@ -159,7 +159,7 @@ cdef void advert_notes(core_t *c, u32 i, const advert_t *a, const u8 *source, i6
             e.b = g.advert_int_ns
             memcpy(e.address, source, g.alen)
             e.address_len = g.alen
-    if g.flags & F_SKIP_CHECK_ADV_ADDR and v.master_known and memcmp(v.master, source, g.alen) == 0:
+    if g.flags & F_SKIP_CHECK_ADV_ADDR and v.master_known and fv_same(v.master, source, g.alen):
         return
     if a.count != g.n_addresses or not same_addresses(a.addresses, g.pdu + VRRP_HEADER, a.count, g.alen):
         counter(c, i, C_ADDR_MISMATCH)[0] += 1
@@ -191,4 +191,4 @@ cdef bint same_addresses(const u8 *a, const u8 *b, u32 n, u32 alen) noexcept nog
     """Same set in any order; lists hold no duplicates. Equal order, the common case, is one compare.
     Any other takes time in proportion to its length, because a sender chooses it for every packet;
     who makes two sums collide has spared himself a line in our log."""
-    return memcmp(a, b, n * alen) == 0 or addresses_sum(a, n, alen) == addresses_sum(b, n, alen)
+    return fv_same(a, b, n * alen) or addresses_sum(a, n, alen) == addresses_sum(b, n, alen)

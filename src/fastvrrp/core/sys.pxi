@@ -19,6 +19,7 @@ cdef extern from "shim.h" nogil:
     int fv_clz64(u64 v)
     u16 fv_get16(const u8 *p)
     void fv_put16(u8 *p, u32 v)
+    bint fv_same(const u8 *a, const u8 *b, u32 n)
     i64 fv_now_ns()
     i64 fv_realtime_offset_ns()
     int fv_errno()
