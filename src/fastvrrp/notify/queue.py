@@ -12,8 +12,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.notify.fifo import FifoWriter
@@ -43,8 +44,7 @@ def _fifos_of(config: model.Configuration) -> list[model.Fifo]:
     return [f for f in (defs.notify_fifo, defs.vrrp_notify_fifo) if f is not None]
 
 
-@dataclass(slots=True, eq=False)
-class _Entity:
+class _Entity(msgspec.Struct, eq=False):
     kind: str
     name: str
     notify: model.Notify

@@ -17,8 +17,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.track.runner import Outcome, Runner
@@ -39,8 +40,7 @@ class Call(NamedTuple):
     extra_args: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """The scripts of one transition, or of an event that is none (`state` empty)."""
 
     state: str

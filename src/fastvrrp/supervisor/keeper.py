@@ -8,8 +8,9 @@ import enum
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.supervisor import messages
@@ -36,8 +37,7 @@ class Refused(Exception):
     """A configuration was not taken; the text says why."""
 
 
-@dataclass(frozen=True)
-class Hooks:
+class Hooks(msgspec.Struct, frozen=True):
     """What the keeper needs from its surroundings."""
 
     serve_scripts: Callable[[Any], ScriptService]

@@ -25,8 +25,9 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.supervisor.kin import Kin
@@ -67,8 +68,7 @@ class _Launched(NamedTuple):
     started_ns: int
 
 
-@dataclass(eq=False)
-class _Program:
+class _Program(msgspec.Struct, eq=False):
     popen: subprocess.Popen[bytes]
     pidfd: int
     started_ns: int

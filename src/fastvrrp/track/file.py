@@ -16,8 +16,9 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, KeysView
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.track.inotify import (
@@ -133,8 +134,7 @@ def initialise(definition: model.TrackFile) -> None:
         log.warning("track_file %s: cannot be initialised: %s", definition.file, error.strerror)
 
 
-@dataclass(slots=True)
-class _File:
+class _File(msgspec.Struct):
     definition: model.TrackFile
     directory: str
     base: str

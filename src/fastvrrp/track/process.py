@@ -14,7 +14,8 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.track import procfs
@@ -129,8 +130,7 @@ class Quorum:
         return count >= self._definition.quorum and (highest is None or count <= highest)
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     start: int
     young_until_ns: int
     names: frozenset[str] = frozenset()

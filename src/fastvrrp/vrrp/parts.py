@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from fastvrrp.config import model
 from fastvrrp.net.journal import Journal
@@ -51,8 +52,7 @@ async def start_monitor() -> Monitor:
     return monitor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class Parts(msgspec.Struct, frozen=True, eq=False):
     """What lives from the first configuration to the end, wired to each other."""
 
     monitor: Monitor

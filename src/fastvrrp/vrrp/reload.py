@@ -9,7 +9,6 @@ is told by comparing content; where something is written in a file never counts.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -35,8 +34,7 @@ class Pair(msgspec.Struct, frozen=True):
     old: model.VrrpInstance | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """A change from one configuration to another."""
 
     pairs: tuple[Pair, ...]  # in the order of the new configuration

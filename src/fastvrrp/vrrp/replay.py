@@ -11,7 +11,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+
+import msgspec
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +22,8 @@ BACKOFF_S = (1.0, 5.0)  # first and longest wait: meanwhile the address is nowhe
 QUIET_S = 10.0  # when nothing is taken for this long after a replay, all is forgotten
 
 
-@dataclass(slots=True, eq=False)
-class _History:
-    recent: deque[float] = field(default_factory=deque)
+class _History(msgspec.Struct, eq=False):
+    recent: deque[float] = msgspec.field(default_factory=deque)
     last: float = 0.0  # loop time of the latest replay
     wait_s: float = 0.0  # of the latest wait; 0: no need to wait
     timer: asyncio.TimerHandle | None = None
