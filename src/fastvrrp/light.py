@@ -2,7 +2,8 @@
 
 msgspec without typing_extensions, which it prefers to typing where there is one: with inspect,
 ast and dis behind it this takes a twentieth of what it takes to read a large configuration.
-Nobody misses it: Python has had all of it that msgspec asks for since 3.11.
+Nobody misses it: Python has had all of it that msgspec asks for since 3.11. Nor is platform, a
+hundredth of a start, needed to know that this is not AIX.
 
 Event loops without ssl where no process of the interpreter speaks TLS: OpenSSL is a twelfth of
 what a router has to load before its first advert. asyncio expects that there may be none. A real
@@ -12,6 +13,7 @@ one can still be imported later.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -31,7 +33,15 @@ def _in_place_of(name: str, module: ModuleType | None) -> Iterator[None]:
         del sys.modules[name]
 
 
-with _in_place_of("typing_extensions", None):
+class _Platform(ModuleType):
+    """What uuid, which msgspec can encode, asks platform while it is loaded."""
+
+    @staticmethod
+    def system() -> str:
+        return os.uname().sysname
+
+
+with _in_place_of("typing_extensions", None), _in_place_of("platform", _Platform("platform")):
     import msgspec
 
 __all__ = ["asyncio_without_tls", "msgspec", "uvloop_without_tls"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Collection, Iterable
 
 from fastvrrp._core import AddressTable
@@ -25,7 +25,7 @@ _LINK_LOCAL_PREFIXES = tuple(bytes((0xFE, second)) for second in range(0x80, 0xC
 
 def kernel_marks_addresses(release: str | None = None) -> bool:
     """Whether this kernel keeps IFA_PROTO (since 5.18). `release` as in uname -r."""
-    numbers = (platform.release() if release is None else release).split("-", 1)[0].split(".")
+    numbers = (os.uname().release if release is None else release).split("-", 1)[0].split(".")
     try:
         version = (int(numbers[0]), int(numbers[1]))
     except (IndexError, ValueError):

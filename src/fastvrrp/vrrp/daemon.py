@@ -24,7 +24,7 @@ from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.process import settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
-from fastvrrp.vrrp import apart, dumps, tuning
+from fastvrrp.vrrp import apart, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
 from fastvrrp.vrrp.parts import Parts, start_monitor
 from fastvrrp.vrrp.report import address_text
@@ -306,6 +306,8 @@ class Daemon:
     async def dump(self, kind: str, path: Path) -> None:
         """Write a dump file. Raises OSError."""
         if self._running is not None:
+            from fastvrrp.vrrp import dumps  # rarely asked for, and not at a start
+
             self._view.update(self._running.trackers.status())
             dumps.write(kind, path, self._running.plane, self._view)
 
