@@ -73,7 +73,7 @@ def test_the_first_steps_load_nothing_large() -> None:
     program = (
         "import sys\n"
         "import fastvrrp.supervisor.start\n"
-        "print(sorted({'asyncio', 'msgspec', 'fastvrrp._core'} & set(sys.modules)))\n"
+        "print(sorted({'asyncio', 'msgspec', 'ctypes', 'fastvrrp._core'} & set(sys.modules)))\n"
         "import fastvrrp.supervisor.main\n"
         "print(sorted({'fastvrrp.config.load', 'fastvrrp.net.janitor'} & set(sys.modules)))\n"
     )

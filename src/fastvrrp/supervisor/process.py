@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -38,6 +37,8 @@ def become_subreaper() -> None:
 
     So no script's stray grandchild escapes to init, where nothing would tell us of it.
     """
+    import ctypes  # not before the reader of the configuration is on its way
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
         error = ctypes.get_errno()
@@ -47,6 +48,8 @@ def become_subreaper() -> None:
 def settle_memory() -> None:
     """What was just built stays for long: the collector need not look at it any more, and what
     building it took goes back to the system (malloc_trim(3); not every C library has it)."""
+    import ctypes
+
     gc.unfreeze()
     gc.collect()
     gc.freeze()

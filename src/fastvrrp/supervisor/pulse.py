@@ -12,7 +12,6 @@ process (core/probe.pxi).
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
@@ -71,6 +70,8 @@ def create_alarm() -> int:
 
     Source: timerfd_create(2), which the os module has from Python 3.13 on only.
     """
+    import ctypes  # not before the reader of the configuration is on its way
+
     libc = ctypes.CDLL(None, use_errno=True)
     fd = int(libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_CLOEXEC | _TFD_NONBLOCK))
     if fd < 0:
@@ -81,6 +82,8 @@ def create_alarm() -> int:
 
 def set_alarm(fd: int, due_ns: int) -> None:
     """What an engine does, for a child without one. CLOCK_MONOTONIC; 0: never. Raises OSError."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     due = (ctypes.c_long * 4)(0, 0, *divmod(due_ns, _NS_PER_S))
     if libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, due, None) != 0:
