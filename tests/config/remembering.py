@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from fastvrrp.config.load import load_again
 from fastvrrp.config.memory import Last
 from fastvrrp.config.model import Configuration, Message
+from fastvrrp.config.remembered import KINDS
 from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor.held import Held
 
@@ -19,7 +20,8 @@ class Result(NamedTuple):
 
     messages: tuple[Message, ...]
     held: Held | None
-    parsed: int
+    parsed: int  # instances and virtual servers
+    blocks: dict[str, int]  # all that was parsed, by keyword
 
     @property
     def outcome(self) -> tuple[Held | None, list[Configuration]]:
@@ -45,7 +47,9 @@ def reading(read: Reader, before: Held | None) -> Result:
     held = None
     if again.loaded.configuration is not None:
         held = Held.of(again.loaded.configuration, memory=again.memory)
-    return Result(again.loaded.messages, held, again.parsed)
+    blocks = again.parsed
+    parsed = sum(blocks.get(kind, 0) for kind in KINDS)
+    return Result(again.loaded.messages, held, parsed, blocks)
 
 
 def same(read: Reader, before: Held | None) -> Result:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from remembering import after, first, reading
 from servers_reading import HEAD, check, real, virtual
 
+from fastvrrp.config.keywords import TOP, table
 from fastvrrp.config.load import load_again
 from fastvrrp.config.memory import Last
 from fastvrrp.supervisor.held import Held
@@ -269,7 +270,7 @@ def test_templates(read: Reader) -> None:
     wrong = text.replace("eth1", "eth1 eth2", 1)
     said = after(read, wrong, held)
     assert (said.parsed, len(said.messages)) == (2, 2)
-    assert after(read, wrong, said.held).parsed == 2
+    assert after(read, f"\n{wrong}", said.held).parsed == 0
 
 
 def test_how_a_block_begins(read: Reader) -> None:
@@ -290,9 +291,8 @@ def test_how_a_block_begins(read: Reader) -> None:
         assert len(twice.messages) == 1
 
 
-ALWAYS = [
+OTHERWISE = [
     pytest.param(virtual("$W=3", real("weight $W")), id="a definition in it"),
-    pytest.param(virtual(real("weight ${_RANDOM 1 9}")), id="chance"),
     pytest.param("$V= \\\n" + instance()[:-1].replace("\n", "\\\n") + "\n$V\n", id="a template"),
     pytest.param(virtual(real("notify_up /bin/true daemon")), id="a script without account"),
     pytest.param(virtual(real("notify_up true")), id="a script that is looked for"),
@@ -307,14 +307,20 @@ ALWAYS = [
 ]
 
 
-@pytest.mark.parametrize("text", ALWAYS)
-def test_what_is_parsed_always(read: Reader, text: str) -> None:
-    """More decides about the block than is compared, or it decides about more than itself."""
+@pytest.mark.parametrize("text", OTHERWISE)
+def test_what_is_made_again_but_not_parsed(read: Reader, text: str) -> None:
+    """The machine or another block decides about it, or it decides about more than itself."""
     read.file("more.conf", real())
-    read.path.write_text(START + text)
-    held = reading(read, None).held
-    assert held is not None
-    assert reading(read, held).parsed == 1
+    held = first(read, START + text)
+    again = after(read, "# more\n" + START + text, held)
+    assert again.blocks == {}
+    assert after(read, START + text, again.held).blocks == {}
+
+
+def test_chance_decides_anew(read: Reader) -> None:
+    text = START + virtual(real("weight ${_RANDOM 1 9}"))
+    read.path.write_text(text)
+    assert reading(read, reading(read, None).held).blocks == {"virtual_server": 1}
 
 
 def test_scripts(read: Reader) -> None:
@@ -339,7 +345,7 @@ def test_scripts(read: Reader) -> None:
     assert after(read, text, careless.held).parsed == 5
     # said of the first one, whichever that is
     without = text.replace("enable_script_security", "")
-    assert after(read, without, careless.held).parsed == 1
+    assert after(read, without, careless.held).parsed == 0
     assert after(read, without.replace(virtual(real(body)), ""), careless.held).parsed == 4
     # of two that are written the same, too, although the second is made from the first
     fewer = after(read, START + virtual(real(body)) + virtual(real(body), head="10.0.0.9 80"), held)
@@ -387,21 +393,22 @@ def test_what_decides_on_lines_or_on_the_machine(read: Reader) -> None:
     read.host.links = None
     assert after(read, text, held).parsed == 1
     read.host.links = frozenset(("eth0", "eth1"))
-    assert after(read, text, without.held).parsed == 1
+    assert after(read, text, without.held).messages == ()
 
 
 def test_what_the_machine_says_of_an_instance(read: Reader) -> None:
-    """Names of tables, the size of a link's packets: asked again each time."""
+    """Names of tables, the size of a link's packets: asked again each time, of statements that are
+    kept."""
     text = (
         START
         + instance("virtual_routes {\n10.9.0.0/16 dev eth1 table small\n}", name="V1", vrid=1)
         + instance("interface eth3", name="V2", vrid=2, vips="10.0.0.2/24")
     ).replace("script_user", "vrrp_rx_bufs_policy MTU\nscript_user")
     held = first(read, text)
-    assert after(read, text, held).parsed == 2
+    assert after(read, text, held).parsed == 0
     read.host.tables["rt_tables"]["small"] = 78
     read.host.mtus["eth3"] = 9000
-    assert after(read, text, held).parsed == 2
+    assert after(read, text, held).parsed == 0
 
 
 def test_an_interface_that_does_not_exist(read: Reader) -> None:
@@ -410,7 +417,7 @@ def test_an_interface_that_does_not_exist(read: Reader) -> None:
         instance(name=f"V{n}", vrid=n, vips=f"10.0.0.{n}/24", interface="eth9") for n in range(1, 5)
     ]
     held = first(read, START + "".join(texts))
-    assert after(read, START + "".join(texts), held).parsed == 4
+    assert after(read, START + "".join(texts), held).parsed == 0
     assert len(after(read, START + "".join(texts[2:]), held).messages) == 1
     assert len(after(read, START + texts[3], held).messages) == 1
 
@@ -436,10 +443,106 @@ def test_what_another_version_kept(read: Reader) -> None:
         again = load_again(
             read.path, replace(last, memory=kept), config_id="r1", environ={}, host=read.host
         )
-        assert again.parsed == 3
+        assert again.parsed == {"global_defs": 1, "virtual_server": 3}
         assert again.loaded.messages == ()
     again = load_again(read.path, last, config_id="r1", environ={}, host=read.host)
-    assert again.parsed == 0
+    assert again.parsed == {}
+
+
+KINDS = {
+    "global_defs": START,
+    "vrrp_script": TRACKER,
+    "track_file": "track_file F {\nfile /run/x\n}\n",
+    "vrrp_track_file": "vrrp_track_file OLD {\nfile /run/y\n}\n",
+    "vrrp_track_process": "vrrp_track_process P { process /bin/true }\n",
+    "vrrp_sync_group": "vrrp_sync_group G {\ngroup {\nV1\nV2\n}\n}\n",
+    "garp_group": "garp_group {\ninterface eth0\ngarp_interval 1\n}\n",
+    "track_group": "track_group T {\ngroup {\nV1\n}\n}\n",
+    "static_ipaddress": "static_ipaddress\n{\n10.0.9.9 dev eth0 track_group T\n}\n",
+    "static_routes": "static_routes {\n10.9.0.0/16 dev eth0 table small\n}\n",
+    "static_rules": "static_rules {\nfrom 10.9.0.0/16 table small\n}\n",
+    "interface_up_down_delays": "interface_up_down_delays {\neth0 1\n}\n",
+    "linkbeat_interfaces": "linkbeat_interfaces {\neth0\n}\n",
+    "virtual_server_group": "virtual_server_group W {\n10.4.0.1-7 80\nfwmark 3\n}\n",
+    "SSL": "SSL {\npassword secret\n}\n",
+    "virtual_server": virtual(real(TCP), head="group W"),
+    "vrrp_instance": routers(2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_block(read: Reader, kind: str) -> None:
+    """No block is parsed again, wherever it stands now, but those of the kind that has changed."""
+    text = "".join(KINDS.values())
+    held = first(read, text)
+    assert after(read, f"# more\n{text}", held).blocks == {}
+    changed = after(read, text.replace(KINDS[kind], KINDS[kind].replace("}", "# x\n}")), held)
+    assert list(changed.blocks) == [kind]
+    # of what is said in another kind a reload knows as much as a start
+    read.file("part.conf", KINDS[kind])
+    spread = text.replace(KINDS[kind], "include part.conf\n")
+    assert after(read, spread, changed.held).blocks == changed.blocks
+    assert after(read, spread, held).blocks == {}
+
+
+def test_every_kind_is_looked_at() -> None:
+    blocks = {
+        row.canonical or word
+        for word, row in table()[TOP].items()
+        if row.type.startswith(("block", "lines")) and row.effect == "done"
+    }
+    assert blocks <= KINDS.keys()
+
+
+def test_what_blocks_include(read: Reader) -> None:
+    """What was read there counts, and how it was to be read."""
+    read.file("more.conf", "priority 7\ninclude deep/*.inc\n")
+    read.file("deep/a.inc", "advert_int 3\n")
+    text = START + "".join(
+        instance("include more.conf", name=f"V{n}", vrid=n, vips=f"10.0.0.{n}") for n in (1, 2)
+    )
+    text += "vrrp_script S {\ninclude script.conf\n}\n"
+    read.file("script.conf", "script /bin/true\n")
+    held = first(read, text)
+    assert after(read, f"# more\n{text}", held).blocks == {}
+    assert after(read, f"include_check readable\n{text}", held).blocks == {
+        "vrrp_instance": 2,
+        "vrrp_script": 1,
+    }
+    read.file("script.conf", "script /bin/check\n")
+    other = after(read, text, held)
+    assert other.blocks == {"vrrp_script": 1}
+    read.file("deep/b.inc", "advert_int 4\n")
+    assert after(read, text, other.held).blocks == {"vrrp_instance": 2}
+    (read.path.parent / "deep/b.inc").unlink()
+    read.file("conf.d/more.conf", "priority 8\n")
+    read.file("conf.d/part.conf", text.removeprefix(START))
+    read.file("conf.d/script.conf", "script /bin/check\n")
+    moved = after(read, START + "include conf.d/part.conf\n", other.held)
+    assert moved.blocks == {"vrrp_instance": 2, "vrrp_script": 1}
+
+
+def test_what_blocks_define(read: Reader) -> None:
+    """It is defined again for what is behind them; templates at their new place."""
+    text = "$W=2\n" + START
+    text += "vrrp_script S {\nscript /bin/true\nweight $W\n$W=3\n$T= \\\nfall 2\\\nrise 3\n}\n"
+    text += "vrrp_script S2 {\nscript /bin/true\nweight $W\n$T\n}\n"
+    held = first(read, text)
+    moved = after(read, f"# more\n{text}", held)
+    assert moved.blocks == {}
+    assert after(read, text.replace("rise 3", "rise 4"), moved.held).blocks == {"vrrp_script": 2}
+    assert after(read, text.replace("$W=2", "$W=4"), held).blocks == {"vrrp_script": 1}
+    assert after(read, text.replace("$W=3\n", ""), held).blocks == {"vrrp_script": 2}
+
+
+def test_blocks_that_are_made(read: Reader) -> None:
+    """By repetitions and templates, several of one line."""
+    text = "$TWO= \\\nvrrp_script A { script /bin/true\\\n}\\\nvrrp_script B { script /bin/true }\n"
+    text += START + "$TWO\n~SEQ(N,3) vrrp_script S$N { script /bin/true\n weight $N }\n"
+    text += "~SEQ(N,3) vrrp_script T$N { script /bin/true }\n"
+    text += "~SEQ(N,1,3) virtual_server 10.1.0.$N 80 { lvs_sched rr }\n"
+    held = first(read, text.replace("\n weight $N }", " }"))
+    assert after(read, "# more\n" + text.replace("\n weight $N }", " }"), held).blocks == {}
 
 
 def test_nothing_is_kept_of_a_file_with_errors(read: Reader) -> None:
@@ -456,6 +559,24 @@ PIECES = (
     "$W=4\n",
     "$REAL= \\\nreal_server 10.3.0.1 80 {\\\nweight 2\\\n}\n",
     "include conf.d/*.conf\n",
+    "include_check\n",
+    "vrrp_script S2 {\nscript /bin/true\nweight $W\n$W=8\n"
+    "$COMMON= \\\npriority 7\\\n\n# x\npreempt_delay 3\n}\n",
+    "vrrp_script S3 { script /bin/true\ninclude conf.d/script.inc\n}\n",
+    "vrrp_script S4 { script /bin/true weight }\nvrrp_script S5 { script /bin/true }\n",
+    "vrrp_script S6 # mine\n{\nscript /bin/true # a\nfall 2#3\n}\n",
+    "~SEQ(N,3) vrrp_script R$N { script /bin/true }\n",
+    "~SEQ(N,3) vrrp_script R$N { script /bin/true\n~SEQ(N,3) $W=$N\n}}\n",
+    "$TWO= \\\nvrrp_script T1 {\\\nscript /bin/true\\\n}\\\nvrrp_script T2 {\\\nscript $X\\\n}\n",
+    "$TWO\n",
+    "$X=/bin/check\n",
+    "@r1 vrrp_script C { script /bin/true }\n@^r1 vrrp_script C { script /bin/check }\n",
+    "vrrp_sync_group C {\ngroup {\nV1\ninclude conf.d/member.inc\n}\n@r1 global_tracking\n}\n",
+    "garp_group {\ninterface eth0\ngarp_interval 1\n}\n",
+    "static_routes {\n10.9.0.0/16 dev eth1 table small\n}\n"
+    "static_rules {\nfrom 10.9.0.0/16 table small\n}\n",
+    "linkbeat_interfaces {\neth0\n}\n",
+    'vrrp_track_process P { process "/bin/true a" }\n',
     "vrrp_script S {\nscript /bin/true\nweight 5\n}\n",
     "vrrp_script S {\nscript /bin/check\n}\n",
     "track_file F {\nfile /run/x\n}\n",
@@ -535,6 +656,8 @@ PIECES = (
     virtual(real("weight ${_ENV W}"), "virtualhost a#b", head="10.1.0.16 80"),
     virtual(real(), "quorum_up /bin/true", "quorum 7", head="10.1.0.17 80"),
 )
+OF_SCRIPTS = ("", "weight 3\n", "}\nvrrp_script X {\n", "$X=/bin/true\n")
+MEMBERS = ("", "V2\n", "V2\n", "V2 # more\n")
 MORE = ("priority 3\n", "priority 4\nadvert_int 1.2\n", "$W=9\n", "")
 INCLUDED = ("", virtual(real(TCP), head="10.1.0.40 80"), "$W=7\n", instance(name="V40", vrid=40))
 FILE = st.lists(st.sampled_from(range(len(PIECES))), max_size=7)
@@ -603,6 +726,8 @@ def test_after_any_other_configuration(
         _machine(read, machine)
         read.file("conf.d/a.conf", INCLUDED[included])
         read.file("conf.d/more.inc", MORE[included])
+        read.file("conf.d/script.inc", OF_SCRIPTS[included])
+        read.file("conf.d/member.inc", MEMBERS[included])
         found = after(read, "".join(PIECES[number] for number in pieces), held)
         held = found.held or held  # what has errors does not come into effect
 

@@ -286,6 +286,16 @@ ODDITIES = (
     "sync_groups:\n  G: {instances: [V1, V2]}\n",
     "track_scripts:\n  S: {script: /bin/true, weight: 5}\n",
     "track_scripts:\n  S: {script: /bin/check}\n",
+    "track_scripts:\n  S:\n    script: /bin/true\n  S2:\n    script: /bin/check\n    weight: 3\n",
+    "track_scripts:\n  S:\n    script: /bin/true\n  S2:\n    script: /bin/check\n    weight: 4\n",
+    "track_scripts:\n  S<n>:\n    for: {n: 1..3}\n    script: /bin/true\n    weight: <n>\n",
+    "track_files:\n  F:\n    file: /run/x\n  S:\n    file: /run/y\n",
+    "sync_groups:\n  G:\n    instances: [V1, V2]\n    notify: 'a\n     b'\n"
+    "    global_tracking: true\n",
+    "garp_groups:\n  - interface: eth0\n    garp_interval: 1s\n  - interface: eth1\n",
+    "virtual_server_groups:\n  W:\n    - 10.4.0.1-7:80\n  X:\n    - fwmark: 3\n",
+    "track_groups:\n  T:\n    instances: [V1]\nstatic_addresses:\n  - 10.0.9.9 dev eth0\n",
+    "defaults:\n  track_scripts: {weight: 7}\n",
     "include: conf.d/a.yaml\n",
     "include: [conf.d/a.yaml, conf.d/b.conf]\n",
     GLOBAL,
@@ -298,6 +308,9 @@ ODDITIES = (
     "virtual_servers:\n",
 )
 ENTRIES = (
+    instance(13, "notify: '/bin/true\n      a'", "advert_int: 3s"),
+    server(7, "virtualhost: |\n      a.example", "quorum: 1"),
+    server(8).replace("address: 10.1.0.8:80", "group: W"),
     instance(1),
     instance(1, priority=60),
     instance(1, indent="   "),

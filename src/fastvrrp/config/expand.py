@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import random
@@ -21,6 +21,7 @@ SPECIFICATION_MAX = 4096  # characters between the brackets of ~SEQ and ~LST
 RANDOM_MAX = 32767
 RANDOM = "_RANDOM"
 _OF_ENVIRONMENT = "_ENV "  # before the name of a variable
+_OF_INCLUDE = "include\n"  # before what includes files, where, and which
 
 DEFINITION = re.compile(r"[ \t]*\$([A-Za-z_][A-Za-z0-9_]*)=")
 # The bare form ends at a blank, tab, comma, ')' or the end; the braced one may carry arguments.
@@ -62,24 +63,47 @@ class Text(NamedTuple):
     origins: list[int] | None
 
 
+class Effect(NamedTuple):
+    """A definition: a value, or the lines of a template."""
+
+    name: str
+    value: str | tuple[Raw, ...]
+
+
+_Meaning = tuple[str | None, list[str] | None]
+
+
+class Included(Protocol):
+    """What includes are asked of."""
+
+    def meaning(self, keyword: str, directory: str, pattern: str) -> str:
+        """Equal if the same would be read in the same way."""
+
+
 class Definitions:
     """The parameters of a configuration.
 
     `environ` answers ${_ENV NAME}, `config_id` is ${_INSTANCE}.
 
-    asked    names that were looked up, also in vain, since somebody emptied it
+    asked    names that were looked up, also in vain, since `begin`, unless they were defined there
     changes  counts definitions, and whatever else lines decide about those behind them
+    effects  definitions since `begin`
     version  another one whenever a name may mean something else
     """
 
     def __init__(self, config_id: str, environ: Mapping[str, str]) -> None:
         self.asked: set[str] = set()
         self.changes = 0
+        self.effects: list[Effect] = []
+        self._own: set[str] = set()  # names that were defined since `begin`, before anybody asked
+        self._before: dict[str, _Meaning] = {}  # what was meant by others that were
+        self._files: Included | None = None
         self.version = 0
         self.template_lines: set[tuple[str, int]] = set()  # of all templates so far, with the file
         self.values: dict[str, str] = {"_INSTANCE": config_id, "_HASH": "#", "_BANG": "!"}
         self.templates: dict[str, tuple[Raw, ...]] = {}
         self.environ = environ
+        self.config_id = config_id
 
     @functools.cached_property
     def random(self) -> random.Random:
@@ -88,8 +112,35 @@ class Definitions:
 
         return random.Random()
 
-    def define(self, name: str, value: str) -> None:
+    def attend(self, files: Included) -> None:
+        """Who knows what includes mean."""
+        self._files = files
+
+    def begin(self) -> None:
+        """A block may begin."""
+        self.asked.clear()
+        self.effects.clear()
+        self._own.clear()
+        self._before.clear()
+
+    def _change(self, name: str, value: str | tuple[Raw, ...]) -> None:
         self.changes += 1
+        self.effects.append(Effect(name, value))
+        if name in self.asked:
+            self._before.setdefault(name, self._meant(name))
+        else:
+            self._own.add(name)
+
+    def _ask(self, name: str) -> None:
+        if name not in self._own:
+            self.asked.add(name)
+
+    def ask_include(self, keyword: str, directory: str, pattern: str) -> None:
+        """Files are asked for, relative to the directory of the one that is read."""
+        self.asked.update(("_PWD", f"{_OF_INCLUDE}{keyword}\n{directory}\n{pattern}"))
+
+    def define(self, name: str, value: str) -> None:
+        self._change(name, value)
         self.bind(name, value)
 
     def bind(self, name: str, value: str) -> None:
@@ -99,7 +150,7 @@ class Definitions:
         self.values[name] = value
 
     def define_template(self, name: str, lines: tuple[Raw, ...]) -> None:
-        self.changes += 1
+        self._change(name, lines)
         self.version += 1
         self.values.pop(name, None)
         self.templates[name] = lines
@@ -115,10 +166,18 @@ class Definitions:
         """Equal if these names, of `asked`, mean the same."""
         return repr([(name, *self._meant(name)) for name in names])
 
-    def _meant(self, name: str) -> tuple[str | None, list[str] | None]:
+    def meaning_before(self, names: Iterable[str]) -> str:
+        """The same, of what they meant at the last `begin`."""
+        before = self._before
+        return repr([(name, *(before.get(name) or self._meant(name))) for name in names])
+
+    def _meant(self, name: str) -> _Meaning:
         variable = name.removeprefix(_OF_ENVIRONMENT)
         if variable != name:
             return self.environ.get(variable), None
+        if name.startswith(_OF_INCLUDE):
+            assert self._files is not None
+            return self._files.meaning(*name.removeprefix(_OF_INCLUDE).split("\n")), None
         lines = self.templates.get(name)
         return self.values.get(name), None if lines is None else [line.text for line in lines]
 
@@ -128,6 +187,8 @@ class Definitions:
 
     def restore(self, saved: list[tuple[str, str | None, tuple[Raw, ...] | None]]) -> None:
         self.version += 1
+        if not {name for name, _, _ in saved}.isdisjoint([name for name, _ in self.effects]):
+            self.changes += 1  # what was defined is not what is left
         for name, value, lines in saved:
             self.values.pop(name, None)
             self.templates.pop(name, None)
@@ -144,13 +205,13 @@ class Definitions:
         if match is None:
             return None
         name = match[1] or match[2]
-        self.asked.add(name)
+        self._ask(name)
         lines = self.templates.get(name)
         return None if lines is None else (name, lines)
 
     def _value(self, name: str, arguments: str) -> str | None:
         """None if there is no such parameter. Raises ExpandError where none is possible."""
-        self.asked.add(name)
+        self._ask(name)
         value = self.values.get(name)
         if value is not None:
             return value

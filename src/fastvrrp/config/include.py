@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,6 +103,13 @@ class Includes:
     def enter(self, path: Path) -> None:
         self.files.append(path)
         self._stack.append(path.resolve())
+
+    def again(self, files: Collection[str]) -> bool:
+        """These were read in a block that is known; whether there may be so many."""
+        is_possible = len(self.files) + len(files) <= FILES_MAX
+        if is_possible:
+            self.files.extend(map(Path, files))
+        return is_possible
 
     def leave(self) -> None:
         self._stack.pop()

@@ -51,11 +51,11 @@ def load(
 
 class Again(NamedTuple):
     """What `load_again` found. `memory` is for the next time, with the bytes of the configuration
-    (`memory.Last`); `parsed` says how many blocks were not taken over."""
+    (`memory.Last`); `parsed` says how many blocks were parsed, by keyword."""
 
     loaded: Loaded
     memory: bytes
-    parsed: int
+    parsed: dict[str, int]
 
 
 def load_again(

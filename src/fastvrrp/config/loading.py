@@ -64,7 +64,7 @@ from fastvrrp.config.model import (
     VrrpInstance,
 )
 from fastvrrp.config.node import Node
-from fastvrrp.config.remembered import KINDS, Blocks
+from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.routes import read_routes, read_static_routes
 from fastvrrp.config.rules import read_rules, read_static_rules
 from fastvrrp.config.scripts import Scripts
@@ -72,7 +72,7 @@ from fastvrrp.config.servers import VirtualServer
 from fastvrrp.config.servertracking import TrackedServers, read_server_references
 from fastvrrp.config.servicegroups import ServiceGroup, check_conflicts, read_group
 from fastvrrp.config.source import Source
-from fastvrrp.config.taken import TakenNode, runs_programs
+from fastvrrp.config.taken import runs_programs
 from fastvrrp.config.tolerance import Omissions
 from fastvrrp.config.trackers import Trackers, read_references
 from fastvrrp.config.trackgroups import TrackGroups
@@ -113,7 +113,7 @@ class Loader:
         self.instances: dict[str, RawInstance] = {}
         self.groups: dict[str, RawGroup] = {}
         self.virtual_servers: list[RawVirtualServer] = []
-        self.parsed = 0  # blocks that make up servers_read and instances_read, not taken over
+        self.parsed: dict[str, int] = {}  # blocks that were not taken over, by their keyword
         self.servers_read: list[Origin | None] = []  # see Blocks.memory; None: to be read again
         self.instances_read: list[Origin | None] = []
         self.service_groups: dict[str, ServiceGroup] = {}
@@ -132,7 +132,6 @@ class Loader:
     ) -> Loaded:
         builder = Builder(self.diagnostics)
         blocks = self.blocks
-        blocks.attend(self.diagnostics, definitions, self.scripts)
         source = Source(
             self.diagnostics,
             builder,
@@ -143,6 +142,7 @@ class Loader:
             shapes=alike.Shapes() if blocks.is_first and omissions is None else None,
             one_by_one=omissions is not None,
         )
+        blocks.attend(self.diagnostics, definitions, self.scripts, source.includes)
         configuration = None
         exhausted: tuple[Message, ...] = ()
         try:
@@ -152,7 +152,8 @@ class Loader:
             named = any(node.words[0] == "net_namespace" for node in builder.root)
             if named or self.net_namespace is not None:
                 self.context.leave_namespace()
-            blocks.check(config_id, self.context)
+            blocks.check(self.context)
+            self.parsed = blocks.parsed(builder.root)
             for order, node in enumerate(builder.root):
                 self._statement(node, order)
             configuration = self._configuration(source)
@@ -212,7 +213,6 @@ class Loader:
         if kind == "vrrp_instance":
             self._instance(name, node, order)
             return
-        self.parsed += kind in KINDS and not isinstance(node, TakenNode)
         if kind == "virtual_server":
             self.virtual_servers.append(RawVirtualServer(node, self.defaults, order))
             return
@@ -244,7 +244,6 @@ class Loader:
             self.definitions.append((kind, name, order, node, entries))
 
     def _instance(self, name: str, node: Node, order: int) -> None:
-        self.parsed += not isinstance(node, TakenNode)
         if self._is_new(self.instances, name, node):
             self.instances[name] = RawInstance(name, node, self.defaults, order)
 

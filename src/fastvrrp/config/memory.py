@@ -6,13 +6,16 @@ wherever the block stands now.
 
 from __future__ import annotations
 
+from _blake2 import blake2b  # hashlib's, which would load OpenSSL as well: 5 ms of every start
 from collections.abc import Iterable
 
 import msgspec
 
 from fastvrrp.config.compact import decoder
 from fastvrrp.config.model import Account, Message, Position, Severity
-from fastvrrp.config.node import Node
+from fastvrrp.config.statements import Place, Stored
+
+_DIGEST_BYTES = 16
 
 
 class Said(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -23,9 +26,25 @@ class Said(msgspec.Struct, array_like=True, frozen=True, gc=False):
     text: str
     hint: str
 
-    def place(self, node: Node) -> Position:
-        """Where it belongs now."""
-        return Position(file=node.file, line=node.line + self.below, column=self.column)
+    def place(self, file: str, line: int) -> Position:
+        """Where it belongs in a block that begins there now."""
+        return Position(file=file, line=line + self.below, column=self.column)
+
+
+class Kept(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is kept of a block of which its statements are, and no model."""
+
+    places: list[Place]
+    statements: list[Stored]
+
+
+class Defined(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A definition in a block: its value, or the lines of a template with the numbers of their
+    places and the lines below those."""
+
+    name: str
+    value: str | None
+    lines: tuple[tuple[str, int, int], ...] = ()
 
 
 class Further(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -38,6 +57,11 @@ class Further(msgspec.Struct, array_like=True, frozen=True, gc=False):
     of_text     said when its text was read
     of_meaning  said when the model was made of it
     of_all      said when it was compared with everything else
+    is_whole    it is one block, of which a model may be kept
+    files       that it includes
+    defined     what it defines
+    places      of that
+    kept        None where there is a model
     """
 
     opening: tuple[tuple[str, ...], tuple[int, ...]] | None = None
@@ -47,6 +71,11 @@ class Further(msgspec.Struct, array_like=True, frozen=True, gc=False):
     of_text: tuple[Said, ...] = ()
     of_meaning: tuple[Said, ...] = ()
     of_all: tuple[Said, ...] = ()
+    is_whole: bool = True
+    files: tuple[str, ...] = ()
+    defined: tuple[Defined, ...] = ()
+    places: tuple[Place, ...] = ()
+    kept: Kept | None = None
 
 
 NOTHING = Further()
@@ -91,6 +120,7 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     trackers       digest of what they give to who refers to them
     servers        by number in the configuration; None: to be read again
     instances      the same
+    others         of which statements are kept
     """
 
     version: str
@@ -106,6 +136,7 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     trackers: bytes
     servers: tuple[Record | None, ...]
     instances: tuple[Record | None, ...]
+    others: tuple[Record, ...]
 
 
 class Last(msgspec.Struct, array_like=True, frozen=True):
@@ -126,15 +157,22 @@ class Last(msgspec.Struct, array_like=True, frozen=True):
         return last
 
 
-def relative(messages: Iterable[Message], node: Node, lines: int) -> tuple[Said, ...] | None:
-    """Messages about a block of so many lines; None if one of them could not be told again: it
-    stands elsewhere, or names another place."""
+def digest(data: bytes) -> bytes:
+    """Of a text."""
+    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+
+
+def relative(
+    messages: Iterable[Message], file: str, line: int, lines: int
+) -> tuple[Said, ...] | None:
+    """Messages about a block of so many lines, which begins there; None if one of them could not be
+    told again: it stands elsewhere, or names another place."""
     found = []
     for message in messages:
         at = message.position
-        below = at.line - node.line
+        below = at.line - line
         if (
-            at.file != node.file
+            at.file != file
             or not 0 <= below < lines
             or message.severity is not Severity.WARNING
             or f"{at.file}:" in message.text + message.hint

@@ -1,19 +1,20 @@
 """Blocks that were read before: a reload does not parse again what has not changed.
 
-Of each block out of which a virtual server or an instance was made, a digest of its text is kept,
-and with it goes what came of it: the bytes of the configuration that was accepted (`compact`). A
-block with the same text is not looked into: its model is taken over. That is right only where
-whatever else decides about it is the same as the last time:
+Of each outermost block a digest of its text is kept. A block with the same text is not looked into,
+provided that what else decides how it is read is the same: parameters that it uses have the same
+value, templates the same lines, files that it includes the same text (`tracing`). There are two
+things that may be known of it:
 
-  - parameters that it uses have the same value, templates the same lines (`tracing`);
-  - what global_defs and trackers give to an instance;
-  - the machine: interfaces that it names exist, its programs are still as they have to be, their
-    accounts are the same.
+  - what came of it: for virtual servers and instances the bytes of the configuration that was
+    accepted (`compact`). The model is taken over where whatever else decides about it is the same:
+    what global_defs and trackers give to an instance, the machine: interfaces that it names exist,
+    its programs are still as they have to be, their accounts are the same;
+  - its statements (`statements`), for all other blocks, and for those about which the machine or
+    another block decides in a way that is not compared (`Context.asks`): names of iproute2, groups
+    of services, an interface or a program that does not exist. What they mean is found out anew.
 
-What was said of a block is said again, at its new place (`memory.Said`). A block is not remembered
-if it did more than to be read (definitions, includes), if chance had a say in it, or the machine
-or another block in a way that is not compared (`Context.asks`): names of iproute2, groups of
-services, an interface or a program that does not exist.
+What was said of a block is said again, at its new place (`memory.Said`), and what it defines is
+defined again. A block about which chance had a say is parsed each time.
 
 Checks across blocks look at all of them, and whoever wants to see a statement of a block that was
 taken over raises `Unread`: then everything is read, as if nothing were known.
@@ -21,47 +22,59 @@ taken over raises `Unread`: then everything is read, as if nothing were known.
 
 from __future__ import annotations
 
-from _blake2 import blake2b  # hashlib's, which would load OpenSSL as well: 5 ms of every start
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config.compact import Instances, decoder
-from fastvrrp.config.keeping import NO_PARAMETERS, Origin, Records, Span, together
+from fastvrrp.config.keeping import (
+    NO_PARAMETERS,
+    Origin,
+    Records,
+    Span,
+    define_again,
+    head_of,
+    record_of,
+    together,
+)
 from fastvrrp.config.memory import (
-    Further,
     Last,
     Memory,
     Record,
     Said,
+    digest,
 )
 from fastvrrp.config.model import Position, Severity, VrrpInstance
 from fastvrrp.config.node import Node, mark
+from fastvrrp.config.statements import restored
 from fastvrrp.config.taken import (
     NOWHERE,
     UNREAD,
+    Entry,
     Head,
+    Match,
+    Taken,
     TakenNativeNode,
     TakenNode,
     TakenServer,
     Unread,
 )
+from fastvrrp.config.tracing import Found
 
 if TYPE_CHECKING:
     from fastvrrp.config.context import Context
     from fastvrrp.config.defaults import Defaults
     from fastvrrp.config.diagnostics import Diagnostics
     from fastvrrp.config.expand import Definitions
+    from fastvrrp.config.include import Includes
     from fastvrrp.config.lines import Parts
     from fastvrrp.config.native.expand import Presets
     from fastvrrp.config.scripts import Scripts
-    from fastvrrp.config.tracing import Found
     from fastvrrp.config.trackers import Trackers
 
 KINDS = frozenset(("virtual_server", "vrrp_instance"))
-_DIGEST_BYTES = 16
 
 
 class _Ipvs(msgspec.Struct, frozen=True):
@@ -78,35 +91,6 @@ class _Compact(msgspec.Struct, array_like=True):
     rest: _Rest
 
 
-class Entry(NamedTuple):
-    """The text of an entry of a YAML section, where it is."""
-
-    section: str
-    text: str
-    at: int  # offset in its file
-    line: int
-    column: int
-
-    @property
-    def end(self) -> int:
-        return self.at + len(self.text)
-
-    @property
-    def lines(self) -> int:
-        return self.text.count("\n") + 1
-
-    @property
-    def head(self) -> str:
-        return self.text.partition("\n")[0]
-
-
-class Match(NamedTuple):
-    """What is known of an entry: its record, and its number in the last configuration."""
-
-    record: Record
-    number: int
-
-
 class Blocks:
     """The outermost blocks of one load: which can be taken over, and what is to be remembered."""
 
@@ -117,7 +101,9 @@ class Blocks:
         self._diagnostics: Diagnostics | None = None
         self._definitions: Definitions | None = None
         self._scripts: Scripts | None = None
-        self._spans: dict[str, list[Span]] = {}  # by file, in its order
+        self._includes: Includes | None = None
+        self._spans: list[Span] = []
+        self._recalled: set[int] = set()  # nodes that were not parsed, but are not taken over
         self._told: list[TakenNode] = []  # see TakenNode.index
         self._meanings: dict[int, tuple[int, bytes]] = {}  # of Memory.parameters, by version
         self._presets: Presets | None = None  # of YAML, once they are known
@@ -142,6 +128,8 @@ class Blocks:
         if memory.version != __version__:
             return
         self._memory, self._servers, self._instances = memory, servers, instances
+        for record in memory.others:
+            self._heads.setdefault(record.head, []).append((record, -1))
         count = 0 if instances is None else len(instances)
         for records, known in ((memory.servers, len(servers)), (memory.instances, count)):
             for number, record in enumerate(records):
@@ -153,21 +141,29 @@ class Blocks:
         """Whether nothing is known of a last time."""
         return self._memory is None
 
-    def attend(self, diagnostics: Diagnostics, definitions: Definitions, scripts: Scripts) -> None:
+    def attend(
+        self,
+        diagnostics: Diagnostics,
+        definitions: Definitions,
+        scripts: Scripts,
+        includes: Includes,
+    ) -> None:
         """What the load has that these are blocks of."""
         self._diagnostics, self._definitions = diagnostics, definitions
+        self._includes = includes
         self._scripts = scripts
         diagnostics.placed = self.placed
+        if self._memory is not None and self._memory.config_id != definitions.config_id:
+            self._heads.clear()  # it decides about lines
 
-    def check(self, config_id: str, context: Context) -> None:
+    def check(self, context: Context) -> None:
         """Raises Unread where the machine is another one than the last time."""
         memory = self._memory
         if (
             memory is not None
             and self._is_used
             and (
-                memory.config_id != config_id
-                or memory.is_elsewhere != context.is_elsewhere
+                memory.is_elsewhere != context.is_elsewhere
                 or memory.is_here != (context.interfaces is not None)
                 or not (context.interfaces or frozenset()).issuperset(memory.interfaces)
             )
@@ -194,7 +190,7 @@ class Blocks:
 
     def take(
         self, text: str, at: int, line: str, number: int, file: str, parts: Parts | None
-    ) -> TakenNode | None:
+    ) -> Taken | None:
         """The block that begins with this line, which is at offset `at` of the text, if it is
         known. The text is the last of these parts."""
         for record, which in self._heads.get(line, ()):
@@ -204,25 +200,62 @@ class Blocks:
             if len(whole) > record.size:
                 whole, behind = whole[:-1], whole[-1]
             if behind in ("\n", "") and _digest(whole) == record.digest:
-                node = self._taken(record, which, file, number, line)
-                if node is not None:
-                    return node
+                taken = self._taken(record, which, file, number, line)
+                if taken is not None:
+                    return taken
         return None
 
-    def _taken(
-        self, record: Record, which: int, file: str, number: int, line: str
-    ) -> TakenNode | None:
-        parameters = self._parameters_of(record)
-        more = record.more
+    def _taken(self, record: Record, which: int, file: str, number: int, line: str) -> Taken | None:
+        parameters, more = self._parameters_of(record), record.more
+        assert self._definitions is not None
         if more.parameters and self._meaning(more.parameters, parameters[0]) != parameters[1]:
             return None
+        if more.files and not self._includes_again(more.files):
+            return None
+        if more.kept is not None:
+            nodes = self._recall(record, parameters, file, number)
+            define_again(self._definitions, more, file, number)
+            return Taken(record, nodes)
         words, marks = _words(line), None
         if more.opening is not None:
             words, columns = more.opening
             marks = [mark(number, column) for column in columns]
         node = TakenNode(words, file, number, line, marks, body=UNREAD, record=record, number=which)
-        self._take(node, parameters, is_templated=self._is_templated(parameters))
-        return node
+        self._take(node, parameters, is_templated=self._is_templated(parameters, more.files))
+        define_again(self._definitions, more, file, number)
+        return Taken(record, [node])
+
+    def _recall(
+        self, record: Record, parameters: tuple[tuple[str, ...], bytes], file: str, line: int
+    ) -> list[Node]:
+        """The statements of a block of which no model is known."""
+        assert self._diagnostics is not None
+        assert self._definitions is not None
+        more = record.more
+        assert more.kept is not None
+        templates = self._definitions.templates
+        nodes = restored(more.kept.statements, more.kept.places, file, line, templates)
+        self._recalled.update(map(id, nodes))
+        begin = len(self._diagnostics.messages)
+        self._say(file, line, more.of_text)
+        is_templated = self._is_templated(parameters, more.files)
+        said = self._since(begin)
+        self._add(Span(record, nodes, file, line, parameters, is_templated, said))
+        return nodes
+
+    def _includes_again(self, files: tuple[str, ...]) -> bool:
+        """A block that is known includes these; whether there may be so many."""
+        assert self._includes is not None
+        return self._includes.again(files)
+
+    def parsed(self, root: Iterable[Node]) -> dict[str, int]:
+        """How many blocks there are whose text was parsed, by keyword."""
+        found: dict[str, int] = {}
+        for node in root:
+            if node.body is None or isinstance(node, TakenNode) or id(node) in self._recalled:
+                continue
+            found[node.words[0]] = found.get(node.words[0], 0) + 1
+        return found
 
     def _parameters_of(self, record: Record) -> tuple[tuple[str, ...], bytes]:
         assert self._memory is not None
@@ -237,32 +270,34 @@ class Blocks:
         if more.of_all:
             self._told.append(node)
             node.index = len(self._told)
-        begin = len(self._diagnostics.messages)
-        self._say(node, more.of_text)
+        begin, at = len(self._diagnostics.messages), (node.file, node.line)
+        self._say(*at, more.of_text)
         self._is_used = True
-        self._add(Span(record, node, parameters, is_templated, self._since(begin)))
+        self._add(Span(record, [node], *at, parameters, is_templated, self._since(begin)))
 
     def known(self, entry: Entry) -> Match | None:
         """What is known of an entry of a YAML section."""
-        for record, number in self._heads.get(_head_of(entry.section, entry.text), ()):
+        for record, number in self._heads.get(head_of(entry.section, entry.text), ()):
             if record.size == len(entry.text) and _digest(entry.text) == record.digest:
                 return Match(record, number)
         return None
 
-    def take_entry(self, match: Match, entry: Entry, file: str) -> TakenNode:
-        """The block of an entry that is known, if presets are as they were (`check_presets`)."""
+    def take_entry(self, match: Match, entry: Entry, file: str) -> list[Node]:
+        """The blocks of an entry that is known, if presets are as they were (`check_presets`)."""
         record, number = match
+        parameters = self._parameters_of(record)
+        if self._taken_of.setdefault(*parameters) != parameters[1]:
+            raise Unread
+        if record.more.kept is not None:
+            return self._recall(record, parameters, file, entry.line)
         assert record.more.opening is not None
         words, columns = record.more.opening
         marks = [mark(entry.line, column) for column in columns]
         node = TakenNativeNode(
             words, file, entry.line, "", marks, body=UNREAD, record=record, number=number
         )
-        parameters = self._parameters_of(record)
-        if self._taken_of.setdefault(*parameters) != parameters[1]:
-            raise Unread
         self._take(node, parameters, is_templated=True)
-        return node
+        return [node]
 
     def check_presets(self, presets: Presets) -> None:
         """All presets are known. Raises Unread where what entries take from them is not what it
@@ -284,17 +319,22 @@ class Blocks:
             known = self._meanings[number] = version, _digest(self._definitions.meaning(names))
         return known[1]
 
-    def _is_templated(self, parameters: tuple[tuple[str, ...], bytes]) -> bool:
+    def _is_templated(
+        self, parameters: tuple[tuple[str, ...], bytes], files: tuple[str, ...]
+    ) -> bool:
         assert self._definitions is not None
+        if files:
+            return True
         return not self._definitions.templates.keys().isdisjoint(parameters[0])
 
     def _add(self, span: Span) -> None:
-        self._spans.setdefault(span.node.file, []).append(span)
+        self._spans.append(span)
 
-    def _say(self, node: Node, said: Iterable[Said]) -> None:
+    def _say(self, file: str, line: int, said: Iterable[Said]) -> None:
         assert self._diagnostics is not None
         for one in said:
-            self._diagnostics.add(one.place(node), Severity.WARNING, one.text, one.hint)
+            place = one.place(file, line)
+            self._diagnostics.add(place, Severity.WARNING, one.text, one.hint)
 
     def _since(self, begin: int) -> tuple[int, int]:
         assert self._diagnostics is not None
@@ -307,32 +347,45 @@ class Blocks:
             node = self._told[at.line - 1]
             for said in node.record.more.of_all:
                 if said.text == text:
-                    return said.place(node), said.hint
+                    return said.place(node.file, node.line), said.hint
         raise Unread
 
     def read(self, found: Found | None) -> None:
         """A block was read."""
-        if found is None or found.node.words[0] not in KINDS:
+        if found is None or any(isinstance(node, TakenNode) for node in found.nodes):
             return
-        parameters, source = NO_PARAMETERS, self._presets if found.section else self._definitions
-        if found.names:
-            assert source is not None
-            parameters = found.names, _digest(source.meaning(found.names))
-        text, node = found.text, found.node
-        head = _head_of(found.section, text)
-        record = Record(head, _digest(text), found.last - node.line + 1, len(text))
-        if found.opening is not None or found.made:
-            further = Further(opening=found.opening, made=found.made)
-            record = msgspec.structs.replace(record, further=further)
-        is_templated = bool(found.section) or self._is_templated(parameters)
-        self._add(Span(record, node, parameters, is_templated, found.said))
+        parameters = NO_PARAMETERS
+        if found.section and found.names:
+            assert self._presets is not None
+            parameters = found.names, _digest(self._presets.meaning(found.names))
+        elif found.names:
+            assert self._definitions is not None
+            parameters = found.names, _digest(self._definitions.meaning_before(found.names))
+        record = record_of(found, head_of(found.section, found.text))
+        if record is None:
+            return
+        is_templated = bool(found.section) or self._is_templated(parameters, found.files)
+        self._add(
+            Span(
+                record,
+                found.nodes,
+                found.file,
+                found.line,
+                parameters,
+                is_templated,
+                found.said,
+                found,
+            )
+        )
 
     def alike(self, node: Node, text: str, lines: int) -> None:
         """An instance with only plain lines was read as a whole."""
         assert self._diagnostics is not None
         said = len(self._diagnostics.messages)
         record = Record(node.text, _digest(text), lines, len(text))
-        self._add(Span(record, node, NO_PARAMETERS, False, (said, said)))
+        at = node.file, node.line
+        found = Found([node], *at, text, 0, True, None, (), 0, (said, said))
+        self._add(Span(record, [node], *at, NO_PARAMETERS, False, (said, said), found))
 
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
         """What came of a virtual_server. Raises Unread where other defaults apply to it now."""
@@ -369,7 +422,7 @@ class Blocks:
             assert self._scripts is not None
             if not self._scripts.has_warned:
                 raise Unread  # it would be the first one that is warned of
-        self._say(node, more.of_meaning)
+        self._say(node.file, node.line, more.of_meaning)
 
     def compare_tracking(self, node: TakenNode, trackers: Trackers, weights_allowed: bool) -> None:
         """Raises Unread where references mean something else than the last time."""
@@ -406,7 +459,7 @@ class Blocks:
         known = before.accounts if before else ()
         assert self._definitions is not None
         records = Records(
-            [span for file in self._spans.values() for span in file],
+            self._spans,
             (*servers, *instances),
             diagnostics.messages,
             self.said_each_time,
@@ -430,6 +483,7 @@ class Blocks:
             scripts=_digest(scripts.ground),
             servers=tuple([records.of(origin) for origin in servers]),
             instances=tuple([records.of(origin) for origin in instances]),
+            others=records.others(),
             defaults=tuple(records.defaults),  # `of` adds to them
             parameters=tuple(records.parameters),  # the same
             trackers=_digest(trackers.given),
@@ -442,11 +496,5 @@ def _words(line: str) -> tuple[str, ...]:
     return tuple(line.partition("{")[0].split())
 
 
-def _head_of(section: str, text: str) -> str:
-    """By what a block is found: its first line, below that of its section in YAML."""
-    head = text.partition("\n")[0]
-    return f"{section}\n{head}" if section else head
-
-
 def _digest(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+    return digest(text.encode())

@@ -33,11 +33,12 @@ from fastvrrp.config.lines import (
     piece,
 )
 from fastvrrp.config.logical import SHORT_MAX, LogicalLines
+from fastvrrp.config.memory import digest
 from fastvrrp.config.model import Position, Severity
 from fastvrrp.config.node import Node, Twins
 from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.text import Texts
-from fastvrrp.config.tracing import Begun, Tracer
+from fastvrrp.config.tracing import GROUND, Begun, Tracer
 
 _SPECIAL_CHARACTER = re.compile(r'[#!$@~"\\{}]')
 # Blocks of which large files have tens of thousands that differ in their first line alone.
@@ -89,8 +90,11 @@ class Source:
         self._kinds: dict[str, tuple[int, Any, str]] = {}
         self._blocks: deque[_Block] = deque(maxlen=_ALIKE_KEPT)
         self._texts = Texts(diagnostics)
+        self._digests: dict[Path, bytes | None] = {}  # of included files; None: cannot be read
+        self._meanings: dict[tuple[str, str, str, Checks], str] = {}  # of includes
         # weak: with a circle nothing of a load would be freed while the collector is off
         files = weakref.proxy(self)
+        definitions.attend(files)
         self._logical = LogicalLines(diagnostics, builder, definitions, config_id, files)
 
     def read(self, path: Path, at: Position | None = None) -> None:
@@ -128,6 +132,7 @@ class Source:
         builder, kinds, body = self._builder, self._kinds, self._builder.body
         root, known, tracer = builder.root, self.known, self._tracer
         shapes, logical = self._shapes, self._logical
+        ground = GROUND
         at = 0  # what is to be read
         while at <= len(text):
             for line in piece(text, at):
@@ -137,13 +142,13 @@ class Source:
                 if body is root and tracer is not None:
                     block = known.take(text, begin, line, number, file, parts)
                     if block is not None:
-                        body.append(block)
+                        body += block.nodes
                         number += block.record.lines - 1
                         logical.count(file, number, block.record.more.made)
                         at = begin + block.record.size + 1
                         break
                     if kind in (OPEN, SPECIAL):
-                        tracer.line(root, logical.made)
+                        ground = tracer.line(root, logical.made)
                 if kind == STATEMENT:
                     body.append(Node(detail, file, number, line))
                     continue
@@ -177,13 +182,13 @@ class Source:
                     is_elsewhere = lines.at != at
                     end = lines.at - 1
                 before, body = body, builder.body
-                if body is not before and tracer is not None:
-                    if before is root:
-                        begun = tracer.begun(root, text, begin, number)
-                    elif body is root and begun is not None:
+                if tracer is not None and (body is not before or kind == SPECIAL):
+                    if before is root and (body is not root or len(root) > ground.nodes):
+                        begun = tracer.begun(ground, root, text, begin, number)
+                    if body is root and begun is not None:
                         last = lines.number if is_elsewhere else number
-                        if root[-1] is begun.node:
-                            known.read(tracer.ended(begun, text, end, last, logical.made))
+                        made = logical.made
+                        known.read(tracer.ended(begun, root, file, text, end, last, made))
                         begun = None
                 if is_elsewhere:
                     at, number = lines.at, lines.number
@@ -285,6 +290,9 @@ class Source:
         """Splice in the files that match; what does not fit is reported where it is asked for."""
         checks = self._checks.of(node.words[0])
         base = Path(node.file).parent
+        self._definitions.ask_include(node.words[0], str(base), pattern)
+        if node.via:
+            self._definitions.changes += 1  # relative to the file of a template
         found = []
         for alternative in brace_alternatives(pattern):
             matches = self.includes.matches(base, alternative)
@@ -314,10 +322,41 @@ class Source:
             else:
                 severity = Severity.ERROR if checks.readable else Severity.WARNING
                 data = self._texts.read(path, str(path), node.position(), severity)
+                self._note(path, data)
                 if data is not None:
                     self._spliced(data, path, node.file)
                 else:
                     self.is_lacking |= checks.readable
+
+    def _note(self, path: Path, data: bytes | None) -> None:
+        """This was read there."""
+        if self._tracer is not None:
+            found = None if data is None else digest(data)
+            if self._digests.setdefault(path, found) != found:
+                self._definitions.changes += 1  # it changes while it is read
+
+    def meaning(self, keyword: str, directory: str, pattern: str) -> str:
+        """Equal if an include would read the same in the same way."""
+        asked = keyword, directory, pattern, self._checks
+        known = self._meanings.get(asked)
+        if known is None:
+            found = [
+                (alternative, str(path), self._content(path))
+                for alternative in brace_alternatives(pattern)
+                for path in self.includes.matches(Path(directory), alternative)
+            ]
+            known = self._meanings[asked] = repr((self._checks, found))
+        return known
+
+    def _content(self, path: Path) -> bytes | str | None:
+        """What is in a file, or why it is not read."""
+        if path not in self._digests:
+            problem = self.includes.problem(path)
+            if problem:
+                return problem
+            data = self._texts.content(path)
+            self._digests[path] = None if data is None else digest(data)
+        return self._digests[path]
 
     def _lacking(self, has_to_be_there: bool) -> Callable[[Node, str, str], None]:
         """Who is told that something of an include is not there."""
@@ -327,11 +366,14 @@ class Source:
     def check_includes(self, words: list[str]) -> None:
         """include_check: it lasts to the end of the file."""
         self._checks = self._checks.changed(words)
+        self._definitions.version += 1
 
     def _spliced(self, data: bytes, path: Path, back: str) -> None:
         before = self._checks
         self.includes.enter(path)
         self._lines(data, str(path))
         self.includes.leave()
-        self._checks = before  # include_check lasts to the end of the file that has it
+        if self._checks is not before:
+            self._checks = before  # include_check lasts to the end of the file that has it
+            self._definitions.version += 1
         self._directory(back)

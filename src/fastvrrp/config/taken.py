@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 import msgspec
 
@@ -144,3 +144,39 @@ def runs_programs(made: VirtualServer | VrrpInstance, node: Node, defaults: Defa
         one.notify_up or one.notify_down or any(isinstance(c, MiscCheck) for c in one.checks)
         for one, _ in kinds(made.real_servers)
     )
+
+
+class Taken(NamedTuple):
+    """A block that need not be parsed, and what there is in its place."""
+
+    record: Record
+    nodes: list[Node]
+
+
+class Entry(NamedTuple):
+    """The text of an entry of a YAML section, where it is."""
+
+    section: str
+    text: str
+    at: int  # offset in its file
+    line: int
+    column: int
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.text)
+
+    @property
+    def lines(self) -> int:
+        return self.text.count("\n") + 1
+
+    @property
+    def head(self) -> str:
+        return self.text.partition("\n")[0]
+
+
+class Match(NamedTuple):
+    """What is known of an entry: its record, and its number in the last configuration."""
+
+    record: Record
+    number: int

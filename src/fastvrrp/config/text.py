@@ -16,6 +16,14 @@ class Texts:
     def __init__(self, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics
 
+    def content(self, path: Path) -> bytes | None:
+        """Its bytes; None if it cannot be read."""
+        try:
+            with path.open("rb") as stream:
+                return stream.read(FILE_BYTES_MAX + 1)
+        except (OSError, ValueError):
+            return None
+
     def read(self, path: Path, name: str, at: Position, severity: Severity) -> bytes | None:
         """Its bytes; None if it cannot be read, which is said at `at`."""
         add = self._diagnostics.add

@@ -1,16 +1,17 @@
 """What an outermost block was made of, noted while it is read.
 
 A block may be taken over another time (`remembered`) if its text is the same and whatever else had
-a say in it: parameters, of which Definitions notes the names. What a block does to the rest of the
-file cannot be taken over.
+a say in it: parameters and included files, of which Definitions notes the names. What it defines is
+noted as well, so that it can be defined again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fastvrrp.config.diagnostics import Diagnostics
-from fastvrrp.config.expand import RANDOM, Definitions
+from fastvrrp.config.expand import RANDOM, Definitions, Effect, Raw
 from fastvrrp.config.include import Includes
 from fastvrrp.config.lines import above
 from fastvrrp.config.node import Node, unmark
@@ -26,17 +27,23 @@ class Ground(NamedTuple):
     messages: int
 
 
+GROUND = Ground(0, 0, 0, 0, 0)
+
+
 class Begun:
     """An outermost block that is being read.
 
+    first  number of its first statement outside all blocks
+    line   number of its first line
     text   what of it stood in parts of the file that are gone
     begin  offset of its first line in the part that is read; 0 in later ones
     """
 
-    __slots__ = ("begin", "ground", "node", "text")
+    __slots__ = ("begin", "first", "ground", "line", "text")
 
-    def __init__(self, node: Node, ground: Ground, begin: int) -> None:
-        self.node = node
+    def __init__(self, first: int, line: int, ground: Ground, begin: int) -> None:
+        self.first = first
+        self.line = line
         self.ground = ground
         self.begin = begin
         self.text = ""
@@ -50,20 +57,32 @@ class Begun:
 class Found(NamedTuple):
     """A block that has been read, and all that decided about it.
 
-    opening   words of its first line and their columns; None: as the line is split
-    names     of parameters that were looked up
-    made      lines out of templates and repetitions
-    said      about its text: number of the first message, and of the one behind
-    section   of YAML, or ""
+    nodes      what became of it; several where templates or repetitions make several blocks
+    last       number of its last line
+    is_whole   it is one block, which begins in its first line
+    opening    words of its first line and their columns; None: as the line is split
+    names      of parameters that were looked up
+    made       lines out of templates and repetitions
+    said       about its text: number of the first message, and of the one behind
+    effects    what it defines
+    files      that it includes
+    templates  among the parameters
+    section    of YAML, or ""
     """
 
-    node: Node
+    nodes: list[Node]
+    file: str
+    line: int
     text: str
-    last: int  # number of its last line
+    last: int
+    is_whole: bool
     opening: tuple[tuple[str, ...], tuple[int, ...]] | None
     names: tuple[str, ...]
     made: int
     said: tuple[int, int]
+    effects: tuple[Effect, ...] = ()
+    files: tuple[str, ...] = ()
+    templates: Mapping[str, tuple[Raw, ...]] = {}
     section: str = ""
 
 
@@ -76,61 +95,77 @@ class Tracer:
         self._definitions = definitions
         self._includes = includes
         self._diagnostics = diagnostics
-        self._ground = Ground(0, 0, 0, 0, 0)
+        self._ground = GROUND
 
-    def line(self, root: list[Node], made: int) -> None:
+    def line(self, root: list[Node], made: int) -> Ground:
         """A line comes that may open a block."""
-        self._ground = self._now(root, made)
-        self._definitions.asked.clear()
-
-    def _now(self, root: list[Node], made: int) -> Ground:
-        return Ground(
+        ground = self._ground = Ground(
             len(root),
             self._definitions.changes,
             len(self._includes.files),
             made,
             len(self._diagnostics.messages),
         )
+        self._definitions.begin()
+        return ground
 
-    def begun(self, root: list[Node], text: str, begin: int, number: int) -> Begun | None:
+    def begun(
+        self, ground: Ground, root: list[Node], text: str, begin: int, number: int
+    ) -> Begun | None:
         """The line at this offset, whose number is this, has opened a block. None if it is not to
         be remembered."""
-        ground = self._ground
+        if ground is not self._ground:
+            return None  # another file was read meanwhile
+        if len(root) > ground.nodes and root[ground.nodes].body is not None:
+            return Begun(ground.nodes, number, ground, begin)
         node = root[-1] if root else None
-        if node is None or node.via:
-            return None
-        if node.line == number:
-            return Begun(node, ground, begin) if len(root) == ground.nodes + 1 else None
         # A brace on a line of its own.
+        if node is None or node.body is None or node.via or node.line >= number:
+            return None
         begin = above(text, begin, number - node.line)
         head = text[begin : text.find("\n", begin)]
-        if len(root) != ground.nodes or tuple(head.split()) != node.words:
+        if tuple(head.split()) != node.words:
             return None
-        return Begun(node, ground, begin)
+        return Begun(len(root) - 1, node.line, ground, begin)
 
-    def ended(self, begun: Begun, text: str, end: int, last: int, made: int) -> Found | None:
+    def ended(
+        self, begun: Begun, root: list[Node], file: str, text: str, end: int, last: int, made: int
+    ) -> Found | None:
         """The block has ended with line `last`, at this offset. None if it did more than to be
         read."""
-        ground, node = begun.ground, begun.node
-        now = self._now([], made)
-        names = self._definitions.asked
-        if now.changes != ground.changes or now.files != ground.files or RANDOM in names:
+        ground, definitions = begun.ground, self._definitions
+        effects, names = tuple(definitions.effects), definitions.asked
+        if (
+            ground is not self._ground
+            or definitions.changes - ground.changes != len(effects)
+            or RANDOM in names
+            or len(root) <= begun.first
+            or root[-1].body is None  # it may get one
+        ):
             return None
+        nodes = root[begun.first :]
         whole = begun.text + text[begun.begin : end]
-        opening = None
-        if node.marks is not None or tuple(_head(whole)) != node.words:
+        node, opening = nodes[0], None
+        is_whole = len(nodes) == 1 and not node.via and node.line == begun.line
+        if is_whole and (node.marks is not None or tuple(_head(whole)) != node.words):
             places = [unmark(at) for at in node.marks or ()]
-            if {line for line, _ in places} != {node.line}:
-                return None
+            is_whole = {line for line, _ in places} == {node.line}
             opening = node.words, tuple([column for _, column in places])
+        known = definitions.templates
         return Found(
-            node,
+            nodes,
+            file,
+            begun.line,
             whole,
             last,
+            is_whole,
             opening,
             tuple(sorted(names)),
             made - ground.made,
-            (ground.messages, now.messages),
+            (ground.messages, len(self._diagnostics.messages)),
+            effects,
+            tuple(map(str, self._includes.files[ground.files :])),
+            {name: known[name] for name in names if name in known} if names else {},
         )
 
 

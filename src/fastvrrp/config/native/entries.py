@@ -1,17 +1,18 @@
 """Entries of a YAML file that were read before: a reload does not parse their text again.
 
-The entries of `instances` and `virtual_servers` are found by indentation. Of a run of known ones
+The entries of sections are found by indentation. Of a run of known ones
 the parser gets the first line alone, and blank lines for the rest. That it takes this line for an
 entry of its section proves that it would have taken the whole run so: nothing above is open
 (quotes, brackets), and no entry of the run depends on another one.
 
 That holds for entries that are plain blocks, so others are parsed each time: those with anchors or
-aliases, with a value or brackets of several lines, out of which a `for` makes several blocks,
-whose first line says more than the name, or at whose end a text may go on in what looks like
-comments. And for files with nothing that YAML forbids, in which nothing breaks lines or indents
-them but line feeds and blanks, without `nodes`, which change entries. Whatever else is not as it is
-expected raises Unread, then everything is parsed: an error anywhere, a name twice, other defaults
-and templates than the last time.
+aliases, whose first or last line is part of a value or of brackets of several, whose first line
+says more than the name, or at whose end a text may go on in what looks like comments. So are
+`global`, `tls` and sections that are lists of lines, and entries of which no model but statements
+are kept (`remembered`) if some come of defaults or templates. It holds for files with nothing that
+YAML forbids, in which nothing breaks lines or indents them but line feeds and blanks, without
+`nodes`, which change entries. Whatever else is not as it is expected raises Unread, then everything
+is parsed: an error anywhere, a name twice, other defaults and templates than the last time.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from fastvrrp.config.native.document import Mapping, Scalar, Yaml
 from fastvrrp.config.native.expand import Presets
 from fastvrrp.config.native.names import NODES, sections
 from fastvrrp.config.node import Node, unmark
-from fastvrrp.config.remembered import KINDS, Blocks, Entry, Match
-from fastvrrp.config.taken import TakenNode, Unread
+from fastvrrp.config.remembered import Blocks
+from fastvrrp.config.taken import Entry, Match, Unread
 from fastvrrp.config.tracing import Found
 
 _ODD = re.compile("[\t\r\x85\u2028\u2029\ufeff&*]")
@@ -38,6 +39,7 @@ _SECTION_END = re.compile(r" *(?:#.*)?")
 _BETWEEN = re.compile(r"(?:\n *(?:#[^\n]*)?(?=\n))*\n")
 _NAMED = re.compile(r" *([A-Za-z0-9_][A-Za-z0-9_.-]*): *(?:#.*)?")
 _LISTED = re.compile(r" *- +[a-z_]+:.*")
+_WITHOUT_ENTRIES = frozenset(("global", "tls"))
 _OPEN_END = re.compile(r"[|>][-+0-9]* *(?:#.*)?\Z")
 
 
@@ -45,7 +47,7 @@ class _Run(NamedTuple):
     """Known entries, one after the other; `column` is where the first one begins."""
 
     column: int
-    nodes: list[TakenNode]
+    nodes: list[Node]
 
 
 class _Cut(NamedTuple):
@@ -95,14 +97,14 @@ class Entries:
             if match is None:
                 run = None
                 continue
-            node = self._blocks.take_entry(match, entry, file)
+            nodes = self._blocks.take_entry(match, entry, file)
             if run is not None and _BETWEEN.fullmatch(text, at, entry.at):
-                run.nodes.append(node)
+                run.nodes.extend(nodes)
                 names.add((entry.section, _name(entry)))
             else:
                 first = entry.at + len(entry.head)
                 parts.append(text[at:first])
-                run = runs[entry.section, entry.line] = _Run(entry.column, [node])
+                run = runs[entry.section, entry.line] = _Run(entry.column, nodes)
                 at = first
             parts.append("\n" * text.count("\n", at, entry.end))
             at = entry.end
@@ -118,7 +120,7 @@ class Entries:
         for key in [key for key in self._read if key[1] == file]:
             entry = self._read[key]
             is_changed = isinstance(root, Mapping) and NODES in root.pairs
-            if is_changed or not spans.isdisjoint(range(entry.line, entry.line + entry.lines)):
+            if is_changed or not spans.isdisjoint((entry.line, entry.line + entry.lines - 1)):
                 del self._read[key]
         if not cut.runs:
             return
@@ -156,23 +158,26 @@ class Entries:
         self._presets.asked.clear()
         before = len(self._diagnostics.messages)
         nodes = list(made)
-        if len(nodes) == 1 and (found := self._found(entry, nodes[0], before)) is not None:
-            self._blocks.read(found)
+        if nodes:
+            self._blocks.read(self._found(entry, nodes, before))
         return nodes
 
-    def _found(self, entry: Entry, node: Node, before: int) -> Found | None:
+    def _found(self, entry: Entry, nodes: list[Node], before: int) -> Found:
+        node = nodes[0]
         places = [unmark(at) for at in node.marks or ()]
-        if {line for line, _ in places} != {entry.line} or node.line != entry.line:
-            return None
+        is_there = {line for line, _ in places} == {entry.line} and node.line == entry.line
         return Found(
-            node,
+            nodes,
+            node.file,
+            entry.line,
             entry.text,
             entry.line + entry.lines - 1,
+            is_there and len(nodes) == 1,
             (node.words, tuple([column for _, column in places])),
             tuple(sorted(self._presets.asked)),
             0,
             (before, len(self._diagnostics.messages)),
-            entry.section,
+            section=entry.section,
         )
 
     def said_each_time(self, begin: int) -> None:
@@ -186,8 +191,9 @@ class Entries:
 
 
 def _names() -> list[str]:
-    """The sections of blocks that are remembered."""
-    return [name for name, row in sections().items() if row.keyword in KINDS]
+    """The sections that have entries."""
+    rows = sections().items()
+    return [n for n, row in rows if n not in _WITHOUT_ENTRIES and not row.type.startswith("lines")]
 
 
 def _offset(known: tuple[Entry, Match | None]) -> int:

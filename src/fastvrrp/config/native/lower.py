@@ -165,8 +165,9 @@ class Maker:
             yield self.statement([Word(row.keyword, value)], list(self.entries(row, value)))
         elif row.keyword == "virtual_server_group":
             for key, entries in mapping_of(value).pairs.values():
-                head = [Word(row.keyword, key), Word(key.text, key)]
-                yield self.statement(head, list(self.entries(row, entries)))
+                yield from self._entries.statements(
+                    name, key, entries, self._group(row, key, entries)
+                )
         elif is_list_section(row):
             for item in value.items if isinstance(value, Sequence) else [value]:
                 yield from self._entries.statements(name, item, item, self._listed(name, row, item))
@@ -199,6 +200,11 @@ class Maker:
                     self.look_at(REAL_SERVERS, mapping_of(pairs[name].value).pairs)
             except Wrong as error:
                 self.said(error, name)
+
+    def _group(self, row: Keyword, key: Scalar, entries: Yaml) -> Iterator[Node]:
+        yield self.statement(
+            [Word(row.keyword, key), Word(key.text, key)], list(self.entries(row, entries))
+        )
 
     def _plain(self, name: str, row: Keyword, value: Yaml) -> list[Node]:
         return self.block(row.path, mapping_of(value).pairs)
