@@ -26,6 +26,7 @@ class FakeHost:
         }
         self.groups = {"root": 0, "nogroup": 65534, "daemon": 1}
         self.links: frozenset[str] | None = frozenset(("lo", "eth0", "eth1", "eth2", "eth3"))
+        self.without_multicast: set[str] = set()
         self.mtus = {"eth0": 1500, "eth3": 1400}
         self.held: Addresses | None = None
         self.files = {
@@ -72,6 +73,9 @@ class FakeHost:
 
     def mtu(self, interface: str) -> int | None:
         return self.mtus.get(interface)
+
+    def has_multicast(self, interface: str) -> bool | None:
+        return interface not in self.without_multicast
 
     def addresses(self) -> Addresses | None:
         return self.held

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from config_reading import Reader, instance, texts
@@ -35,6 +38,42 @@ def first(read: Reader, text: str) -> tuple[str, str]:
     (line,) = texts(read(text))
     at, _, rest = line.partition(": warning: ")
     return at, rest
+
+
+# --- interfaces without multicast
+
+
+def test_an_interface_without_multicast(at_home: Reader) -> None:
+    at_home.host.without_multicast.add("eth0")
+    at, text = first(at_home, instance())
+    assert at == "2:12"
+    assert text == (
+        "V: the interface eth0 takes no multicast: FAULT until it does; "
+        "ip link set eth0 multicast on, or list unicast_peer"
+    )
+    assert said(at_home, instance("unicast_peer {\n10.0.0.3\n}")) == []
+    assert said(at_home, instance(interface="eth2", vips="192.0.2.1/24")) == []
+    assert said(at_home, "net_namespace other\n" + instance()) == []
+
+
+def test_multicast_as_keepalived_sees_it(tmp_path: Path) -> None:
+    """It is an error of configuration to `keepalived -t`."""
+    file = tmp_path / "keepalived.conf"
+    file.write_text(instance(interface="d0"))
+    command = "ip link add d0 type veth peer name d1; ip link set d0 multicast off; "
+    command += f"keepalived -t -f {file}; echo $?; {sys.executable} -m fastvrrp check {file}; "
+    command += "ip link set d0 multicast on; "
+    command += f"{sys.executable} -m fastvrrp check {file}"
+    run = subprocess.run(
+        ["unshare", "-n", "sh", "-c", command],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    said = run.stdout + run.stderr
+    assert run.stdout.split("\n")[0] == "5"
+    assert said.count("takes no multicast") == 1
 
 
 # --- priority 255, the owner of the addresses

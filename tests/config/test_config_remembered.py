@@ -153,6 +153,18 @@ def test_what_is_said_of_an_instance_by_what_the_machine_has(read: Reader) -> No
     assert (other.parsed, len(other.messages)) == (3, 3)
 
 
+def test_an_interface_that_loses_multicast(read: Reader) -> None:
+    text = START + routers(3)
+    held = first(read, text)
+    read.host.without_multicast.add("eth0")
+    said = after(read, text, held)
+    assert (said.parsed, len(said.messages)) == (3, 3)
+    again = after(read, f"\n{text}", said.held)
+    assert (again.parsed, len(again.messages)) == (0, 3)
+    read.host.without_multicast.clear()
+    assert after(read, text, again.held).messages == ()
+
+
 def test_what_is_said_of_an_owner(read: Reader) -> None:
     """The hint depends on what is written, which is not read."""
     read.host.give("eth0", "10.0.0.200/24")
@@ -684,6 +696,7 @@ def _machine(read: Reader, number: int) -> None:
         read.host.users["nobody"] = replace(read.host.users["nobody"], gid=5)
     elif number == 9:
         read.environ["W"] = "9"
+        read.host.without_multicast.add("eth2")
     elif number == 6:
         read.host.mtus = {"eth0": 9000}
         read.host.tables["rt_tables"]["small"] = 78

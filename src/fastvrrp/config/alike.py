@@ -3,7 +3,7 @@ virtual router id and the one address differ.
 
 Large files have thousands of them. Such a block is recognised as a whole; its statements are made
 when somebody asks for one, for a message that is, and what the earlier one means is taken for all
-else (`instance.Instances`).
+else (`instances.Instances`).
 """
 
 from __future__ import annotations

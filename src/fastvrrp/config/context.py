@@ -57,6 +57,10 @@ class Context:
         """Bytes, or None if it cannot be known."""
         return None if interface is None or self.is_elsewhere else self.host.mtu(interface)
 
+    def lacks_multicast(self, interface: str) -> bool:
+        """Whether an interface is known to take no multicast."""
+        return self.is_here(interface) and self._host.has_multicast(interface) is False
+
     def is_here(self, interface: str | None) -> bool:
         """Whether an interface is known to exist."""
         return self.interfaces is not None and interface in self.interfaces

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,6 +19,7 @@ from fastvrrp.config.model import Account
 
 ETC_DIR = "/etc/iproute2"
 USR_DIR = "/usr/share/iproute2"
+_SIOCGIFFLAGS, _IFF_MULTICAST = 0x8913, 0x1000  # linux/sockios.h, net/if.h
 
 # The names every iproute2 knows, for machines without its files (include/uapi/linux/rtnetlink.h).
 _BUILT_IN: Mapping[str, Mapping[str, int]] = {
@@ -96,6 +98,10 @@ class HostInfo(Protocol):
         """MTU of an interface, bytes."""
         ...
 
+    def has_multicast(self, interface: str) -> bool | None:
+        """Whether an interface takes multicast."""
+        ...
+
     def addresses(self) -> Addresses | None:
         """Addresses of all interfaces; None: cannot be known, do not judge."""
         ...
@@ -145,6 +151,18 @@ def _read(path: Path) -> str:
         return ""  # optional files, and unreadable ones are no better than absent
 
 
+def _has_multicast(interface: str) -> bool | None:
+    import fcntl
+
+    request = struct.pack("16sH14x", interface.encode(errors="surrogateescape")[:15], 0)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, request)
+    except OSError:
+        return None
+    return bool(struct.unpack_from("H", answer, 16)[0] & _IFF_MULTICAST)
+
+
 class SystemHost:
     """This machine. Answers about files and names are remembered: one load sees one state."""
 
@@ -153,6 +171,7 @@ class SystemHost:
         self._mtus: dict[str, int | None] = {}
         self._files: dict[str, FileInfo | None] = {}
         self._names: dict[tuple[str, str, str], Mapping[str, int]] = {}
+        self._multicast: dict[str, bool | None] = {}
 
     def hostname(self) -> str:
         return os.uname().nodename
@@ -196,6 +215,11 @@ class SystemHost:
             return frozenset(name for _, name in socket.if_nameindex())
         except OSError:
             return None
+
+    def has_multicast(self, interface: str) -> bool | None:
+        if interface not in self._multicast:
+            self._multicast[interface] = _has_multicast(interface)
+        return self._multicast[interface]
 
     def mtu(self, interface: str) -> int | None:
         if interface not in self._mtus:
@@ -271,6 +295,9 @@ class OtherHost(SystemHost):
         return None
 
     def mtu(self, interface: str) -> int | None:
+        return None
+
+    def has_multicast(self, interface: str) -> bool | None:
         return None
 
     def addresses(self) -> Addresses | None:

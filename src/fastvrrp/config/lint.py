@@ -52,6 +52,8 @@ def lint(
         ):
             _weights(context, instance, node, groups)
         if instance.interface is not None and context.is_here(instance.interface):
+            if not instance.unicast_peers and not instance.unicast_fault_no_peer:
+                _multicast(context, instance, instance.interface, node)
             if instance.priority == OWNER:
                 _owner(context, machine, instance, node)
             elif instance.source is None:
@@ -59,6 +61,17 @@ def lint(
             else:
                 _source(context, machine, instance, node)
             _networks(context, machine, instance, routes)
+
+
+def _multicast(context: Context, instance: VrrpInstance, interface: str, node: Node) -> None:
+    """Without it the instance would hear nobody, and is in FAULT."""
+    if context.lacks_multicast(interface):
+        _warn(
+            context,
+            _place(node, "interface"),
+            f"{instance.name}: the interface {interface} takes no multicast: FAULT until it does",
+            f"ip link set {interface} multicast on, or list unicast_peer",
+        )
 
 
 class _Link:

@@ -113,12 +113,13 @@ def _read(path: str | Path, how: _How, blocks: Blocks, omissions: Omissions | No
     config_id, definitions = _settings(how.config_id, how.environ, how.host)
     was_enabled = gc.isenabled()
     gc.disable()  # nothing here is cyclic, and a large file is a million objects
+    loader = Loader(how.host, how.net_namespace, blocks)
     try:
-        loader = Loader(how.host, how.net_namespace, blocks)
         checks = Checks(True, True, True, True) if how.strict_includes else Checks()
         loaded = loader.load(Path(path), config_id, definitions, checks, omissions)
         return Again(loaded, loader.memory(config_id), loader.parsed)
     finally:
+        loader.diagnostics.placed = None  # no circle is left
         if was_enabled:
             gc.enable()
 

@@ -49,7 +49,8 @@ from fastvrrp.config.global_defs import (
 from fastvrrp.config.groups import RawGroup, assign_members, build_group
 from fastvrrp.config.host import HostInfo
 from fastvrrp.config.include import Checks
-from fastvrrp.config.instance import Instances, RawInstance
+from fastvrrp.config.instance import RawInstance
+from fastvrrp.config.instances import Instances
 from fastvrrp.config.ipvsglobals import ipvs_settings, sync_daemon
 from fastvrrp.config.keeping import Origin
 from fastvrrp.config.keywords import TOP, Keyword, table
