@@ -69,7 +69,7 @@ def test_fifo(read: Reader) -> None:
         ("lvs_timeouts", "2:1: error: lvs_timeouts needs a value; write [tcp S] [tcpfin S]"),
         ("lvs_timeouts tcp", "2:1: error: lvs_timeouts needs a value; "),
         ("lvs_timeouts tpc 5", "2:14: error: unknown option 'tpc'; did you mean tcp?"),
-        ("lvs_sync_daemon", "2:1: error: lvs_sync_daemon needs a value; "),
+        ("lvs_sync_daemon", "2:1: error: lvs_sync_daemon has no value; "),
         ("lvs_sync_daemon eth1 V", "2:22: error: there is no vrrp_instance 'V'; "),
         ("lvs_sync_daemon eth1 inst V", "2:27: error: there is no vrrp_instance 'V'; "),
         ("lvs_sync_daemon eth1 id", "2:22: error: id needs a value; write id N"),

@@ -212,7 +212,7 @@ MALFORMED = {
     ),
     "address option without a value": (
         instance(vips="10.0.0.1/24 dev"),
-        ["5:14: error: dev needs a value; write dev IF"],
+        ["5:14: error: dev has no value; write dev IF"],
     ),
     "same virtual router twice": (
         instance() + instance(name="W"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastvrrp.config.blocks import Entry, plain_lines
-from fastvrrp.config.context import Context
+from fastvrrp.config.context import HAS_NONE, Context
 from fastvrrp.config.diagnostics import shown
 from fastvrrp.config.keywords import WORKS_WITHOUT, Block, table
 from fastvrrp.config.model import FOREVER_S, VirtualAddress
@@ -151,9 +151,7 @@ def _options(context: Context, node: Node, fields: dict[str, Any], is_static: bo
             index += 1
             continue
         if index + 1 >= len(words):
-            context.error(
-                node, f"{option} needs a value", f"write {option} {row.syntax}", word=index
-            )
+            context.error(node, f"{option}{HAS_NONE}", f"write {option} {row.syntax}", word=index)
             return False
         good = _valued(context, node, option, index + 1, fields) and good
         index += 2

@@ -14,6 +14,11 @@ from fastvrrp.config.node import Node
 
 NEEDS = " needs a value"
 """How the message about a mandatory argument that is missing ends."""
+HAS_NONE = " has no value"
+"""How it ends where keepalived leaves the statement out; of others it is what it gives up on."""
+_LEFT_OUT = frozenset(
+    (("global_defs", "lvs_sync_daemon"), ("virtual_server/real_server/BFD_CHECK", "name"))
+)
 
 
 class Context:
@@ -75,9 +80,10 @@ class Context:
     def missing(self, node: Node, keyword: Keyword) -> None:
         """A mandatory argument is not there."""
         wanted = f"{keyword.keyword} {keyword.syntax}".strip()
+        end = HAS_NONE if (keyword.block, keyword.keyword) in _LEFT_OUT else NEEDS
         self.error(
             node,
-            f"{keyword.keyword}{NEEDS}",
+            f"{keyword.keyword}{end}",
             f"write {wanted}",
             word=len(node.words) - 1,
         )
