@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastvrrp._core import AddressItem, AddressKey, Instance, pack_program
+from fastvrrp._core import AddressItem, AddressKey, Instance, instance_alike, pack_program
 
 REQUEST = AddressItem("V", AddressKey(2, 4, bytes((10, 0, 0, 1)), 24), "eth0").add
 
@@ -56,6 +56,20 @@ def test_memory_of_blocks_goes_back() -> None:
     assert virtual_bytes() - before > 20000 * 1024
     blocks.clear()
     assert virtual_bytes() - before < 8_000_000
+
+
+def test_block_of_one_address_takes_seven_cache_lines() -> None:
+    """With the requests that install and remove it, and its announcement."""
+    count = 20000
+    key = AddressKey(2, 4, bytes((10, 0, 0, 1)), 32)
+    item = AddressItem("V", key, "eth0", mac=bytes(6), advertised=True)
+    pattern = made(0, 1)
+    before = virtual_bytes()
+    blocks = [
+        instance_alike(pattern, slot=n, vrid=1 + n % 255, items=(item,)) for n in range(count)
+    ]
+    assert virtual_bytes() - before < count * (7 * 64 + 40)  # the last is of the objects
+    assert len(blocks) == count
 
 
 @pytest.mark.parametrize("addresses", [1, 20, 28, 80])

@@ -147,7 +147,7 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     cdef u8 message[ADDRESS_REQUEST]
     cdef u32 n_addresses = 0
     cdef u32 n_down = 0
-    cdef u32 pdu_room
+    cdef size_t room
     cdef size_t size
     if old == NULL:
         raise ValueError("the pattern was committed")
@@ -187,9 +187,9 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     (<u32 *> up)[1] = <u32> n
     (<u32 *> down)[0] = <u32> (down_end - down)
     (<u32 *> down)[1] = n_down
-    pdu_room = (VRRP_HEADER + n_addresses * old.alen + V2_AUTH_LEN + 7) & ~<u32> 7
-    size = (sizeof(cfg_t) + pdu_room + (up_end - up) + (down_end - down) + len(EMPTY_PROGRAM)
-            + (announce_end - announce) + old.n_tracks * sizeof(track_t) + old.n_peers * sizeof(peer_t) + 4 * 8)
+    room = pdu_room(old.version, n_addresses * old.alen)
+    size = (sizeof(cfg_t) + room + rounded(up_end - up) + rounded(down_end - down) + rounded(announce_end - announce)
+            + old.n_tracks * sizeof(track_t) + old.n_peers * sizeof(peer_t))
     made = Instance.__new__(Instance)
     made.cfg = g = new_block(size)
     memcpy(g, old, sizeof(cfg_t))
@@ -203,11 +203,11 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     g.announce_len = <u32> (announce_end - announce)
     cursor = <u8 *> g + ((sizeof(cfg_t) + 7) & ~7)
     g.pdu = cursor
-    cursor += pdu_room
+    cursor += room
     advert_build(g, addresses, g.pdu)
     g.up = copied(&cursor, up, up_end - up)
     g.down = copied(&cursor, down, down_end - down)
-    g.change = place(&cursor, EMPTY_PROGRAM)
+    g.change = <u8 *> no_program
     g.announce = copied(&cursor, announce, announce_end - announce)
     g.tracks = <track_t *> cursor
     memcpy(g.tracks, old.tracks, old.n_tracks * sizeof(track_t))

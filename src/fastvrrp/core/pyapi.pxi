@@ -139,6 +139,26 @@ cdef u8 *place(u8 **cursor, bytes data):
     return at
 
 
+cdef u32 no_program[2]          # an empty one, for all who have nothing to play
+no_program[0] = 8
+no_program[1] = 0
+
+
+cdef u8 *place_program(u8 **cursor, bytes data):
+    """As place(), of what pack_program() made; None is empty."""
+    return <u8 *> no_program if data is None else place(cursor, data)
+
+
+cdef inline size_t rounded(size_t n) noexcept nogil:
+    """What place() takes for so many bytes."""
+    return (n + 7) & ~<size_t> 7
+
+
+cdef inline size_t pdu_room(u8 version, size_t addresses) noexcept nogil:
+    """For an advert with so many bytes of addresses."""
+    return rounded(VRRP_HEADER + addresses + (V2_AUTH_LEN if version == 2 else 0))
+
+
 cdef cfg_t *new_block(size_t n) except NULL:
     """Raises MemoryError."""
     cdef void *p = block_new(n)
@@ -166,7 +186,6 @@ cdef class Instance:
     ):
         cdef u32 alen = 4 if family == 4 else 16
         cdef bytes joined
-        cdef bytes empty = EMPTY_PROGRAM
         cdef size_t size
         cdef u8 *cursor
         cdef cfg_t *g
@@ -174,9 +193,9 @@ cdef class Instance:
         peers = peers or []
         addresses = addresses or []
         tracks = tracks or []
-        up = up or empty
-        down = down or empty
-        change = change or empty
+        up = up or None
+        down = down or None
+        change = change or None
         if family not in (4, 6):
             raise ValueError(f"family {family} is not 4 or 6")
         if version not in (2, 3):
@@ -208,11 +227,14 @@ cdef class Instance:
         if flags & F_PACKET and flags & F_UNICAST:
             raise ValueError("a unicast instance sends no frames")
         check_announce(announce)
-        for value in (up, down, change):
-            check_program(value)
         joined = b"".join(addresses)
-        size = (sizeof(cfg_t) + MAX_PDU_HEAD + ((len(joined) + 15) & ~7) + len(announce) + len(up) + len(down)
-                + len(change) + len(peers) * sizeof(peer_t) + len(tracks) * sizeof(track_t) + 64)
+        # no more than that: thousands of blocks are a cache line smaller or larger
+        size = (sizeof(cfg_t) + pdu_room(version, len(joined)) + rounded(len(announce))
+                + len(tracks) * sizeof(track_t) + len(peers) * sizeof(peer_t))
+        for value in (up, down, change):
+            if value is not None:
+                check_program(value)
+                size += rounded(len(value))
         block_free(self.cfg)
         self.cfg = NULL
         self.cfg = g = new_block(size)
@@ -259,11 +281,11 @@ cdef class Instance:
         g.announce_len = len(announce)
         cursor = <u8 *> g + ((sizeof(cfg_t) + 7) & ~7)
         g.pdu = cursor
-        cursor += (VRRP_HEADER + len(joined) + V2_AUTH_LEN + 7) & ~7
+        cursor += pdu_room(version, len(joined))
         advert_build(g, <const u8 *> <const char *> joined, g.pdu)
-        g.up = place(&cursor, up)
-        g.down = place(&cursor, down)
-        g.change = place(&cursor, change)
+        g.up = place_program(&cursor, up)
+        g.down = place_program(&cursor, down)
+        g.change = place_program(&cursor, change)
         g.announce = place(&cursor, announce)
         g.tracks = <track_t *> cursor
         for k in range(g.n_tracks):
@@ -316,10 +338,6 @@ cdef class Instance:
             in_range("tracked link", g.tracks[k].link, 0, c.cap_link - 1)
         self.cfg = NULL
         return g
-
-
-cdef enum:
-    MAX_PDU_HEAD = 64           # header, authentication data and alignment
 
 
 def checksum(bytes data, u32 initial=0):
@@ -430,9 +448,6 @@ def pack_program(list requests):
         memcpy(at + 4, p, len(request))
         at += 4 + ((len(request) + 3) & ~3)
     return blob
-
-
-EMPTY_PROGRAM = pack_program([])
 
 
 cdef int check_program(bytes data) except -1:
