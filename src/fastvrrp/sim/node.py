@@ -424,11 +424,13 @@ class Node:
             return
         kernel = self.kernel
         work = kernel.pending.popleft()
+        while kernel.superseded(work):  # not played, no result, and it takes no time
+            if not kernel.pending:
+                return
+            work = kernel.pending.popleft()
         slot, program, generation, addresses = work
         if kernel.pending:
             self._apply_later()
-        if kernel.superseded(work):
-            return  # not played, no result
         failed = self._touch(slot, program, addresses)
         self.step(
             lambda core, now: core.played(
