@@ -25,12 +25,25 @@ LEFT_OUT = {
     "track_virtual_server": "is a keyword of our own",
     "track_bfd": "is about BFD",
 }
+_OPENING = ("track_group", "global_defs", "linkbeat_interfaces")
+_SELECTORS = ("ipproto", "dport", "protocol")
 FAILS = (2, 6, 124, 139)  # of keepalived -t
 # Files with which the two differ as a whole, on purpose.
 LISTED = {
     ("global_defs", "vrrp_strict", "good"): "vrrp_strict off is off",
     ("global_defs", "vrrp_strict", "wrong"): "vrrp_strict foo is off",
     ("vrrp_track_process", "quorum_max", "wrong"): "what is no number is not 0",
+    **dict.fromkeys(
+        [("(top level)", word, "wrong") for word in _OPENING],
+        "a block without braces costs itself, and not what follows it",
+    ),
+    ("(top level)", "vrrp_instance", "wrong"): "keepalived does not run with it",
+    ("vrrp_sync_group", "track_interface", "wrong"): "keepalived does not run with it",
+    ("vrrp_instance", "track_interface", "wrong"): "keepalived does not run with it",
+    **dict.fromkeys(
+        [("vrrp_instance/virtual_rules", word, "wrong") for word in _SELECTORS],
+        "a rule is left out that without a selector would match more",
+    ),
 }
 # Of those that corpus_differences.tsv tells, what the kernel gets differs, too; of the others it is
 # only what is said.

@@ -52,6 +52,17 @@ CHOICE = {
 }
 
 
+MISTAKES = {
+    ("(language)", "unknown keyword"),
+    (INSTANCE, "unicast_src_ip"),
+    (ADDRESS, "peer"),
+    (ADDRESS, "track_group"),
+    (ADDRESS, "dev"),
+    (ROUTE, "via"),
+    (RULE, "fwmark"),
+}
+
+
 @pytest.mark.parametrize("group", CHOICE)
 def test_the_kernel_looks_the_same(group: str, tmp_path: Path) -> None:
     """As backup, as master and after the end; nothing of ours stays."""
@@ -70,6 +81,18 @@ def test_the_kernel_looks_the_same(group: str, tmp_path: Path) -> None:
     for one in tried:
         is_faulty = one.case.keyword == "track_process"  # there is no such process
         assert one.effects["master"] > 4 or is_faulty, one.case.name
+
+
+def test_mistakes_cost_what_they_cost_with_keepalived(tmp_path: Path) -> None:
+    """Files that `fastvrrp check` refuses, and both daemons run without what is wrong in them."""
+    files, _ = chosen()
+    wanted = [
+        case for case in files if case.kind == "wrong" and (case.block, case.keyword) in MISTAKES
+    ]
+    assert {(case.block, case.keyword) for case in wanted} == MISTAKES
+    tried = run(wanted, tmp_path, len(wanted))
+    assert {one.case.name: one.differences for one in tried if one.differences} == {}
+    assert not any(one.refused for one in tried)
 
 
 def test_every_file_is_run_or_left_out_with_a_reason() -> None:

@@ -92,6 +92,26 @@ def test_an_option_of_an_address_without_value(tmp_path: Path, option: str) -> N
     assert left_out(loaded) == {5: 1}
 
 
+def test_a_word_of_an_address_costs_no_address(tmp_path: Path) -> None:
+    """Whoever asks for something newer, or wrong, about an address still gets the address."""
+    addresses = [
+        "10.0.0.1/24 colour red dev eth0",
+        "10.0.0.2/24 track_group T",
+        "10.0.0.3 peer foo scope link",
+    ]
+    text = instance("virtual_ipaddress_excluded {", *addresses, "}")
+    loaded = tolerant(tmp_path, text)
+    assert loaded.configuration is not None, loaded.messages
+    (found,) = loaded.configuration.vrrp_instances
+    read = [(a.address, a.dev, a.peer, a.scope) for a in found.virtual_ipaddress_excluded]
+    assert read == [
+        ("10.0.0.1", "eth0", None, 0),
+        ("10.0.0.2", None, None, 0),
+        ("10.0.0.3", None, None, 253),
+    ]
+    assert sum("ignored" in m.text or "left out" in m.text for m in loaded.messages) == 5
+
+
 def test_one_of_many_real_servers(tmp_path: Path) -> None:
     """They are written alike, and read together otherwise."""
     servers = [real(at=f"10.0.1.{n} 80") for n in range(1, 6)]

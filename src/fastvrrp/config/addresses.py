@@ -136,8 +136,13 @@ def _options(context: Context, node: Node, fields: dict[str, Any], is_static: bo
         option = words[index]
         row = known.get(option)
         if row is None or option[:1] == "(" or option in forbidden:
-            context.unknown(node, "option", [k for k in known if k not in forbidden], word=index)
-            return False
+            others = [k for k in known if k not in forbidden]
+            ignored = context.is_tolerant
+            context.unknown(node, "option", others, word=index, is_ignored=ignored)
+            if not ignored:
+                return False
+            index += 1
+            continue
         if row.effect != "done":
             context.warning(node, row.no_effect(), WORKS_WITHOUT, word=index)
         if option in _FLAGS:
@@ -257,9 +262,10 @@ def _broadcast(
 
 
 def _peer(context: Context, node: Node, value: str, index: int, fields: dict[str, Any]) -> bool:
-    parsed = prefixed(context, node, value, word=index)
+    left_out = "the peer" if context.is_tolerant else ""
+    parsed = prefixed(context, node, value, word=index, left_out=left_out)
     if parsed is None:
-        return False
+        return context.is_tolerant
     address, length, family = parsed
     if family != fields["family"]:
         context.error(

@@ -40,6 +40,7 @@ class Context:
         self.known: dict[tuple[str, bool], dict[tuple[str, ...], tuple[str, Any]]] = {}
         self.interfaces = host.interfaces()  # names; None: not known
         self.is_elsewhere = False  # in another network namespace
+        self.is_tolerant = False  # an option of an address may be unknown, as in keepalived
         self._addresses: Addresses | None = None
         self._reported: set[str] = set()
         self.met: set[str] = set()  # interfaces that were asked for and exist
@@ -100,7 +101,14 @@ class Context:
         )
 
     def unknown(
-        self, node: Node, what: str, known: Collection[str], *, word: int = 0, hint: str = ""
+        self,
+        node: Node,
+        what: str,
+        known: Collection[str],
+        *,
+        word: int = 0,
+        hint: str = "",
+        is_ignored: bool = False,
     ) -> None:
         """A word that means nothing here; without a `hint` it is compared with those that do."""
         text = node.words[word]
@@ -108,7 +116,10 @@ class Context:
         if not guess:
             names = sorted(k for k in known if not k.startswith("("))
             guess = "known: " + ", ".join(names) if 0 < len(names) <= 12 else "remove or correct it"
-        self.error(node, f"unknown {what} {shown(text)}", guess, word=word)
+        if is_ignored:
+            self.warning(node, f"unknown {what} {shown(text)}, ignored", guess, word=word)
+        else:
+            self.error(node, f"unknown {what} {shown(text)}", guess, word=word)
 
     def check_interface(self, node: Node, name: str, *, word: int = 1) -> None:
         """Mention, once, an interface that does not exist now."""

@@ -132,6 +132,7 @@ class Loader:
         omissions: Omissions | None,
     ) -> Loaded:
         builder = Builder(self.diagnostics)
+        self.context.is_tolerant = omissions is not None
         blocks = self.blocks
         source = Source(
             self.diagnostics,

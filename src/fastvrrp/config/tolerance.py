@@ -81,11 +81,11 @@ def forgiven(message: Message) -> Message:
 
 
 def tolerated(strict: Loaded, read: Read, *, is_reload: bool) -> Loaded:
-    """What was read, or when it has errors what is left without the statements they are about; it
-    stays as it is where that leaves errors."""
+    """What is left of a file that has errors without the statements they are about; `strict`, what
+    was read of it, where that leaves errors."""
     omissions = Omissions(is_reload=is_reload)
     said: dict[Message, None] = {}
-    loaded = strict
+    loaded = read(omissions)  # some mistakes cost a word only: Context.is_tolerant
     for _ in range(_ROUNDS):
         errors = loaded.errors
         if not errors:
