@@ -154,6 +154,80 @@ def test_of_lines_that_do_not_apply(tmp_path: Path) -> None:
     assert "advert_int: 3s  # not r2\n" in text
 
 
+NODES = """\
+# the pair
+# in two lines
+
+instances:
+  # the web
+  V:  # V itself
+    interface: eth0
+    virtual_router_id: 1
+    priority: 100  # usually
+    addresses: [10.0.0.1]
+
+# what differs
+nodes:
+  # the weaker one
+  r2:
+    instances:
+      V:
+        priority: 50  # slow disks
+        # above it
+        accept: true
+      # of r2 alone
+      W:
+        interface: eth0
+        virtual_router_id: 2
+        addresses: [10.0.0.2]
+  # the stronger one
+  r1:
+    instances:
+      V:
+        # it has two power supplies
+        priority: 200  # strong
+        # last
+"""
+
+
+def test_of_parts_for_one_router(tmp_path: Path) -> None:
+    """Beside what they are about, which another router has elsewhere or not at all."""
+    path = tmp_path / "k.yaml"
+    path.write_text(NODES)
+    assert converted(path, "keepalived").text == (
+        "# the pair\n# in two lines\n\n"
+        "# the web\n# V itself\n# what differs\n# @r2: the weaker one\n# @r2: above it\n"
+        "# the stronger one\n"
+        "vrrp_instance V {\n    interface eth0\n    virtual_router_id 1\n"
+        "    # usually\n    # @r2: slow disks\n    # it has two power supplies\n    # last\n"
+        "    priority 200  # strong\n"
+        "    virtual_ipaddress {\n        10.0.0.1\n    }\n}\n\n# @r2: of r2 alone\n"
+    )
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_in_parts_for_one_router_each_stays_once(tmp_path: Path, is_behind: bool) -> None:
+    """A comment in every line but those of the list; who is meant is said of the other's alone."""
+    lines = [line.partition("  #")[0] for line in NODES.splitlines()]
+    lines = [line for line in lines if line.strip() and line[0] != "#"]
+    text = "".join(
+        f"{line}  # c{number};\n"
+        if is_behind
+        else f"{' ' * (len(line) - len(line.lstrip()))}# c{number};\n{line}\n"
+        for number, line in enumerate(lines)
+    )
+    path, back = tmp_path / "k.yaml", tmp_path / "back.conf"
+    path.write_text(text)
+    back.write_text(converted(path, "keepalived").text)
+    again = converted(back, "yaml").text
+    r2 = [line.strip() for line in lines].index("r2:")
+    r1 = [line.strip() for line in lines].index("r1:")
+    for result in (back.read_text(), again):
+        found = re.findall(r"# (@r2: )?c([0-9]+);", result)
+        assert sorted(int(number) for _, number in found) == list(range(len(lines)))
+        assert {int(number) for mark, number in found if mark} == set(range(r2, r1))
+
+
 @pytest.mark.parametrize("comments", [conf_comments, yaml_comments])
 def test_work_grows_with_the_file(comments: Callable[[str], Iterable[Comment]]) -> None:
     """Not with its lines times its comments: counted in calls of functions."""

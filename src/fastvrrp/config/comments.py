@@ -3,11 +3,13 @@
 A comment belongs to a statement: one behind it to that, others to the next one, or to the one above
 where a block ends. The statement is found in the result by what it is: its keyword, the block that
 it is in, and which of several it is. Where it is no longer by itself, because many blocks share it,
-the comment goes to its block. One behind a line whose `@` does not apply says so.
+the comment goes to its block. One about what another router has for itself (a line whose `@` does
+not apply, a part of `nodes:`) says so, and stands where this router has the same statement.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +22,8 @@ from fastvrrp.config.node import Node, apart
 # What a statement is, and those around it: keyword (with its name, outside all blocks) and how many
 # of the same are above it in its block.
 Path = tuple[tuple[str, int], ...]
+# A line for some routers alone.
+_CONDITIONAL = re.compile(r"^[ \t]*@\^?(\S+)", re.MULTILINE)
 
 
 class Comment(NamedTuple):
@@ -29,6 +33,8 @@ class Comment(NamedTuple):
     is_last    nothing of its block comes behind it
     is_first   it stands above everything, and a blank line below it
     condition  the `@` of its line
+    is_outside it stands above a section of YAML or beside its name, not within one
+    is_heading what its line begins is below it, deeper
     """
 
     line: int
@@ -37,6 +43,8 @@ class Comment(NamedTuple):
     is_last: bool
     is_first: bool
     condition: str = ""
+    is_outside: bool = False
+    is_heading: bool = False
 
 
 class Layout:
@@ -71,7 +79,14 @@ class Layout:
         condition = ""
         if words and words[0][0] == "@" and not self._by_indentation:
             condition = _clean(words[0])
-        return Comment(number + 1, _clean(text), bool(words), is_last, is_first, condition)
+        is_outside = is_heading = False
+        if self._by_indentation:
+            is_outside = not _width(lines[number])
+            is_heading = bool(words) and _width(following) > _width(lines[number])
+        text = _clean(text)
+        return Comment(
+            number + 1, text, bool(words), is_last, is_first, condition, is_outside, is_heading
+        )
 
 
 def _is_remark(line: str) -> bool:
@@ -97,12 +112,23 @@ def conf_comments(text: str) -> Iterator[Comment]:
             yield layout.comment(number, before, line[len(before) + 1 :])
 
 
+def conf_nodes(text: str) -> Iterator[str]:
+    """The routers for which a keepalived.conf has lines of their own."""
+    yield from _CONDITIONAL.findall(text)
+
+
 class _Anchor(NamedTuple):
-    """A statement: where it stands, and what it is."""
+    """A statement: where it stands, and what it is.
+
+    is_own  it applies to the router whose configuration this is
+    node    the other one it is for, "" if it is not for one alone
+    """
 
     file: str
     line: int
     path: Path
+    is_own: bool = True
+    node: str = ""
 
 
 def _anchors(body: Iterable[Node], around: Path = ()) -> Iterator[_Anchor]:
@@ -120,13 +146,27 @@ def _anchors(body: Iterable[Node], around: Path = ()) -> Iterator[_Anchor]:
 
 class Carrier:
     """Puts comments into a text, whose statements are `result`, from a configuration with the
-    statements `source`."""
+    statements `source`. `others` are those of the same files for other routers, with their names;
+    first those for "", any router that the files do not name."""
 
-    def __init__(self, source: Iterable[Node], result: Iterable[Node], text: str) -> None:
+    def __init__(
+        self,
+        source: Iterable[Node],
+        result: Iterable[Node],
+        text: str,
+        others: Iterable[tuple[str, Iterable[Node]]] = (),
+    ) -> None:
         self._lines = text.rstrip("\n").split("\n")
         self._source: dict[str, list[_Anchor]] = {}
         for anchor in _anchors(source):
             self._source.setdefault(anchor.file, []).append(anchor)
+        for name, statements in others:
+            known = {(a.file, a.line) for anchors in self._source.values() for a in anchors}
+            for anchor in _anchors(statements):
+                if (anchor.file, anchor.line) not in known:
+                    self._source.setdefault(anchor.file, []).append(
+                        anchor._replace(is_own=False, node=name)
+                    )
         for anchors in self._source.values():
             anchors.sort(key=_line)
         self._result: dict[Path, int] = {}
@@ -142,16 +182,26 @@ class Carrier:
     def has_comments(self) -> bool:
         return bool(self._top or self._above or self._behind or self._end)
 
-    def add(self, file: str, comments: Iterable[Comment]) -> None:
-        """Those of one file."""
+    def add(self, file: str, comments: Iterable[Comment], *, has_parts: bool) -> None:
+        """Those of one file. `has_parts`: what is for one router stands together, as in YAML."""
         anchors = self._source.get(file, [])
         lines = [anchor.line for anchor in anchors]
+        own = {anchor.line for anchor in anchors if anchor.is_own}
         for comment in comments:
             before = bisect_right(lines, comment.line) - 1
             following = bisect_left(lines, comment.line)
-            if comment.condition and lines[before : before + 1] != [comment.line]:
+            if comment.condition and comment.line not in own:
                 # of a line that does not apply: not to be taken for a word about a neighbour
                 comment = comment._replace(text=f"{comment.condition}: {comment.text}")
+            if comment.is_heading and lines[before : before + 1] != [comment.line]:
+                comment = comment._replace(is_behind=False)  # `instances:`, which is no statement
+            if not comment.is_behind and not has_parts:
+                while before >= 0 and anchors[before].node:
+                    before -= 1  # whose line does not apply
+            while comment.is_outside and anchors[following : following + 1]:
+                if not anchors[following].node:
+                    break
+                following += 1
             if comment.is_first or not anchors:
                 self._top.append(comment.text)
             elif before >= 0 and (comment.is_behind or comment.is_last):
@@ -166,21 +216,25 @@ class Carrier:
 
     def _put(self, comment: Comment, anchor: _Anchor) -> None:
         line, is_itself = self._place(anchor.path)
+        text = comment.text
+        if anchor.node and not comment.condition:
+            text = f"@{anchor.node}: {text}"
         if not line:
-            self._end.append(comment.text)
+            self._end.append(text)
         elif (
             comment.is_behind
             and is_itself
+            and anchor.is_own
             and comment.line == anchor.line
             and line not in self._behind
         ):
-            self._behind[line] = comment.text
+            self._behind[line] = text
         else:
-            self._above.setdefault(line, []).append(comment.text)
+            self._above.setdefault(line, []).append(text)
 
     def _place(self, path: Path) -> tuple[int, bool]:
-        """The line in the result, 0 if there is none: of the statement itself, or of what is around
-        it and by itself."""
+        """The line in the result, 0 if there is none: of the statement itself, or of the same one
+        above it, which it may have replaced, or of what is around it and by itself."""
         begin = self._result.get(path[:1])
         if begin is None:
             return 0, False
@@ -188,6 +242,10 @@ class Carrier:
         end = self._blocks[behind] if behind < len(self._blocks) else len(self._lines) + 1
         for length in range(len(path), 0, -1):
             line = self._result.get(path[:length])
+            if line is None and length == len(path) > 1:
+                word, number = path[-1]
+                same = (self._result.get((*path[:-1], (word, n))) for n in range(number)[::-1])
+                line = next((found for found in same if found is not None), None)
             if line is not None and begin <= line < end:
                 return line, length == len(path)
         return begin, False

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from fastvrrp.config.comments import Carrier, conf_comments
+from fastvrrp.config.comments import Carrier, Comment, conf_comments, conf_nodes
 from fastvrrp.config.conftext import ConfText
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors, in_order
 from fastvrrp.config.files import YAML_SUFFIXES
@@ -18,12 +19,13 @@ from fastvrrp.config.host import HostInfo, OtherHost
 from fastvrrp.config.load import load, statements
 from fastvrrp.config.model import Loaded, Message, Position, Severity
 from fastvrrp.config.native.lift import Lifter
-from fastvrrp.config.native.remarks import yaml_comments
+from fastvrrp.config.native.remarks import yaml_comments, yaml_nodes
 from fastvrrp.config.native.shorten import shortened
 from fastvrrp.config.native.text import yaml_text
 from fastvrrp.config.node import Node
 
 SUFFIXES = {"yaml": ".yaml", "keepalived": ".conf"}
+NODES_MAX = 32  # other routers whose comments are told apart: each means reading the files again
 _PLACES = frozenset(("position", "source_files"))
 
 
@@ -69,7 +71,8 @@ def convert(
     after = _read_back(text, to, host)
     files = before.configuration.source_files if before.configuration is not None else ()
     if files and after.configuration is not None:
-        carrier = _comments(text, to, host, root, files)
+        read = functools.partial(statements, path, host=host, environ=environ)
+        carrier = _comments(text, to, host, root, files, read)
         if carrier.has_comments:
             remarked = _remarked(carrier, to, host, after)
             if not remarked:
@@ -98,20 +101,40 @@ def _read_back(text: str, to: str, host: HostInfo) -> Loaded:
 
 
 def _comments(
-    text: str, to: str, host: HostInfo, source: Iterable[Node], files: Iterable[str]
+    text: str,
+    to: str,
+    host: HostInfo,
+    source: Iterable[Node],
+    files: Iterable[str],
+    read: Callable[..., list[Node]],
 ) -> Carrier:
-    """Those of the files, for the result that was made of them."""
+    """Those of the files, for the result that was made of them; `read` says what the files say to
+    another router."""
     with _written(text, to) as file:
         result = statements(file, Diagnostics(), host=host, config_id="", environ={})
-    carrier = Carrier(source, result, text)
+    found: dict[str, list[Comment]] = {}
+    nodes: dict[str, None] = {}
     for name in files:
         try:
             content = Path(name).read_text("utf-8", "replace").replace("\r\n", "\n")
         except OSError:
             continue  # it was there a moment ago
-        is_yaml = Path(name).suffix in YAML_SUFFIXES
-        carrier.add(name, yaml_comments(content) if is_yaml else conf_comments(content))
+        comments = yaml_comments if _is_yaml(name) else conf_comments
+        found[name] = list(comments(content))
+        if found[name]:
+            nodes |= dict.fromkeys((yaml_nodes if _is_yaml(name) else conf_nodes)(content))
+    others: list[tuple[str, list[Node]]] = []
+    for node in ["", *nodes][: NODES_MAX + 1] if nodes else []:
+        with contextlib.suppress(TooManyErrors):
+            others.append((node, read(Diagnostics(), config_id=node)))
+    carrier = Carrier(source, result, text, others)
+    for name, remarks in found.items():
+        carrier.add(name, remarks, has_parts=_is_yaml(name))
     return carrier
+
+
+def _is_yaml(name: str) -> bool:
+    return Path(name).suffix in YAML_SUFFIXES
 
 
 def _remarked(carrier: Carrier, to: str, host: HostInfo, after: Loaded) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from fastvrrp.config.comments import Comment, Layout
+from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors
+from fastvrrp.config.native.document import Mapping, compose
+from fastvrrp.config.native.names import NODES
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 # What may stand between the last value of a line and a comment.
@@ -47,3 +50,16 @@ def yaml_comments(text: str) -> Iterator[Comment]:
         match = _BEHIND.fullmatch(line, ends.get(number, 0))
         if match is not None:
             yield layout.comment(number, line[: match.start(1) - 1], match[1])
+
+
+def yaml_nodes(text: str) -> Iterator[str]:
+    """The routers for which a file has a part of its own."""
+    if NODES not in text:
+        return
+    try:
+        root = compose(Diagnostics(), text, "")
+    except TooManyErrors:
+        return
+    found = root.pairs.get(NODES) if isinstance(root, Mapping) else None
+    if found is not None and isinstance(found.value, Mapping):
+        yield from found.value.pairs
