@@ -29,6 +29,7 @@ import msgspec
 
 from fastvrrp import __version__
 from fastvrrp.config.compact import Instances, decoder
+from fastvrrp.config.index import Index
 from fastvrrp.config.keeping import (
     NO_PARAMETERS,
     Origin,
@@ -105,13 +106,13 @@ class Blocks:
         self._spans: list[Span] = []
         self._recalled: set[int] = set()  # nodes that were not parsed, but are not taken over
         self._told: list[TakenNode] = []  # see TakenNode.index
-        self._meanings: dict[int, tuple[int, bytes]] = {}  # of Memory.parameters, by version
+        self._meanings: dict[tuple[str, ...], tuple[int, bytes]] = {}  # of names, by version
         self._presets: Presets | None = None  # of YAML, once they are known
         self._taken_of: dict[tuple[str, ...], bytes] = {}  # what of them was taken over, by name
         self._memory: Memory | None = None
         self._given: bytes | None = None  # digest of what trackers give
         self._is_used = False  # whether any block was taken over
-        self._heads: dict[str, list[tuple[Record, int]]] = {}
+        self._index = Index()
         self._servers: tuple[msgspec.Raw, ...] = ()
         self._instances: Instances | None = None
         self._defaults: dict[int, tuple[Defaults, bytes]] = {}
@@ -129,12 +130,12 @@ class Blocks:
             return
         self._memory, self._servers, self._instances = memory, servers, instances
         for record in memory.others:
-            self._heads.setdefault(record.head, []).append((record, -1))
+            self._index.add(record, self._parameters_of(record), -1)
         count = 0 if instances is None else len(instances)
         for records, known in ((memory.servers, len(servers)), (memory.instances, count)):
             for number, record in enumerate(records):
                 if record is not None and known == len(records):  # both processes may not be run
-                    self._heads.setdefault(record.head, []).append((record, number))
+                    self._index.add(record, self._parameters_of(record), number)
 
     @property
     def is_first(self) -> bool:
@@ -154,7 +155,7 @@ class Blocks:
         self._scripts = scripts
         diagnostics.placed = self.placed
         if self._memory is not None and self._memory.config_id != definitions.config_id:
-            self._heads.clear()  # it decides about lines
+            self._index.clear()  # it decides about lines
 
     def check(self, context: Context) -> None:
         """Raises Unread where the machine is another one than the last time."""
@@ -193,23 +194,18 @@ class Blocks:
     ) -> Taken | None:
         """The block that begins with this line, which is at offset `at` of the text, if it is
         known. The text is the last of these parts."""
-        for record, which in self._heads.get(line, ()):
-            end = at + record.size
-            whole = text[at:end] if end <= len(text) or parts is None else parts.text(at, end + 1)
-            behind = text[end : end + 1]
-            if len(whole) > record.size:
-                whole, behind = whole[:-1], whole[-1]
-            if behind in ("\n", "") and _digest(whole) == record.digest:
-                taken = self._taken(record, which, file, number, line)
-                if taken is not None:
-                    return taken
+        for alike in self._index.at(text, at, line, parts):
+            for names, known in alike.items():
+                found = known.get(self._meaning(names))
+                if found is not None:
+                    taken = self._taken(*found, file, number, line)
+                    if taken is not None:
+                        return taken
         return None
 
     def _taken(self, record: Record, which: int, file: str, number: int, line: str) -> Taken | None:
         parameters, more = self._parameters_of(record), record.more
         assert self._definitions is not None
-        if more.parameters and self._meaning(more.parameters, parameters[0]) != parameters[1]:
-            return None
         if more.files and not self._includes_again(more.files):
             return None
         if more.kept is not None:
@@ -277,9 +273,8 @@ class Blocks:
 
     def known(self, entry: Entry) -> Match | None:
         """What is known of an entry of a YAML section."""
-        for record, number in self._heads.get(head_of(entry.section, entry.text), ()):
-            if record.size == len(entry.text) and _digest(entry.text) == record.digest:
-                return Match(record, number)
+        for known in self._index.whole(head_of(entry.section, entry.text), entry.text).values():
+            return Match(*next(iter(known.values())))
         return None
 
     def take_entry(self, match: Match, entry: Entry, file: str) -> list[Node]:
@@ -311,12 +306,15 @@ class Blocks:
         if self.keeps:
             self._definitions.template_lines |= presets.lines()
 
-    def _meaning(self, number: int, names: tuple[str, ...]) -> bytes:
+    def _meaning(self, names: tuple[str, ...]) -> bytes:
+        """Of parameters, where the files are read now."""
         assert self._definitions is not None
+        if not names:
+            return NO_PARAMETERS[1]
         version = self._definitions.version
-        known = self._meanings.get(number)
+        known = self._meanings.get(names)
         if known is None or known[0] != version:
-            known = self._meanings[number] = version, _digest(self._definitions.meaning(names))
+            known = self._meanings[names] = version, _digest(self._definitions.meaning(names))
         return known[1]
 
     def _is_templated(

@@ -142,6 +142,7 @@ class Source:
                 if body is root and tracer is not None:
                     block = known.take(text, begin, line, number, file, parts)
                     if block is not None:
+                        tracer.taken()
                         body += block.nodes
                         number += block.record.lines - 1
                         logical.count(file, number, block.record.more.made)

@@ -14,6 +14,7 @@ from fastvrrp.config.diagnostics import Diagnostics
 from fastvrrp.config.expand import RANDOM, Definitions, Effect, Raw
 from fastvrrp.config.include import Includes
 from fastvrrp.config.lines import above
+from fastvrrp.config.logical import cut_comment
 from fastvrrp.config.node import Node, unmark
 
 
@@ -28,6 +29,7 @@ class Ground(NamedTuple):
 
 
 GROUND = Ground(0, 0, 0, 0, 0)
+NOWHERE = Ground(-1, -1, -1, -1, -1)
 
 
 class Begun:
@@ -109,6 +111,11 @@ class Tracer:
         self._definitions.begin()
         return ground
 
+    def taken(self) -> None:
+        """A block was taken over: it is not known what it asked for, as it would be of one that was
+        read within what is noted now (an include behind a condition)."""
+        self._ground = NOWHERE
+
     def begun(
         self, ground: Ground, root: list[Node], text: str, begin: int, number: int
     ) -> Begun | None:
@@ -122,8 +129,11 @@ class Tracer:
         # A brace on a line of its own.
         if node is None or node.body is None or node.via or node.line >= number:
             return None
-        begin = above(text, begin, number - node.line)
-        head = text[begin : text.find("\n", begin)]
+        brace, begin = begin, above(text, begin, number - node.line)
+        head, *between = text[begin:brace].split("\n")
+        # What was noted of it began with the brace.
+        if "$" in head or any(cut_comment(line).strip() for line in between):
+            return None
         if tuple(head.split()) != node.words:
             return None
         return Begun(len(root) - 1, node.line, ground, begin)
