@@ -5,7 +5,10 @@ What the engine waits for is what the kernel says of its epoll descriptor.
 
 from __future__ import annotations
 
+import gc
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +24,16 @@ from fastvrrp.lab.network import Network, Node, wait_for
 pytestmark = pytest.mark.netns
 GROUP = "224.0.0.18"
 SRC_PACKET, SRC_LINK, SRC_RING = 0, 1, 4  # core/engine.pxi: what epoll tells
+SOURCES = 120
+FLOODED = 16  # of them
+FLOOD = """
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
+while True:
+    sender.sendto(bytes.fromhex(sys.argv[2]), ("224.0.0.18", 0))
+"""
 
 
 @pytest.fixture
@@ -40,26 +53,26 @@ def start(request: pytest.FixtureRequest) -> Callable[[Network], Worker]:
 
 
 class Peer:
-    """Sends adverts of VRID 51 from a node with a plain raw socket."""
+    """Sends adverts of a VRID from a node with a plain raw socket."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, vrid: int = 51, addresses: int = 1) -> None:
         source = socket.inet_aton(node.ipv4())
         self.sent = 0
-        self._pdu = _core.encode_advert(
+        self.pdu = _core.encode_advert(
             version=3,
-            vrid=51,
+            vrid=vrid,
             priority=200,
             interval_cs=20,
             source=source,
             destination=socket.inet_aton(GROUP),
-            addresses=[socket.inet_aton("10.0.0.100")],
+            addresses=[bytes((10, 0, 0, 100 + k)) for k in range(addresses)],
         )
         self._socket = node.call(socket.socket, socket.AF_INET, socket.SOCK_RAW, 112)
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, source)
 
     def send(self) -> None:
-        self._socket.sendto(self._pdu, (GROUP, 0))
+        self._socket.sendto(self.pdu, (GROUP, 0))
         self.sent += 1
 
     @contextmanager
@@ -84,10 +97,10 @@ class Peer:
         self._socket.close()
 
 
-def waited_for(worker: Worker) -> set[int]:
+def waited_for(process: int) -> set[int]:
     """The kinds of packet sources that the engine waits for. Its epoll descriptor is the one that
     link events come by."""
-    for file in Path(f"/proc/{worker.process.pid}/fdinfo").iterdir():
+    for file in Path(f"/proc/{process}/fdinfo").iterdir():
         lines = [line for line in file.read_text().splitlines() if line.startswith("tfd:")]
         found = {int(line.split("data:")[1].split()[0], 16) >> 32 for line in lines}
         if SRC_LINK in found:
@@ -102,16 +115,16 @@ def test_nobody_waits_for_what_comes_by_the_thousand(
     peer, worker = Peer(network["r1"]), start(network)
     try:
         wait_for(lambda: worker.states() == [_core.BACKUP], 10, "a backup")
-        usual = waited_for(worker)
+        usual = waited_for(worker.process.pid)
         assert usual
         with peer.storm():
-            wait_for(lambda: waited_for(worker) < usual, 20, "nobody waits")
+            wait_for(lambda: waited_for(worker.process.pid) < usual, 20, "nobody waits")
             begin = len(worker.states())
             network["r2"].set_link("eth0", "down")
             wait_for(lambda: worker.states()[-1] == _core.FAULT, 5, "a fault")
             network["r2"].set_link("eth0", "up")
             wait_for(lambda: worker.states()[-1] == _core.BACKUP, 5, "a backup again")
-            wait_for(lambda: waited_for(worker) < usual, 20, "nobody waits again")
+            wait_for(lambda: waited_for(worker.process.pid) < usual, 20, "nobody waits again")
             sent, heard = peer.sent, worker.ask("status 0")["advert_rcvd"]
             time.sleep(1)
         # what was under way at the beginning counts for those that were not yet read then
@@ -122,9 +135,64 @@ def test_nobody_waits_for_what_comes_by_the_thousand(
         )
         assert _core.MASTER not in worker.states()[begin:]
         wait_for(lambda: worker.states()[-1] == _core.MASTER, 5, "a takeover")
-        wait_for(lambda: waited_for(worker) == usual, 5, "packets are waited for")
+        wait_for(lambda: waited_for(worker.process.pid) == usual, 5, "packets are waited for")
         peer.send()
         wait_for(lambda: worker.states()[-1] == _core.BACKUP, 5, "the better one is heard")
     finally:
         peer.close()
         worker.close()
+
+
+@pytest.fixture
+def engine(network: Network) -> Iterator[_core.Engine]:
+    """VRID 51 behind sockets that are flooded with VRID 52, all of one interface of r2."""
+    node = network["r2"]
+    made = node.call(_core.Engine, instances=8, links=SOURCES, groups=1)
+    made.start()
+    for slot in range(SOURCES):
+        vrid = 52 if slot < FLOODED else 51 if slot == FLOODED else 53
+        node.call(
+            made.link,
+            slot,
+            ifindex=node.index("eth0"),
+            mcast4=[socket.inet_aton(GROUP)],
+            vrids4=bytes([vrid]),
+        )
+    backup = _core.Instance(
+        slot=0,
+        vrid=51,
+        family=4,
+        version=3,
+        priority=100,
+        advert_int_ns=200_000_000,
+        link=FLOODED,
+        source=socket.inet_aton(node.ipv4()),
+        destination=socket.inet_aton(GROUP),
+        addresses=[bytes((10, 0, 0, 100))],
+    )
+    made.commit([backup], remove=[], epoch=1)
+    yield made
+    made.stop()
+    made.join(5)
+    gc.unfreeze()
+
+
+def test_who_is_behind_a_flood_is_read_all_the_same(network: Network, engine: _core.Engine) -> None:
+    """Not once in as many turns as there are sockets."""
+    sender = network["r1"]
+    peer, flood = Peer(sender), Peer(sender, vrid=52)
+    process = sender.start([sys.executable, "-c", FLOOD, sender.ipv4(), flood.pdu.hex()])
+    try:
+        wait_for(lambda: SRC_PACKET not in waited_for(os.getpid()), 30, "nobody waits")
+        turns = []
+        for _ in range(20):
+            begin, heard = engine.counters()["turns"], engine.status(0).counters["advert_rcvd"]
+            peer.send()
+            wait_for(lambda n=heard: engine.status(0).counters["advert_rcvd"] > n, 30, "an advert")
+            turns.append(engine.counters()["turns"] - begin)
+        assert max(turns) < SOURCES // 2
+    finally:
+        process.kill()
+        process.wait()
+        peer.close()
+        flood.close()

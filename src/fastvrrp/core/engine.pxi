@@ -86,6 +86,7 @@ ctypedef struct engine_t:
     u32 *opened                 # the same of the sockets
     u32 n_opened
     u8 recount                  # both have changed
+    u32 look_next               # of both together: where the next turn begins to read
     u32 *by_ifindex             # open addressing: link slot + 1
     u32 hash_mask
     cfg_t *retired              # chain through cfg_t.displaced: waiting for room in the work ring
@@ -698,13 +699,15 @@ cdef bint serve_ring(engine_t *e, u32 tag, i64 now) noexcept nogil:
 
 
 cdef void look_at_all(engine_t *e, i64 now) noexcept nogil:
-    """What nobody waits for, as far as packets have time in this turn; beginning with another each turn."""
+    """What nobody waits for, as far as packets have time in this turn. The next turn goes on where this one ended:
+    whoever is behind a flood waits for one turn, not for as many as there are sources."""
     cdef u32 n = e.n_ringed + (e.n_opened if e.unwatched else 0)
     cdef u32 k
     cdef u32 at
-    cdef bint in_time = True
+    cdef bint in_time
     for k in range(n):
-        at = <u32> ((k + e.turns) % n)
+        at = e.look_next if e.look_next < n else 0
+        e.look_next = at + 1
         if at < e.n_ringed:
             in_time = serve_ring(e, e.ringed[at], now)
         else:
