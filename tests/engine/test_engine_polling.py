@@ -143,6 +143,27 @@ def test_nobody_waits_for_what_comes_by_the_thousand(
         worker.close()
 
 
+def test_long_adverts_are_read_in_time_after_an_interface_was_down(network: Network) -> None:
+    """They do not fit a frame of the ring and come by its socket, which tells of the interface
+    first: who takes that for the packet reads each one when the next has come."""
+    peer = Peer(network["r1"], addresses=60)
+    worker = Worker(network["r2"], packet=True, priority=100, advert_int_ms=200)
+    try:
+        wait_for(lambda: worker.states() == [_core.BACKUP], 10, "a backup")
+        with peer.storm():
+            wait_for(lambda: not waited_for(worker.process.pid), 20, "nobody waits")
+            network["r2"].set_link("eth0", "down")
+            wait_for(lambda: worker.states()[-1] == _core.FAULT, 5, "a fault")
+            network["r2"].set_link("eth0", "up")
+            wait_for(lambda: worker.states()[-1] == _core.BACKUP, 5, "a backup again")
+            heard = worker.ask("status 0")["advert_rcvd"]
+            wait_for(lambda: worker.ask("status 0")["advert_rcvd"] > heard, 5, "adverts again")
+        assert worker.ask("counters")["ip_header_err"] == 0
+    finally:
+        peer.close()
+        worker.close()
+
+
 @pytest.fixture
 def engine(network: Network) -> Iterator[_core.Engine]:
     """VRID 51 behind sockets that are flooded with VRID 52, all of one interface of r2."""

@@ -193,6 +193,8 @@ cdef u32 receive_ring(pring_t *r, netio_t *io, core_t *c, u32 link, i64 now, out
         at = arrival(&io.arrivals, <i64> h.tp_sec * FV_NS_PER_S + h.tp_nsec, now)
         if status & TP_STATUS_COPY:
             length = recv(r.fd, io.rx_buffer, RX_BUFFER, MSG_DONTWAIT | MSG_TRUNC)
+            if length < 0 and fv_errno() != EAGAIN:     # what is told of the interface, once; the packet is behind it
+                length = recv(r.fd, io.rx_buffer, RX_BUFFER, MSG_DONTWAIT | MSG_TRUNC)
             if length < 0 or length > RX_BUFFER:
                 reject_unowned(c, RX_IP, link, at, out)
             else:
