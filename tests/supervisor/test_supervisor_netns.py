@@ -6,6 +6,7 @@ ROUTER sup0 --- veth --- sup0 PEER (only listens)
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from supervised import wait_for
 
+import fastvrrp
 from fastvrrp.control.client import Client
 
 ROUTER = f"sup-killed-{os.getpid()}"
@@ -50,6 +52,12 @@ class Router:
     """A whole daemon, without the fake: supervisor and VRRP process."""
 
     def __init__(self, directory: Path) -> None:
+        self.package = directory / "package" / "fastvrrp"  # of its own
+        shutil.copytree(
+            Path(fastvrrp.__file__).parent,
+            self.package,
+            ignore=shutil.ignore_patterns("*.c"),
+        )
         self.run_dir = directory / "run"
         self.stderr = directory / "stderr"
         file = directory / "router.conf"
@@ -61,8 +69,9 @@ class Router:
         self.supervisor: subprocess.Popen[bytes]
 
     def start(self) -> None:
+        environment = os.environ | {"PYTHONPATH": str(self.package.parent)}
         with self.stderr.open("ab") as stderr:
-            self.supervisor = subprocess.Popen(self.command, stderr=stderr)
+            self.supervisor = subprocess.Popen(self.command, stderr=stderr, env=environment)
         wait_for(self.holds_address, f"address; {self.stderr}", 20)
 
     def holds_address(self) -> bool:
@@ -150,6 +159,23 @@ def test_kill_of_the_vrrp_process(router: Router, heard: subprocess.Popen[str]) 
     )
     assert f"address {VIP}/24 dev sup0" in text
     wait_for(router.holds_address, "master again", 20)
+
+
+def test_files_of_the_program_that_are_gone(router: Router, heard: subprocess.Popen[str]) -> None:
+    """As while another version is installed: what runs goes on, can be asked, and is cleaned up
+    after."""
+    wait_for(lambda: "Ready:" in router.stderr.read_text(), "ready")
+    child = router.child()
+    shutil.rmtree(router.package)
+    router.supervisor.send_signal(signal.SIGUSR1)
+    wait_for((router.run_dir / "keepalived.data").exists, "dump")
+    os.kill(child, signal.SIGKILL)
+    assert "vrid 51" in next_resignation(heard)
+    text = wait_for(
+        lambda: "removed what a crash left over" in (t := router.stderr.read_text()) and t,
+        "clean-up",
+    )
+    assert f"address {VIP}/24 dev sup0" in text
 
 
 def test_a_stopped_vrrp_process_does_not_keep_the_address(router: Router) -> None:

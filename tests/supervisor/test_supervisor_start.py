@@ -141,6 +141,24 @@ def test_a_module_that_was_withheld_can_be_imported_later() -> None:
     assert "ssl" in loaded(program)
 
 
+def test_a_stop_and_a_clean_up_load_nothing() -> None:
+    """Several devices are deleted at once then; a module that was not needed before may be another
+    version's by now, or gone."""
+    program = (
+        "import sys\n"
+        "from fastvrrp.supervisor import janitor\n"
+        "janitor.load()\n"
+        "before = set(sys.modules)\n"
+        "from fastvrrp.net.devices import deletions\n"
+        "from fastvrrp.net.objects import Link\n"
+        "links = [Link(n, 'd', 0, b'', 0, 'macvlan', 0, 1, (), 1) for n in (2, 3)]\n"
+        "assert len(deletions(links, links)) == 3\n"
+        "print(*(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
 # ---------------------------------------------------------------------- what is left
 
 

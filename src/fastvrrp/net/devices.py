@@ -6,6 +6,7 @@ are those of linux/if_link.h and linux/ip.h.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastvrrp.config.model import Configuration, Device
@@ -166,10 +167,8 @@ def deletions(links: Sequence[Link], all_links: Iterable[Link]) -> list[tuple[by
     kernel then waits once until nobody uses them, not for each of them."""
     if len(links) < 2:
         return [(delete(link.ifindex), wire.OK_GONE) for link in links]
-    import random  # slow to load, and rarely needed
-
     used = {link.group for link in all_links}
-    group = next(g for g in iter(lambda: 1 + random.getrandbits(30), 0) if g not in used)
+    group = next(g for g in iter(_some_group, 0) if g not in used)
     attribute = wire.u32(IFLA_GROUP, group)
     moves = [
         wire.message(RTM_SETLINK, _ACKNOWLEDGED, wire.IFINFOMSG.pack(0, 0, i, 0, 0) + attribute)
@@ -177,6 +176,11 @@ def deletions(links: Sequence[Link], all_links: Iterable[Link]) -> list[tuple[by
     ]
     last = wire.message(wire.RTM_DELLINK, _ACKNOWLEDGED, _ANY + attribute)
     return [(request, wire.OK_GONE) for request in (*moves, last)]
+
+
+def _some_group() -> int:
+    """By chance, and without a module that would have to be loaded while stopping."""
+    return 1 + (int.from_bytes(os.urandom(4)) >> 2)
 
 
 def failures(links: Sequence[Link], answers: Sequence[int]) -> list[int]:

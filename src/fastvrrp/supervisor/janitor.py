@@ -41,6 +41,13 @@ async def clean_up(configuration: Part, states: Sequence[InstanceState], journal
     await clean_leftovers(journal)
 
 
+def load() -> None:
+    """Import what `clean_up` needs: when a process dies, our files may be another version's, or
+    gone. Not at a start, which it would make longer."""
+    import fastvrrp._core
+    import fastvrrp.net.janitor  # noqa: F401
+
+
 def resign_all(
     instances: Sequence[model.VrrpInstance], masters: Mapping[str, InstanceState]
 ) -> int:
@@ -60,7 +67,7 @@ async def clean_leftovers(journal: Path) -> None:
 
 def clean_journal(journal: Path) -> bool:
     """Remove what the journal lists; logs each object. Returns whether that worked."""
-    # Here, because it brings netlink code along that a healthy supervisor never needs.
+    # Here, because it brings netlink code along that a start does not wait for.
     from fastvrrp.net.janitor import clean_up as clean_kernel
 
     result = clean_kernel(journal)

@@ -39,7 +39,7 @@ from fastvrrp.supervisor.rundir import RunDir
 from fastvrrp.supervisor.runner import Executor
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.signals import Signals
-from fastvrrp.supervisor.spawn import Settings
+from fastvrrp.supervisor.spawn import VRRP, Settings
 from fastvrrp.supervisor.start import Options
 from fastvrrp.supervisor.traces import Copies, checked, reading
 from fastvrrp.track.runner import resolve
@@ -332,9 +332,14 @@ class Supervisor:
             self._manner.on_ready()
             self._notifier.ready(self._children.status_line())
             log.info("Ready: %s", self._children.status_line())
+            self._prepare_for_a_crash()
             process.settle_memory()
         elif self._notifier.active and self._status is None and not self._signals.stopped:
             self._status = self._loop.call_later(STATUS_S, self._tell_status)
+
+    def _prepare_for_a_crash(self) -> None:
+        if self._source.held.parts[VRRP.name].needed:
+            janitor.load()
 
     def _tell_status(self) -> None:
         self._status = None
@@ -409,6 +414,7 @@ class Supervisor:
         self._keep_dump(copies, "after.data")
         if came.taken:
             self._accept(held)
+            self._prepare_for_a_crash()
         await self._common_fifo.settle(self._source.held)
         error = "; ".join(came.refusals)
         if error and came.taken:

@@ -12,6 +12,7 @@ import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fastvrrp.config import model
@@ -179,6 +180,7 @@ class Daemon:
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
         self._link.ready()
+        _load_dumps()
         self._arm_chores()
         return ()  # everything is new, and nobody is told of each
 
@@ -306,10 +308,8 @@ class Daemon:
     async def dump(self, kind: str, path: Path) -> None:
         """Write a dump file. Raises OSError."""
         if self._running is not None:
-            from fastvrrp.vrrp import dumps  # rarely asked for, and not at a start
-
             self._view.update(self._running.trackers.status())
-            dumps.write(kind, path, self._running.plane, self._view)
+            _load_dumps().write(kind, path, self._running.plane, self._view)
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """A control request. Raises ControlError."""
@@ -357,6 +357,14 @@ class Daemon:
                 if not await self._parts.end(JOIN_LIMIT_S):
                     self._exit_code = EXIT_FAILED
             self._runner.close()
+
+
+def _load_dumps() -> ModuleType:
+    """Not before the first advert; but no later than then, because our files may be another
+    version's, or gone, when somebody asks for a dump."""
+    from fastvrrp.vrrp import dumps
+
+    return dumps
 
 
 def _log_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
