@@ -286,7 +286,7 @@ ctypedef struct vr_t:           # run-time state of an instance: whole cache lin
     u8 reason
     u8 announce_mask
     u8 retries
-    u8 pad2
+    u8 limited                  # there is something in its limits_t
     u32 second_repeat           # of the burst that D_GARP announces
     u32 fault
     i32 adjust
@@ -294,16 +294,19 @@ ctypedef struct vr_t:           # run-time state of an instance: whole cache lin
     u32 sequence
     u32 generation
     u32 reign                   # generation in which it became master
-    i64 zero_after_ns
     i64 since_ns
-    i64 answer_after_ns
-    i64 announce_after_ns       # no announcements because of inferior adverts before this
-    i64 inferior_told_ns        # no event about inferior adverts before this
     i64 master_told_ns          # no event about another master before this
+    u8 pad[16]
+
+ctypedef struct limits_t:       # of an instance whose peers say what they should not: one cache line
+    i64 zero_after_ns           # no answer to a goodbye before this
+    i64 answer_after_ns         # none to another inferior advert
+    i64 announce_after_ns       # no announcements because of inferior adverts
+    i64 inferior_told_ns        # no event about inferior adverts
     i64 contention_until_ns
     i64 logged_reset_ns
     u32 logged
-    u8 pad3[28]
+    u8 pad[12]
 
 ctypedef struct stat_t:
     u64 n[30]
@@ -351,6 +354,7 @@ ctypedef struct core_t:
     u32 cap_group
     u32 high_vr                 # one past the highest slot ever used
     vr_t *vr
+    limits_t *limits            # of who is not limited none is touched
     u64 *stat                   # [N_COUNTERS][cap_vr]: of what hardly ever happens no page is touched
     cfg_t **cfg
     link_t *link

@@ -115,3 +115,20 @@ def test_who_cannot_take_it(driver: Driver) -> None:
     with pytest.raises(ValueError, match="slot 16"):
         driver.core.hand_over(other(driver), [16], now_ns=driver.now)
     assert driver.state(3) == "MASTER"
+
+
+def test_the_pace_of_answers_goes_along(driver: Driver) -> None:
+    assert sent(driver.hear(50, slot=3)) == [100]
+    hand_over(driver, other(driver), 3)
+    assert sent(driver.hear(50, slot=3)) == []
+    driver.advance(SECOND // 4)
+    assert sent(driver.hear(50, slot=3)) == [100]
+
+
+def test_the_pace_of_answers_is_not_that_of_the_slots_next(driver: Driver) -> None:
+    assert sent(driver.hear(0, slot=3)) == [100]
+    driver.core.commit([], remove=[3], now_ns=driver.now)
+    driver.add(instance(3, priority=255, flags=_core.F_WANT_MASTER))
+    driver.advance(1000)
+    assert driver.state(3) == "MASTER"
+    assert sent(driver.hear(0, slot=3)) == [255]

@@ -86,6 +86,12 @@ cdef inline void emit_announce(core_t *c, u32 i, u32 repeat, u32 mask, i64 now, 
     counter(c, i, C_ANNOUNCE)[0] += 1
 
 
+cdef inline limits_t *limits_of(core_t *c, u32 i) noexcept nogil:
+    """To be written to."""
+    c.vr[i].limited = 1
+    return &c.limits[i]
+
+
 cdef inline bint may_announce(vr_t *v) noexcept nogil:
     """Not while the kernel is asked for addresses, nor after a pause before having listened: whoever ends
     that announces, and then everything."""
@@ -158,7 +164,8 @@ cdef void vr_transition(core_t *c, u32 i, u8 new, u8 reason, i64 now, out_t *out
     v.wants_master = 0
     v.late_extended = 0
     v.resumed = 0
-    v.logged = 0
+    if v.limited:
+        c.limits[i].logged = 0
     if old == S_MASTER:
         counter(c, i, C_RELEASE_MASTER)[0] += 1
         if new == S_FAULT or new == S_INIT:             # RFC 9568 6.4.3 Shutdown; keepalived says it twice on a fault
@@ -389,7 +396,7 @@ cdef void master_contention(core_t *c, u32 i, const advert_t *a, const u8 *sourc
     """Somebody else claims to be master: an event with a start, an end and a winner."""
     cdef vr_t *v = &c.vr[i]
     cdef action_t *e
-    v.contention_until_ns = now + 3 * imax(a.interval_ns, c.cfg[i].advert_int_ns)
+    limits_of(c, i).contention_until_ns = now + 3 * imax(a.interval_ns, c.cfg[i].advert_int_ns)
     memcpy(v.master, source, c.cfg[i].alen)
     v.master_priority = a.priority
     if v.contention:
@@ -408,15 +415,17 @@ cdef void announce_lower(core_t *c, u32 i, i64 now, out_t *out) noexcept nogil:
     or interval, because it multiplies what a sender of inferior adverts can make us send."""
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *g = c.cfg[i]
+    cdef limits_t *limits
     if g.lower_repeat == 0 or not may_announce(v):
         return
-    if now < v.announce_after_ns:
+    limits = limits_of(c, i)
+    if now < limits.announce_after_ns:
         if v.due[D_GARP] == FV_NEVER:                   # the hosts may believe this one: made up for, not dropped
             v.second_repeat = g.lower_repeat
             v.announce_mask = 0
-            set_due(c, i, D_GARP, v.announce_after_ns)
+            set_due(c, i, D_GARP, limits.announce_after_ns)
         return
-    v.announce_after_ns = now + imax(g.advert_int_ns, FV_NS_PER_S)
+    limits.announce_after_ns = now + imax(g.advert_int_ns, FV_NS_PER_S)
     v.announce_mask = 0
     emit_announce(c, i, g.lower_repeat, 0, now, out)
     if g.lower_delay_ns:
@@ -438,12 +447,14 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *g = c.cfg[i]
     cdef int order = compare_address(source, g.source, g.alen)
-    cdef bint answer = now >= v.answer_after_ns
+    cdef limits_t *limits
+    cdef bint answer
     cdef action_t *e
     if a.priority == PRIORITY_STOP:
         counter(c, i, C_RX_ZERO)[0] += 1
-        if now >= v.zero_after_ns:                      # paced apart: an inferior router must not delay this one
-            v.zero_after_ns = now + g.advert_int_ns / 4
+        limits = limits_of(c, i)
+        if now >= limits.zero_after_ns:                 # paced apart: an inferior router must not delay this one
+            limits.zero_after_ns = now + g.advert_int_ns / 4
             emit_tx(c, i, v.priority, now, out)
             set_due(c, i, D_ADVERT, now + g.advert_int_ns)
             master_announce(c, i, now, out)             # who says goodbye was master, and the hosts believed it
@@ -461,16 +472,18 @@ cdef void master_on_advert(core_t *c, u32 i, const advert_t *a, const u8 *source
             group_backup(c, g.group, now, out)
         return
     # within the first interval it is the last word of the router we preempted, not a rival
+    limits = limits_of(c, i)
+    answer = now >= limits.answer_after_ns
     if now - v.since_ns >= g.advert_int_ns:
         master_contention(c, i, a, source, True, now, out)
     master_announce(c, i, now, out)                     # has a pace of its own: no rival's hosts are forgotten
     if not answer:
         return
-    v.answer_after_ns = now + g.advert_int_ns / 4
+    limits.answer_after_ns = now + g.advert_int_ns / 4
     if not g.flags & F_LOWER_PRIO_NO_ADVERT:
         emit_tx(c, i, v.priority, now, out)             # the periodic timer goes on (conformance 68)
-    if now - v.since_ns >= g.advert_int_ns and now >= v.inferior_told_ns:
-        v.inferior_told_ns = now + imax(g.advert_int_ns, TOLD_NS)
+    if now - v.since_ns >= g.advert_int_ns and now >= limits.inferior_told_ns:
+        limits.inferior_told_ns = now + imax(g.advert_int_ns, TOLD_NS)
         e = emit_event(c, EV_RX_LOWER_PRI, i, now, out)
         e.a = a.priority
         memcpy(e.address, source, g.alen)
@@ -515,7 +528,7 @@ cdef void master_advert_due(core_t *c, u32 i, i64 now, out_t *out) noexcept nogi
         v.resumed = 0
         if may_announce(v):
             emit_announce(c, i, g.garp_repeat, 0, now, out)
-    if v.contention and now >= v.contention_until_ns:
+    if v.contention and now >= c.limits[i].contention_until_ns:
         v.contention = 0
         e = emit_event(c, EV_DUAL_MASTER, i, now, out)
         e.b = 1

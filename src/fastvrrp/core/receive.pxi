@@ -81,13 +81,13 @@ cdef u8 advert_check(core_t *c, u32 i, const u8 *data, advert_t *a, const u8 *so
 cdef bint log_once(core_t *c, u32 i, u32 cause, i64 now) noexcept nogil:
     """True for the first of this cause since the last state change or minute. Keyed by cause, so a
     spoofed source cannot reset it."""
-    cdef vr_t *v = &c.vr[i]
-    if now >= v.logged_reset_ns:
-        v.logged = 0
-        v.logged_reset_ns = now + LOGGED_RESET_NS
-    if v.logged & (<u32> 1 << cause):
+    cdef limits_t *limits = limits_of(c, i)
+    if now >= limits.logged_reset_ns:
+        limits.logged = 0
+        limits.logged_reset_ns = now + LOGGED_RESET_NS
+    if limits.logged & (<u32> 1 << cause):
         return False
-    v.logged |= <u32> 1 << cause
+    limits.logged |= <u32> 1 << cause
     return True
 
 

@@ -21,6 +21,8 @@ cdef void vr_reset(core_t *c, u32 i, i64 now) noexcept nogil:
     cdef u32 sequence = v.sequence
     cdef u32 k
     wheel_cancel(&c.wheel, i)
+    if v.limited:
+        memset(&c.limits[i], 0, sizeof(limits_t))
     memset(v, 0, sizeof(vr_t))
     v.generation = generation + 1
     v.sequence = sequence
@@ -359,13 +361,17 @@ cdef u64 core_fingerprint(const core_t *c) noexcept nogil:
     for k in range(<u64> c.high_vr * sizeof(vr_t)):
         h = (h ^ p[k]) * 1099511628211ULL
     for i in range(c.high_vr):
+        if c.vr[i].limited:
+            p = <const u8 *> &c.limits[i]
+            for k in range(sizeof(limits_t)):
+                h = (h ^ p[k]) * 1099511628211ULL
         for k in range(<u32> N_COUNTERS):
             h = (h ^ counter(c, i, <u32> k)[0]) * 1099511628211ULL
     return h
 
 
 cdef size_t core_bytes(u32 vrs, u32 links, u32 groups) noexcept nogil:
-    return (vrs * (sizeof(vr_t) + sizeof(stat_t) + sizeof(void *) + 4) + links * sizeof(link_t)
+    return (vrs * (sizeof(vr_t) + sizeof(limits_t) + sizeof(stat_t) + sizeof(void *) + 4) + links * sizeof(link_t)
             + groups * (sizeof(group_t) + 4) + 256 + CACHE_LINE)
 
 
@@ -379,6 +385,8 @@ cdef void core_init(core_t *c, u8 *arena, u32 vrs, u32 links, u32 groups, i64 no
     arena += (CACHE_LINE - (<size_t> arena & (CACHE_LINE - 1))) & (CACHE_LINE - 1)
     c.vr = <vr_t *> arena
     arena += vrs * sizeof(vr_t)
+    c.limits = <limits_t *> arena
+    arena += vrs * sizeof(limits_t)
     c.stat = <u64 *> arena
     arena += vrs * sizeof(stat_t)
     c.cfg = <cfg_t **> arena

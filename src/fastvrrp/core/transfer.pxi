@@ -3,6 +3,7 @@
 
 ctypedef struct carried_t:      # an instance between two cores
     vr_t vr
+    limits_t limits             # if the instance has any
     stat_t stat
     cfg_t *cfg                  # NULL: there was none in the slot
     cfg_t *stale                # what the other core still kept in this slot: the caller's to free
@@ -20,6 +21,8 @@ cdef void core_carry_out(core_t *c, const u32 *slots, carried_t *to, u32 n, i64 
         if i >= c.cap_vr or not c.vr[i].used:
             continue
         to[k].vr = c.vr[i]
+        if c.vr[i].limited:
+            to[k].limits = c.limits[i]
         for one in range(<u32> N_COUNTERS):
             to[k].stat.n[one] = counter(c, i, one)[0]
         to[k].cfg = c.cfg[i]
@@ -48,6 +51,8 @@ cdef void core_carry_in(core_t *c, carried_t *items, u32 n, i64 now, out_t *out)
         v = &c.vr[i]
         items[k].stale = c.cfg[i]
         v[0] = items[k].vr
+        if v.limited:
+            c.limits[i] = items[k].limits
         v.node.due = FV_NEVER
         v.node.prev = NONE
         v.node.next = NONE

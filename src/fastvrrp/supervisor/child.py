@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import itertools
 import logging
 import os
@@ -21,6 +20,7 @@ from fastvrrp.packets import close_all
 from fastvrrp.supervisor import channel, messages, pulse
 from fastvrrp.supervisor.held import Part
 from fastvrrp.supervisor.spawn import Settings, Spawned
+from fastvrrp.supervisor.states import States
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Child:
         self._killed_for = ""
         self.pid = spawned.process.pid
         self.stopped = False  # it said that it undid everything
-        self._states: dict[str, tuple[str, str]] = {}  # state and source, one object for many
+        self._states = States()
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._configured = False
         self._ask_s = settings.ask_s
@@ -205,25 +205,28 @@ class Child:
             case messages.States():
                 for state in message.states:
                     if state.state in ("STOPPED", "DELETED"):
-                        self._states.pop(state.name, None)
+                        self._states.forget(state.name)
                     else:
-                        self._states[state.name] = _shared(state.state, state.source)
+                        self._states.put(state)
             case messages.Stopped():
                 self.stopped = True
         self._on_message(message)
 
     def state_of(self, name: str) -> messages.InstanceState | None:
         """What it last said of an instance or virtual server."""
-        known = self._states.get(name)
-        return None if known is None else messages.InstanceState(name, *known)
+        return self._states.get(name)
 
     def states(self) -> tuple[messages.InstanceState, ...]:
         """The same of all."""
-        return tuple([messages.InstanceState(name, *s) for name, s in self._states.items()])
+        return tuple(self._states)
 
     def counted(self) -> Counter[str]:
         """How many are in each state."""
-        return Counter([state for state, _ in self._states.values()])
+        return self._states.counted()
+
+    def pack(self) -> None:
+        """Keep what it said in little memory."""
+        self._states = self._states.packed()
 
     def _broken(self, exc: Exception | None) -> None:
         # Without its channel a child cannot be governed; usually it is just about to end.
@@ -253,12 +256,6 @@ class Child:
             if not future.done():
                 future.set_exception(gone)
         self.exited.set_result(code)
-
-
-@functools.lru_cache(maxsize=256)
-def _shared(state: str, source: str) -> tuple[str, str]:
-    """One object for all that are alike: there may be thousands."""
-    return (state, source)
 
 
 def _resolve(future: asyncio.Future[Any] | None, message: messages.AnyMessage) -> None:

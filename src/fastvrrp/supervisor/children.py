@@ -211,6 +211,11 @@ class Children:
         count = counted(self._vrrp.configuration.count, "instance")
         return count + (f": {parts}" if parts else "")
 
+    def pack(self) -> None:
+        """Keep what they said in little memory."""
+        for keeper in self._keepers.values():
+            keeper.pack()
+
     # ---------------------------------------------------------------- requests
 
     def subscribe(self, on: bool) -> None:

@@ -186,6 +186,11 @@ class Keeper:
         """How many it last reported in each state; none while it is down."""
         return self._child.counted() if self._child is not None else Counter()
 
+    def pack(self) -> None:
+        """Keep what the child said in little memory."""
+        if self._child is not None:
+            self._child.pack()
+
     def record(self) -> dict[str, Any]:
         """The `daemon.vrrp` or `daemon.ipvs` object of docs/control-socket.md."""
         wait = None

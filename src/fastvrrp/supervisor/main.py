@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 CHANGES_SHOWN = 20  # in the log, of one reload
 ORPHAN_SWEEP_S = 2.0  # after a child ended, and as long as one waits to be collected
+MEMORY_S = 0.5  # from a change until what came of it is kept in little memory
 STATUS_S = 1.0  # from a change to systemd's status line: a takeover of many is one change
 
 
@@ -103,6 +104,7 @@ class Supervisor:
         self._sweep: asyncio.TimerHandle | None = None
         self._feeding: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self._planned: PlannedReload
         self._executor: Executor
         self._common_fifo: CommonFifo
@@ -234,7 +236,7 @@ class Supervisor:
         log.info("Stopping")
         self._notifier.stopping("stopping")
         self._planned.close()
-        for handle in (self._feeding, self._status, self._sweep):
+        for handle in (self._feeding, self._status, self._sweep, self._settling):
             if handle is not None:
                 handle.cancel()
         for task in list(self._tasks):
@@ -333,13 +335,26 @@ class Supervisor:
             self._notifier.ready(self._children.status_line())
             log.info("Ready: %s", self._children.status_line())
             self._prepare_for_a_crash()
-            process.settle_memory()
+            self._settle_soon()
         elif self._notifier.active and self._status is None and not self._signals.stopped:
             self._status = self._loop.call_later(STATUS_S, self._tell_status)
 
     def _prepare_for_a_crash(self) -> None:
         if self._source.held.parts[VRRP.name].needed:
             janitor.load()
+
+    def _settle_soon(self) -> None:
+        """After a change, when the states that came of it were told."""
+        if self._signals.stopped:
+            return
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self._loop.call_later(MEMORY_S, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        self._children.pack()
+        process.settle_memory()
 
     def _tell_status(self) -> None:
         self._status = None
@@ -375,6 +390,7 @@ class Supervisor:
             if not self._signals.stopped:
                 self._notifier.ready(self._children.status_line())
                 self._plan_reload()
+                self._settle_soon()
         if result["ok"]:
             took = stages(result["read_s"], result["apply_s"])
             log.info("Reloaded: %s (%s)", _brief(result["changes"]), took)
