@@ -32,7 +32,7 @@ class Result(NamedTuple):
             return None, []
         parts = {name: replace(part, data=b"") for name, part in held.parts.items()}
         decoded = [held.parts["vrrp"].decode(), Decoder().decode(held.parts["ipvs"].data)]
-        return replace(held, memory=b"", parts=parts), decoded
+        return replace(held, memory=b"", check=b"", parts=parts), decoded
 
 
 def reading(read: Reader, before: Held | None) -> Result:

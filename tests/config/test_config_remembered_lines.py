@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 from config_reading import Reader, instance
 from remembering import after, first
+from servers_reading import real, virtual
 
 from fastvrrp.config import index
-from fastvrrp.config.memory import digest
+from fastvrrp.config.memory import Last, digest
 
 pytestmark = pytest.mark.computing
 
@@ -50,6 +51,32 @@ def test_a_name_above_the_brace(read: Reader) -> None:
     held = first(read, text)
     assert after(read, f"\n{text}", held).blocks == {"vrrp_instance": 1}
     assert after(read, f"$P=1\n{text}", held).blocks == {"vrrp_instance": 1}
+
+
+def test_a_place_in_another_file(read: Reader) -> None:
+    """A message about a block names it, and it moves."""
+    template = "$T= \\\nreal_server 10.0.0.5 80 { \\\n}\n"
+    read.file("t.conf", template)
+    text = f"{START}include t.conf\n" + virtual("$T", real(at="10.0.0.5 80"))
+    held = first(read, text)
+    (message,) = after(read, text, held).messages
+    assert message.hint.endswith("t.conf:2")
+    read.file("t.conf", f"# more\n{template}")
+    (message,) = after(read, text, held).messages
+    assert message.hint.endswith("t.conf:3")
+
+
+def test_what_is_kept_has_changed(read: Reader) -> None:
+    """Nothing that somebody else wrote there, or a bit that fell over, gets into a configuration or
+    ends the reader: it counts as nothing."""
+    text = START + SCRIPT + TRACKING + virtual(real())
+    kept = first(read, text).last()
+    assert Last.of(kept) is not None
+    for at in range(len(kept)):
+        changed = bytearray(kept)
+        changed[at] ^= 1 << at % 8
+        assert Last.of(changed) is None, at
+        assert Last.of(kept[:at]) is None
 
 
 ALIKE = {

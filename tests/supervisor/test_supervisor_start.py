@@ -18,6 +18,7 @@ from supervised import CONFIGURATION, Daemon, wait_for
 from fastvrrp.config import model
 from fastvrrp.config.compact import without_places
 from fastvrrp.config.load import load
+from fastvrrp.config.memory import digest
 from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor import spawn
 from fastvrrp.supervisor.configuration import ReadError, Source, log_messages
@@ -332,7 +333,9 @@ def test_the_reader_of_a_reload_knows_what_is_in_effect(tmp_path: Path) -> None:
     assert outcome.held is not None
     part = outcome.held.parts["ipvs"]
     changed = replace(part, data=part.data.replace(b"10.0.1.7", b"10.0.2.7"))
-    source.accept(replace(outcome.held, parts=outcome.held.parts | {"ipvs": changed}))
+    parts = outcome.held.parts | {"ipvs": changed}
+    check = digest(outcome.held.memory, changed.data, parts["vrrp"].data)
+    source.accept(replace(outcome.held, parts=parts, check=check))
     file.write_text("".join(servers[:7]).replace("10.0.1.4", "10.0.3.4"))
     outcome = asyncio.run(source.read())
     assert not descriptors() - before

@@ -6,6 +6,7 @@ wherever the block stands now.
 
 from __future__ import annotations
 
+import re
 from _blake2 import blake2b  # hashlib's, which would load OpenSSL as well: 5 ms of every start
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ from fastvrrp.config.model import Account, Message, Position, Severity
 from fastvrrp.config.statements import Place, Stored
 
 _DIGEST_BYTES = 16
+_PLACE = re.compile(r" at \S.*:[0-9]")  # where something else stands, perhaps in another file
 
 
 class Said(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -140,26 +142,31 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Last(msgspec.Struct, array_like=True, frozen=True):
-    """What the configuration in effect was made of: its Memory, and its bytes."""
+    """What the configuration in effect was made of: its Memory, and its bytes; `check` is a digest
+    of them, because they are kept for months."""
 
     memory: bytes
     ipvs: bytes
     vrrp: bytes
+    check: bytes
 
     @classmethod
     def of(cls, data: bytes) -> Last | None:
         """What was encoded; None if another version of this program did it, which went on running
-        when its files were replaced."""
+        when its files were replaced, or if it is not what it was."""
         try:
             last: Last = decoder(cls).decode(data)
         except msgspec.MsgspecError:
             return None
-        return last
+        return last if last.check == digest(last.memory, last.ipvs, last.vrrp) else None
 
 
-def digest(data: bytes) -> bytes:
-    """Of a text."""
-    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+def digest(*data: bytes) -> bytes:
+    """Of a text, or of several parts."""
+    made = blake2b(digest_size=_DIGEST_BYTES)
+    for part in data:
+        made.update(part)
+    return made.digest()
 
 
 def relative(
@@ -175,7 +182,7 @@ def relative(
             at.file != file
             or not 0 <= below < lines
             or message.severity is not Severity.WARNING
-            or f"{at.file}:" in message.text + message.hint
+            or _PLACE.search(f"{message.text}\n{message.hint}")
         ):
             return None
         found.append(Said(below, at.column, message.text, message.hint))

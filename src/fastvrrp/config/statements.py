@@ -58,17 +58,20 @@ class Places:
         files: Iterable[str],
         templates: Mapping[str, Sequence[Raw]],
     ) -> None:
-        self.all: list[Place] = [_OWN]
+        self._numbers: dict[Place, int] = {_OWN: 0}
         self._file = file
         self._lines = lines
         self._files = {*files}
         self._templates = templates
         self._raws: dict[tuple[str, int], Place] | None = None
 
+    @property
+    def all(self) -> list[Place]:
+        """Those that were found, by number."""
+        return list(self._numbers)
+
     def _number(self, place: Place) -> int:
-        if place not in self.all:
-            self.all.append(place)
-        return self.all.index(place)
+        return self._numbers.setdefault(place, len(self._numbers))
 
     def of(self, file: str, line: int) -> tuple[int, int]:
         """Number of the place, and lines below it. Raises Elsewhere."""

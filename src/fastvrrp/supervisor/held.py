@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fastvrrp.config import compact, model, servers
-from fastvrrp.config.memory import Last
+from fastvrrp.config.memory import Last, digest
 from fastvrrp.config.packing import PackedServer
 from fastvrrp.config.taken import TakenServer, in_bytes
 from fastvrrp.supervisor.spawn import IPVS, VRRP
@@ -41,6 +41,7 @@ class Held(model.Struct):
     namespace_ipvs: str | None  # in which the IPVS process works, where that is another one
     parts: dict[str, Part]  # by name of the role (spawn.Role)
     memory: bytes = b""  # for the next reading, see config.remembered
+    check: bytes = b""  # of the memory and what belongs to it, see Last
 
     @classmethod
     def of(
@@ -59,6 +60,7 @@ class Held(model.Struct):
             namespace_ipvs=configuration.ipvs.net_namespace,
             parts=parts,
             memory=memory,
+            check=digest(memory, parts[IPVS.name].data, parts[VRRP.name].data) if memory else b"",
         )
 
     def last(self) -> bytes:
@@ -66,7 +68,7 @@ class Held(model.Struct):
         if not self.memory:
             return b""
         ipvs, vrrp = self.parts[IPVS.name], self.parts[VRRP.name]
-        return msgspec.msgpack.encode(Last(self.memory, ipvs.data, vrrp.data))
+        return msgspec.msgpack.encode(Last(self.memory, ipvs.data, vrrp.data, self.check))
 
 
 def dropped(configuration: model.Configuration, only: str | None) -> list[model.Message]:
