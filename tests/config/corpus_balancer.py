@@ -54,13 +54,18 @@ MEANT = {
     (f"{_SERVER}/PING_CHECK", "bindto", "good"): _OWN_FAULT,
     (f"{_SERVER}/PING_CHECK", "bind_if", "good"): _OWN_FAULT,
 }
+# The same, of those that are an error where nothing is tolerated.
+MEANT_OF_MISTAKES = {
+    (f"{_SERVER}/{checker}", "connect_ip", "wrong"): "a check without connect_ip asks its server"
+    for checker in ("TCP_CHECK", "HTTP_GET")
+}
 _TIMES = re.compile(r"\b(delay_loop|warmup|retry|delay_before_retry|connect_timeout) 7\b")
 _REST = re.compile(r"(virtual_server_group G \{[^{}]*\}\s*)?virtual_server (.*) \{\n")
 
 
 def meant(case: Case) -> str | None:
     """Why the two differ on purpose with a file, or None."""
-    return MEANT.get((case.block, case.keyword, case.kind))
+    return (MEANT | MEANT_OF_MISTAKES).get((case.block, case.keyword, case.kind))
 
 
 class Part(NamedTuple):
@@ -141,37 +146,54 @@ def whole(parts: list[Part]) -> str:
     return HEAD + TRACKERS + "".join(part.text for part in parts)
 
 
-def parts(directory: Path) -> tuple[list[Part], list[Case], Counter[str]]:
-    """What is tried together, the files that are tried alone, and why others are not."""
-    together: list[Part] = []
+class Choice(NamedTuple):
+    """What is tried together, the files that are tried alone, and why others are not.
+
+    mistaken  what is tried together, too, but not with the rest: in each there is an error, about
+              which keepalived complains only
+    """
+
+    together: list[Part]
+    alone: list[Case]
+    mistaken: list[Part]
+    left_out: Counter[str]
+
+
+def choice(directory: Path) -> Choice:
+    """Of the whole corpus."""
+    every: list[Part] = []
     alone: list[Case] = []
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
-    refused: set[str] = set()
     for index, case in enumerate(filter(is_about_servers, cases())):
         reason = "is the same as another one" if case.key in seen else why_not(case)
         seen.add(case.key)
         if reason:
             left_out[reason] += 1
         elif is_alone(case):
-            if _is_taken(lonely(case), directory):
-                alone.append(case)
-            else:
-                refused.add(case.key)
+            alone.append(case)
         else:
-            together += [
+            every += [
                 _part(case, kind, index * len(KINDS) + number, directory)
                 for number, kind in enumerate(KINDS)
             ]
-    bad = _errors(together, directory)
-    left_out["is an error here, about which keepalived complains only"] = len(bad | refused)
-    return [part for part in together if part.case.key not in bad], alone, left_out
+    bad = _errors(every, directory)
+    return Choice(
+        [part for part in every if part.case.key not in bad],
+        alone,
+        [part for part in every if part.case.key in bad],
+        left_out,
+    )
 
 
-def _is_taken(text: str, directory: Path) -> bool:
-    file = directory / "one.conf"
-    file.write_text(text_of(text, directory))
-    return load(file, environ={}).configuration is not None
+def services(parts: list[Part], directory: Path) -> int:
+    """How many virtual servers a file of these has, without what is wrong, if that is not listed as
+    a difference."""
+    file = directory / "services.conf"
+    file.write_text(whole([part for part in parts if part.meant is None]))
+    found = load(file, environ={}, tolerant=True).configuration
+    assert found is not None, "too many mistakes"
+    return len(found.ipvs.virtual_servers)
 
 
 def _errors(parts: list[Part], directory: Path) -> set[str]:

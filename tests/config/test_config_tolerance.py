@@ -13,6 +13,7 @@ from servers_reading import real, virtual
 
 from fastvrrp.config.load import load, load_again
 from fastvrrp.config.model import Loaded
+from fastvrrp.config.servers import Forwarding
 
 ACCEPTS, COMPLAINS, REFUSES, NO_FILE = 0, (4, 5), 2, 6
 # It gives up on these; here they cost a statement like any other.
@@ -110,6 +111,26 @@ def test_a_word_of_an_address_costs_no_address(tmp_path: Path) -> None:
         ("10.0.0.3", None, None, 253),
     ]
     assert sum("ignored" in m.text or "left out" in m.text for m in loaded.messages) == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["type foo", "type gue port 0", "type gue", "nocsum foo", "type ipip csum", "type gre remcsum"],
+)
+def test_an_option_of_a_tunnel_costs_no_tunnel(tmp_path: Path, options: str) -> None:
+    """It is a plain one then, not NAT, which would not reach the server."""
+    text = virtual(real(), common=("lvs_sched rr", f"lvs_method TUN {options}", "protocol TCP"))
+    loaded = tolerant(tmp_path, text)
+    assert loaded.configuration is not None, loaded.messages
+    (service,) = loaded.configuration.ipvs.virtual_servers
+    assert [server.forwarding for server in service.real_servers] == [Forwarding(method="TUN")]
+    (said,) = [m for m in loaded.messages if "no option is used" in m.text]
+    assert said.position.line == 3
+    text = text.replace("TUN", "DR")
+    loaded = tolerant(tmp_path, text)
+    assert loaded.configuration is not None, loaded.messages
+    (service,) = loaded.configuration.ipvs.virtual_servers
+    assert [server.forwarding.method for server in service.real_servers] == ["DR"]
 
 
 def test_one_of_many_real_servers(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Context:
         self.known: dict[tuple[str, bool], dict[tuple[str, ...], tuple[str, Any]]] = {}
         self.interfaces = host.interfaces()  # names; None: not known
         self.is_elsewhere = False  # in another network namespace
-        self.is_tolerant = False  # an option of an address may be unknown, as in keepalived
+        self.is_tolerant = False  # an option of an address or of a tunnel may be wrong
         self._addresses: Addresses | None = None
         self._reported: set[str] = set()
         self.met: set[str] = set()  # interfaces that were asked for and exist

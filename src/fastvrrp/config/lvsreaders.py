@@ -58,6 +58,20 @@ def _forwarding(context: Context, node: Node, keyword: Keyword) -> Forwarding | 
     if words[1] not in METHODS:
         context.unknown(node, "forwarding method", METHODS, word=1)
         return None
+    found = _tunnel(context, node)
+    if found is None and context.is_tolerant:
+        found = Forwarding(method="TUN")  # by NAT packets would go another way altogether
+    if words[1] != "TUN" and found is not None:
+        if len(words) > 2:
+            text = f"{words[1]} has no tunnel, its options are ignored"
+            context.warning(node, text, "remove them, or write TUN", word=2)
+        return Forwarding(method=words[1])
+    return found
+
+
+def _tunnel(context: Context, node: Node) -> Forwarding | None:
+    """The options of a tunnel; None where one is wrong, or they do not go together."""
+    words = node.words
     tunnel, port, checksum = "ipip", 0, "nocsum"
     index = 2
     while index < len(words):
@@ -65,7 +79,7 @@ def _forwarding(context: Context, node: Node, keyword: Keyword) -> Forwarding | 
         if word in CHECKSUMS:
             checksum = word
         elif word not in TUNNEL_WORDS:
-            context.unknown(node, "tunnel option", TUNNEL_WORDS, word=index)
+            _wrong_word(context, node, "tunnel option", TUNNEL_WORDS, index)
             return None
         elif index + 1 == len(words):
             context.error(node, f"{word} needs a value", f"write {word} VALUE", word=index)
@@ -74,41 +88,46 @@ def _forwarding(context: Context, node: Node, keyword: Keyword) -> Forwarding | 
             index += 1
             tunnel = words[index]
             if tunnel not in TUNNELS:
-                context.unknown(node, "tunnel type", TUNNELS, word=index)
+                _wrong_word(context, node, "tunnel type", TUNNELS, index)
                 return None
         else:
             index += 1
             number = within(words[index], 1, 65535)
             if number is None:
                 text = f"{shown(words[index])} is not a port"
-                context.error(node, text, "write 1 to 65535", word=index)
+                _wrong(context, node, text, "write 1 to 65535", index)
                 return None
             port = number
         index += 1
+    found = Forwarding(method="TUN", tunnel=tunnel, tunnel_port=port, checksum=checksum)
     if words[1] != "TUN":
-        if len(words) > 2:
-            text = f"{words[1]} has no tunnel, its options are ignored"
-            context.warning(node, text, "remove them, or write TUN", word=2)
-        return Forwarding(method=words[1])
-    return _tunnel(
-        context, node, Forwarding(method="TUN", tunnel=tunnel, tunnel_port=port, checksum=checksum)
-    )
-
-
-def _tunnel(context: Context, node: Node, found: Forwarding) -> Forwarding | None:
-    """Which options go together."""
+        return found
     problem = hint = ""
-    if (found.tunnel == "gue") != bool(found.tunnel_port):
+    if (tunnel == "gue") != bool(port):
         problem = "a gue tunnel needs a port, others have none"
-        hint = "write type gue port N" if found.tunnel == "gue" else "remove port"
-    elif found.tunnel == "ipip" and found.checksum != "nocsum":
-        problem, hint = "ipip tunnels have no checksum", f"remove {found.checksum}"
-    elif found.tunnel == "gre" and found.checksum == "remcsum":
+        hint = "write type gue port N" if tunnel == "gue" else "remove port"
+    elif tunnel == "ipip" and checksum != "nocsum":
+        problem, hint = "ipip tunnels have no checksum", f"remove {checksum}"
+    elif tunnel == "gre" and checksum == "remcsum":
         problem, hint = "gre tunnels have no remote checksum", "write csum or nocsum"
     if problem:
-        context.error(node, problem, hint, word=1)
+        _wrong(context, node, problem, hint, 1)
         return None
     return found
+
+
+def _wrong(context: Context, node: Node, text: str, hint: str, word: int) -> None:
+    """An option of a tunnel that costs all of them, or where nothing is tolerated the method."""
+    if context.is_tolerant:
+        context.warning(node, f"{text}, no option is used", hint, word=word)
+    else:
+        context.error(node, text, hint, word=word)
+
+
+def _wrong_word(context: Context, node: Node, what: str, known: Sequence[str], word: int) -> None:
+    text = shown(node.words[word])
+    hint = suggestion(node.words[word], known) or f"known: {', '.join(known)}"
+    _wrong(context, node, f"unknown {what} {text}", hint, word)
 
 
 def _granularity(context: Context, node: Node, keyword: Keyword) -> tuple[int, int] | None:

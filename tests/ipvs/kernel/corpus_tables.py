@@ -234,8 +234,8 @@ class Told:
     status: list[int]
 
 
-def together(parts: Sequence[Part], directory: Path) -> Told:
-    """Run both with all of these."""
+def together(parts: Sequence[Part], directory: Path, services: int) -> Told:
+    """Run both with all of these; `services` is how many keepalived's table will have at least."""
 
     history: dict[str, list[Table]] = {part.name: [] for part in parts}
 
@@ -263,7 +263,7 @@ def together(parts: Sequence[Part], directory: Path) -> Told:
                 history[part.name].append(pair.theirs)
 
     with spaces() as both, Life(both, directory, whole(list(parts)), "-C") as life:
-        found = life.settled(sum(part.meant is None for part in parts), different, seen)
+        found = life.settled(services, different, seen)
         tables = list(of_parts(parts, found))
         meant = {part.meant for part, pair in tables if part.meant and pair.differ}
         servers = {
