@@ -128,6 +128,16 @@ def test_a_router_loads_nothing_that_it_does_not_need_for_its_first_advert() -> 
     assert modules & _NEEDLESS == set()
 
 
+def test_a_router_that_is_a_new_interpreter_needs_no_openssl_either() -> None:
+    """After a crash, and in a network namespace of its own."""
+    program = (
+        "import fastvrrp.vrrp.__main__, sys\n"
+        "from fastvrrp.light import uvloop_without_tls\n"
+        "uvloop_without_tls()\n"
+    )
+    assert loaded(program) & {"ssl", "uvloop.loop"} == {"uvloop.loop"}
+
+
 def test_a_balancer_alone_can_speak_tls() -> None:
     modules = loaded(
         LOADING.format(role="IPVS")
@@ -158,6 +168,19 @@ def test_a_stop_and_a_clean_up_load_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_what_a_crash_needs_is_loaded_with_the_first_router(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.configure("global_defs {\n    router_id R\n}\n")
+    with daemon:
+        daemon.ready()
+        maps = Path(f"/proc/{daemon.process.pid}/maps")
+        assert "/fastvrrp/_core." not in maps.read_text(), "nobody has to be resigned for"
+        daemon.configure(PLAIN)
+        assert daemon.request("reload")["ok"]
+        assert "/fastvrrp/_core." in maps.read_text()
+        assert daemon.stop() == 0
 
 
 # ---------------------------------------------------------------------- what is left

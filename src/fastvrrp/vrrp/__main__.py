@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
-from fastvrrp.config import compact
-from fastvrrp.light import uvloop_without_tls
-from fastvrrp.supervisor.link import Arguments, adopt
-from fastvrrp.vrrp.daemon import Daemon
+from fastvrrp.light import asyncio_without_tls, uvloop_without_tls
+
+asyncio_without_tls()  # before anything else imports it: a new interpreter needs no OpenSSL either
+
+import asyncio  # noqa: E402
+
+from fastvrrp.config import compact  # noqa: E402
+from fastvrrp.supervisor.link import Arguments, adopt  # noqa: E402
+from fastvrrp.vrrp.daemon import Daemon  # noqa: E402
 
 
 async def _run(arguments: Arguments) -> int:
