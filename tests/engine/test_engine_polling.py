@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
@@ -24,6 +25,7 @@ from fastvrrp.lab.network import Network, Node, wait_for
 pytestmark = pytest.mark.netns
 GROUP = "224.0.0.18"
 SRC_PACKET, SRC_LINK, SRC_RING = 0, 1, 4  # core/engine.pxi: what epoll tells
+VRIDS = 255
 SOURCES = 120
 FLOODED = 16  # of them
 FLOOD = """
@@ -65,7 +67,7 @@ class Peer:
             interval_cs=20,
             source=source,
             destination=socket.inet_aton(GROUP),
-            addresses=[bytes((10, 0, 0, 100 + k)) for k in range(addresses)],
+            addresses=[(0x0A000064 + k).to_bytes(4, "big") for k in range(addresses)],
         )
         self._socket = node.call(socket.socket, socket.AF_INET, socket.SOCK_RAW, 112)
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
@@ -160,6 +162,25 @@ def test_long_adverts_are_read_in_time_after_an_interface_was_down(network: Netw
             wait_for(lambda: worker.ask("status 0")["advert_rcvd"] > heard, 5, "adverts again")
         assert worker.ask("counters")["ip_header_err"] == 0
     finally:
+        peer.close()
+        worker.close()
+
+
+def test_a_burst_of_long_adverts_waits_until_it_is_read(
+    network: Network, start: Callable[[Network], Worker]
+) -> None:
+    """Of as many virtual routers as a link can have, each with as many addresses as it can have."""
+    peer, worker = Peer(network["r1"], addresses=255), start(network)
+    try:
+        wait_for(lambda: worker.states() == [_core.BACKUP], 10, "a backup")
+        worker.process.send_signal(signal.SIGSTOP)
+        for _ in range(VRIDS):
+            peer.send()
+        worker.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: worker.ask("status 0")["advert_rcvd"] == VRIDS, 5, "all of them")
+        assert worker.ask("counters")["ip_header_err"] == 0
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
         peer.close()
         worker.close()
 

@@ -99,6 +99,9 @@ cdef pring_t *map_new_ring(u32 frames, int *error) noexcept nogil:
     r.n = frames
     r.fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     if r.fd >= 0 and map_ring(r):
+        # what does not fit a frame waits in there, and is cut off where the system's default is used up
+        if fv_set_int(r.fd, SOL_SOCKET, SO_RCVBUFFORCE, RX_SOCKET_BUFFER) < 0:
+            fv_set_int(r.fd, SOL_SOCKET, SO_RCVBUF, RX_SOCKET_BUFFER)
         return r
     error[0] = fv_errno()
     free_ring(r)
