@@ -3,6 +3,9 @@ alike."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from config_reading import Reader, instance
 from remembering import after, first
@@ -10,6 +13,7 @@ from servers_reading import real, virtual
 
 from fastvrrp.config import index
 from fastvrrp.config.memory import Last, digest
+from fastvrrp.config.text import Texts
 
 pytestmark = pytest.mark.computing
 
@@ -51,6 +55,25 @@ def test_a_name_above_the_brace(read: Reader) -> None:
     held = first(read, text)
     assert after(read, f"\n{text}", held).blocks == {"vrrp_instance": 1}
     assert after(read, f"$P=1\n{text}", held).blocks == {"vrrp_instance": 1}
+
+
+def test_a_file_that_comes_while_others_are_read(
+    read: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not read, so nothing is known of it."""
+    read.file("d/a.inc", "priority 7\n")
+    before = Texts.read
+
+    def reads(self: Texts, path: Path, *how: Any) -> bytes | None:
+        if path.name == "a.inc":
+            read.file("d/b.inc", "advert_int 3\n")
+        return before(self, path, *how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Texts, "read", reads)
+        held = first(read, START + instance("include d/*.inc"))
+    found = after(read, read.path.read_text(), held)
+    assert found.blocks == {"vrrp_instance": 1}
 
 
 def test_a_place_in_another_file(read: Reader) -> None:

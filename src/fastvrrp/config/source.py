@@ -92,6 +92,7 @@ class Source:
         self._texts = Texts(diagnostics)
         self._digests: dict[Path, bytes | None] = {}  # of included files; None: cannot be read
         self._meanings: dict[tuple[str, str, str, Checks], str] = {}  # of includes
+        self._matched: dict[tuple[Path, str], list[Path]] = {}
         # weak: with a circle nothing of a load would be freed while the collector is off
         files = weakref.proxy(self)
         definitions.attend(files)
@@ -296,7 +297,7 @@ class Source:
             self._definitions.changes += 1  # relative to the file of a template
         found = []
         for alternative in brace_alternatives(pattern):
-            matches = self.includes.matches(base, alternative)
+            matches = self._matches(base, alternative)
             if not matches:
                 wild = any(c in alternative for c in "*?[")
                 strict = checks.wildcard or (checks.match and not wild)
@@ -344,9 +345,16 @@ class Source:
             found = [
                 (alternative, str(path), self._content(path))
                 for alternative in brace_alternatives(pattern)
-                for path in self.includes.matches(Path(directory), alternative)
+                for path in self._matches(Path(directory), alternative)
             ]
             known = self._meanings[asked] = repr((self._checks, found))
+        return known
+
+    def _matches(self, base: Path, pattern: str) -> list[Path]:
+        """Asked once: a file that comes while others are read is new the next time."""
+        known = self._matched.get((base, pattern))
+        if known is None:
+            known = self._matched[base, pattern] = self.includes.matches(base, pattern)
         return known
 
     def _content(self, path: Path) -> bytes | str | None:
