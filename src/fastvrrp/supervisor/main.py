@@ -334,6 +334,7 @@ class Supervisor:
             self._manner.on_ready()
             self._notifier.ready(self._children.status_line())
             log.info("Ready: %s", self._children.status_line())
+            self._children.pack()  # its memory is what comes next can use
             self._prepare_for_a_crash()
             self._settle_soon()
         elif self._notifier.active and self._status is None and not self._signals.stopped:

@@ -16,6 +16,9 @@ from fastvrrp.track import procfs
 log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+LARGE = 128 * 1024  # bytes of a block; what glibc begins with
 
 ORPHAN_GRACE_S = 5.0
 """A zombie this old has no owner among us: whoever started a process collects it at once."""
@@ -43,6 +46,17 @@ def become_subreaper() -> None:
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def keep_large_apart() -> None:
+    """Have large blocks of memory in mappings of their own, for good (mallopt(3); not every C
+    library has it). glibc otherwise goes over to its heap as soon as one of them was freed, where
+    what lies behind the next ones keeps their room."""
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE)
 
 
 def settle_memory() -> None:

@@ -22,7 +22,7 @@ from fastvrrp.net.monitor import Monitor
 from fastvrrp.net.programs import assign_preferences
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.messages import InstanceState
-from fastvrrp.supervisor.process import settle_memory
+from fastvrrp.supervisor.process import keep_large_apart, settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import apart, tuning
@@ -49,6 +49,7 @@ class Daemon:
     """Handlers of the supervisor's requests (supervisor.link.Handlers), and what they act on."""
 
     def __init__(self, arguments: Arguments) -> None:
+        keep_large_apart()
         self._loop = asyncio.get_running_loop()
         self._runner = RunnerClient(arguments.scripts)
         self._journal = Journal(arguments.run_dir / JOURNAL_NAME)
