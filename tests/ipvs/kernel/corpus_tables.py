@@ -27,7 +27,7 @@ from fastvrrp.net.namespace import enter
 
 DAEMONS = ("keepalived", "fastvrrp")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
-PATIENCE_S = 30.0
+PATIENCE_S = 150.0  # of a busy machine, on which one daemon fails a server long before the other
 STILL_S = 4.0  # a table that has not changed for so long has settled
 PAUSE_S = 0.5
 STOP_S = 30.0
