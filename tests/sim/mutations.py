@@ -133,8 +133,8 @@ MUTATIONS = (
     mutation(
         "answers are not paced",
         "fsm.pxi",
-        "    cdef bint answer = now >= v.answer_after_ns",
-        "    cdef bint answer = MUTANT or now >= v.answer_after_ns",
+        "    answer = now >= limits.answer_after_ns",
+        "    answer = MUTANT or now >= limits.answer_after_ns",
         "bounded",
     ),
     mutation(

@@ -716,6 +716,15 @@ cdef void look_at_all(engine_t *e, i64 now) noexcept nogil:
             return
 
 
+cdef bint is_behind(const engine_t *e, int n, i64 late, u32 catching) noexcept nogil:
+    """Whether adverts may wait in sockets that had no turn yet while a deadline is `late`: because epoll
+    told of `n`, no more than it can at once, or after a pause of ours. For so many turns, no more: a
+    flood must not delay timers."""
+    if n == EPOLL_BATCH and catching < (e.n_ringed + e.n_opened) // EPOLL_BATCH:
+        return catching < CATCHING_TURNS
+    return e.undrained and late > PAUSED_NS and catching < CATCHING_TURNS
+
+
 cdef void ring_event(engine_t *e, u32 tag, u32 events) noexcept nogil:
     """An interface that goes down is told as an error of its packet socket, until that is read."""
     cdef int error
@@ -786,8 +795,8 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         if e.settle_ns <= now:
             links_settle(e, now)
         due = core_next_due(&e.core, now)
-        if e.undrained and due != FV_NEVER and now - due > PAUSED_NS and catching < CATCHING_TURNS:
-            catching += 1                               # adverts may wait in sockets that had no turn yet
+        if due <= now and is_behind(e, n, now - due, catching):
+            catching += 1
             more = True
             engine_flush(e, now)
             continue
