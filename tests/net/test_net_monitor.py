@@ -12,9 +12,10 @@ import pytest
 import uvloop
 from net_tools import ip, ip_json, run
 
+from fastvrrp._core import delete_address
 from fastvrrp.config.model import VirtualAddress
 from fastvrrp.net import wire
-from fastvrrp.net.addresses import add_address
+from fastvrrp.net.addresses import add_address, address_key
 from fastvrrp.net.monitor import Monitor
 from fastvrrp.net.objects import Address, AddressKey, Link, Route, RuleKey
 from fastvrrp.net.observed import Observed, primary_source
@@ -151,6 +152,34 @@ def test_addresses_come_and_go(link: Callable[..., int], play: Play) -> None:
         await recorder.until(lambda: len(told()) == 2)
         assert told()[1] == (index, address, False)
         assert recorder.observed.address(address.key) is None
+
+    play(scene)
+
+
+def test_an_address_that_goes_before_the_kernel_told_of_it(
+    link: Callable[..., int], play: Play
+) -> None:
+    """Of a new address of IPv6 the kernel tells from a work queue (addrconf_dad_work), and says
+    nothing but that it went if it goes before: what a master loses so has to be put back."""
+    index = link("v0")
+    wishes = [
+        VirtualAddress(address=f"2001:db8::{n:x}", prefixlen=64, family=6) for n in range(1, 51)
+    ]
+
+    async def scene(recorder: Recorder) -> None:
+        with RtnlSocket() as rtnl:  # without the loop, which cannot read meanwhile
+            for wish in wishes:
+                requests = [
+                    (add_address(wish, index), 0),
+                    (delete_address(address_key(wish, index)), 0),
+                ]
+                assert rtnl.play(requests) == [0, 0]
+        gone = {socket.inet_pton(socket.AF_INET6, wish.address) for wish in wishes}
+        async with asyncio.timeout(TIMEOUT_S):
+            while gone:
+                await asyncio.sleep(0.01)
+                gone -= {a.key.address for _, a, present in recorder.addresses if not present}
+        assert_like_the_kernel(recorder.observed)
 
     play(scene)
 

@@ -149,12 +149,13 @@ class Follower:
         address = decode_address(data, frame.start, frame.end)
         if address is None:
             return
-        known = self.observed.drop_address(address.key)
-        if known is not None:
-            self.call(self.on_address, address.key.ifindex, known, False)
-            if address.key.family == 4:
-                # Routes with this preferred source go with it, untold.
-                self.routes_in_doubt()
+        # It may be the first that is heard of the address: the kernel tells of a new one of IPv6
+        # a little after it is there, and not at all if it goes before that.
+        known = self.observed.drop_address(address.key) or address
+        self.call(self.on_address, address.key.ifindex, known, False)
+        if address.key.family == 4:
+            # Routes with this preferred source go with it, untold.
+            self.routes_in_doubt()
 
     def _new_route(self, data: memoryview, frame: wire.Frame) -> None:
         route = decode_route(data, frame.start, frame.end)
