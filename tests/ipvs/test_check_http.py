@@ -37,6 +37,7 @@ from looping import Run
 
 PAGE = b"HTTP/1.0 200 OK\r\n\r\nhello"
 HEADER_END = b"\r\n\r\n"
+PATIENCE_S = 90  # gigabytes take their time beside other tests
 
 
 def answer(*pieces: bytes, pause_s: float = 0, then_s: float = 0) -> Session:
@@ -61,11 +62,11 @@ Once = Callable[[HttpCheck], Awaitable[Outcome]]
 
 
 async def by_loop(check: HttpCheck) -> Outcome:
-    return await attempt(make_probe(check, surroundings()), 20)
+    return await attempt(make_probe(check, surroundings()), PATIENCE_S)
 
 
 async def by_prober(check: HttpCheck) -> Outcome:
-    return await attempt_by_prober(check, 20)
+    return await attempt_by_prober(check, PATIENCE_S)
 
 
 @pytest.fixture(params=[by_loop, by_prober])
