@@ -3,7 +3,8 @@
 Every function that comes from core/*.pxi, apart from the Python surface (SURFACE), must
 contain no GIL acquisition, no reference counting, no exception helper and no call of the Python
 API; the pure parts call nothing of libc but memcpy, memset and memcmp. The checker itself is shown
-to find what it looks for.
+to find what it looks for. Nor does anything that the engine thread does allocate memory or give any
+back: both may wait for locks that the threads of Python hold.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ PURE_LIBC = {"memcpy", "memset", "memcmp"}
 PURE_SHIM = {
     *("fv_get16", "fv_put16", "fv_same", "fv_clz64", "fv_ctz64", "fv_prefetch", "fv_rotate"),
 }
+MEMORY = {
+    *("malloc", "calloc", "realloc", "free", "mmap", "munmap", "mremap", "madvise", "mprotect"),
+    *("mlock", "mlockall", "munlock", "brk", "sbrk"),
+}
+# what the engine does itself only when the applier's ring is full
+RING_FULL = {
+    ("give_up_memory", "free"),
+    ("give_up_ring", "free_ring"),
+    ("link_define", "rejoin_groups"),
+}
+PREFIX = "__pyx_f_8fastvrrp_5_core_"
 WORDS_OF_C = {"if", "for", "while", "switch", "sizeof", "return", "likely", "unlikely"}
 
 FUNCTION = re.compile(
@@ -82,6 +94,21 @@ def complaints(source: str) -> list[str]:
             foreign = {c for c in calls if not c.startswith("__pyx_")} - PURE_LIBC - PURE_SHIM
             bad += [f"{where}: calls {name}" for name in sorted(foreign)]
     return bad
+
+
+def calls_from(source: str, first: str) -> set[tuple[str, str]]:
+    """All calls (who, whom) that lead on from a function of ours, but for those of RING_FULL."""
+    text = {f.name.removeprefix(PREFIX): f.text for f in functions(source)}
+    found: set[tuple[str, str]] = set()
+    waiting, seen = [first], {first}
+    while waiting:
+        caller = waiting.pop()
+        called = {c.removeprefix(PREFIX) for c in CALL.findall(text[caller])} - WORDS_OF_C
+        found |= {(caller, c) for c in called}
+        onward = {c for c in called if c in text and (caller, c) not in RING_FULL} - seen
+        seen |= onward
+        waiting += sorted(onward)
+    return found
 
 
 def directives() -> list[str]:
@@ -146,6 +173,19 @@ def test_the_engine_threads_are_plain_c(generated: str) -> None:
     origins = {f.origin for f in functions(generated)}
     wanted = {"engine.pxi", "move.pxi", "netio.pxi", "apply.pxi", "ring.pxi"}
     assert wanted | {"probe.pxi", "webprobe.pxi"} <= origins
+
+
+def test_the_engine_thread_leaves_memory_to_others(generated: str) -> None:
+    calls = calls_from(generated, "engine_loop")
+    called = {name for _, name in calls}
+    assert called > {"core_tick", "announce_run", "run_commit", "serve_move"}
+    assert calls > RING_FULL, "an exception that is none any more"
+    assert sorted(call for call in calls - RING_FULL if call[1] in MEMORY) == []
+
+
+def test_what_others_do_with_memory_is_seen(generated: str) -> None:
+    calls = calls_from(generated, "applier_loop")
+    assert calls > {("burst_clean", "madvise"), ("give_back", "madvise"), ("applier_loop", "free")}
 
 
 def test_shim_knows_nothing_of_python() -> None:

@@ -27,7 +27,7 @@ ctypedef struct pending_t:      # the job of one kind that an instance has in th
     u32 rounds                  # asked for since it was queued
     u8 used
 
-ctypedef struct queue_t:        # takes no more memory than the jobs that were in it at once, until it is empty
+ctypedef struct queue_t:        # takes no more memory than the jobs that were in it at once
     job_t *jobs                 # room for JOBS
     u32 mask                    # places in use - 1
     u32 head
@@ -46,15 +46,11 @@ ctypedef struct announcer_t:
     u32 n
 
 
-cdef int announcer_init(announcer_t *a, u32 slots) noexcept nogil:
+cdef int announcer_init(announcer_t *a) noexcept nogil:
     cdef u32 k
     memset(a, 0, sizeof(announcer_t))
     a.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    a.first.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
-    a.repeats.jobs = <job_t *> calloc(JOBS, sizeof(job_t))
-    a.first.mask = a.repeats.mask = JOBS_FIRST - 1
-    a.pending = <pending_t *> calloc(<size_t> slots * KINDS, sizeof(pending_t))
-    if a.fd < 0 or a.first.jobs == NULL or a.repeats.jobs == NULL or a.pending == NULL:
+    if a.fd < 0:
         return -1
     fv_set_int(a.fd, SOL_SOCKET, SO_PRIORITY, 6)
     for k in range(<u32> TX_BATCH):
@@ -71,12 +67,15 @@ cdef void announcer_free(announcer_t *a) noexcept nogil:
     if a.fd >= 0:
         close(a.fd)
     a.fd = -1
-    free(a.first.jobs)
-    free(a.repeats.jobs)
-    free(a.pending)
-    a.first.jobs = NULL
-    a.repeats.jobs = NULL
-    a.pending = NULL
+
+
+cdef void announcer_begin(announcer_t *a, job_t *first, job_t *repeats, pending_t *pending) noexcept nogil:
+    """Queues are empty, in memory of others (burst.pxi) in which `pending` is zeroed."""
+    a.first.jobs = first
+    a.repeats.jobs = repeats
+    a.pending = pending
+    a.first.mask = a.repeats.mask = JOBS_FIRST - 1
+    a.first.head = a.first.tail = a.repeats.head = a.repeats.tail = 0
 
 
 cdef void announce_flush(announcer_t *a) noexcept nogil:
@@ -139,18 +138,8 @@ cdef inline u32 announce_jobs(const announcer_t *a) noexcept nogil:
     return queue_length(&a.first) + queue_length(&a.repeats)
 
 
-cdef void announce_rest(announcer_t *a, u32 slots) noexcept nogil:
-    """Nothing is left to announce: what many jobs filled goes back to the kernel."""
-    cdef queue_t *q
-    cdef u32 k
-    if a.first.mask < JOBS_MANY and a.repeats.mask < JOBS_MANY:
-        return
-    for k in range(2):
-        q = &a.repeats if k else &a.first
-        give_back(q.jobs, <size_t> JOBS * sizeof(job_t))
-        q.mask = JOBS_FIRST - 1
-        q.head = q.tail = 0
-    give_back(a.pending, <size_t> slots * KINDS * sizeof(pending_t))
+cdef inline bint announced_many(const announcer_t *a) noexcept nogil:
+    return a.first.mask >= JOBS_MANY or a.repeats.mask >= JOBS_MANY
 
 
 cdef void announce_queue(announcer_t *a, u32 slot, u32 generation, const u8 *records, u32 rounds,

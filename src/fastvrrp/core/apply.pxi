@@ -1,7 +1,8 @@
 # The applier: a thread that plays netlink programs (addresses, routes, rules), because the kernel's
-# RTNL lock can block and an advert must not wait for it. Work comes in one ring, results go back in
-# another. Of the programs queued for an instance only the newest is played: an older generation is
-# skipped, but for a down program whose addresses a later configuration does not know. Programs that
+# RTNL lock can block and an advert must not wait for it. What else the engine has to do that may wait
+# for a lock is done here, too: closing sockets, giving back memory. Work comes in one ring, results go
+# back in another. Of the programs queued for an instance only the newest is played: an older generation
+# is skipped, but for a down program whose addresses a later configuration does not know. Programs that
 # wait together go to the kernel together. Retired configuration travels behind everything that may
 # still play it, then back to Python.
 
@@ -17,6 +18,8 @@ cdef enum:
     W_RING = 6                  # blob: pring_t, the same of the packet backend
     W_CLOSE = 4                 # slot: a socket; leaving its multicast groups takes the RTNL lock, too
     W_FENCE = 7                 # answered when everything before it is done
+    W_BURST = 8                 # blob: burst_t, which the engine no longer uses
+    W_MEMORY = 9                # blob: of malloc()
     OK_EXIST = 1                # errno classes that count as success, per request
     OK_GONE = 2
 
@@ -255,6 +258,12 @@ cdef void applier_loop(applier_t *p) noexcept nogil:
             continue
         if w.kind == W_REJOIN:
             rejoin_groups(<groups_t *> w.blob)
+            continue
+        if w.kind == W_BURST:
+            burst_clean(<burst_t *> w.blob)
+            continue
+        if w.kind == W_MEMORY:
+            free(<void *> w.blob)
             continue
         r = &p.results[p.n_results]
         p.n_results += 1

@@ -6,7 +6,6 @@ cdef enum:
     EVENT_RING = 65536
     COMMAND_RING = 8192
     TICK_BUDGET = 1024
-    ACTIONS_KEPT = 1024         # room for actions that stays with the engine when a burst is over
     COMMANDS_PER_TURN = 256
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
@@ -80,6 +79,8 @@ ctypedef struct engine_t:
     u8 *owed                    # per slot: programs that did not fit the work ring
     u32 n_owed
     u32 acted                   # the most actions of one flush, since the last rest
+    burst_t burst[2]            # `out` and the announcer's queues are in one of them
+    u32 used_burst
     i64 rush_ns                 # since when programs are outstanding
     u32 *ringed                 # link*2+family of the rings there are
     u32 n_ringed
@@ -246,6 +247,19 @@ cdef void give_up_ring(engine_t *e, pring_t *r) noexcept nogil:
     if not ring_push(&e.applier.work, &w):
         free_ring(r)
     ring_bell(&e.applier.work)
+
+
+cdef void give_up_memory(engine_t *e, void *memory) noexcept nogil:
+    """The allocator has locks of its own, which Python may hold for as long as it sorts its heap."""
+    cdef work_t w
+    if memory == NULL:
+        return
+    memset(&w, 0, sizeof(w))
+    w.kind = W_MEMORY
+    w.blob = <const u8 *> memory
+    if not ring_push(&e.applier.work, &w):
+        free(memory)
+    e.pushed = 1
 
 
 cdef void count_sources(engine_t *e) noexcept nogil:
@@ -508,12 +522,30 @@ cdef void note_send_error(engine_t *e, int error, i64 now) noexcept nogil:
         tell_simple(e, EV_SEND_ERROR, NONE, error, <i64> e.send_errors, now)
 
 
+cdef void use_burst(engine_t *e, u32 k) noexcept nogil:
+    """Nobody has decided anything, nor is anything left to announce."""
+    e.used_burst = k
+    e.acted = 0
+    e.out.items = e.burst[k].actions
+    e.out.cap = e.burst[k].cap
+    announcer_begin(&e.announcer, e.burst[k].first, e.burst[k].repeats, e.burst[k].pending)
+
+
 cdef void engine_rest(engine_t *e) noexcept nogil:
     """A burst is over, every address is there and announced: the memory that it filled goes back to the kernel."""
-    if e.acted > 2 * ACTIONS_KEPT:
-        give_back(&e.out.items[ACTIONS_KEPT], <size_t> (e.acted - ACTIONS_KEPT) * sizeof(action_t))
-        e.acted = 0
-    announce_rest(&e.announcer, e.core.cap_vr)
+    cdef burst_t *filled = &e.burst[e.used_burst]
+    cdef work_t w
+    if e.acted <= 2 * ACTIONS_KEPT and not announced_many(&e.announcer):
+        return
+    if not fv_load_u32(&e.burst[e.used_burst ^ 1].clean) or ring_used(&e.applier.work) > e.applier.work.mask:
+        return                                          # after another turn
+    use_burst(e, e.used_burst ^ 1)
+    filled.clean = 0
+    memset(&w, 0, sizeof(w))
+    w.kind = W_BURST
+    w.blob = <const u8 *> filled
+    ring_push(&e.applier.work, &w)
+    ring_bell(&e.applier.work)
 
 
 cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
@@ -616,9 +648,9 @@ cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
             e.retired = g
     choose_tick(e)
     tell_simple(e, EV_COMMITTED, NONE, m.epoch, 0, now)
-    free(m.items)
-    free(m.remove)
-    free(m)
+    give_up_memory(e, m.items)
+    give_up_memory(e, m.remove)
+    give_up_memory(e, m)
 
 
 cdef void run_command(engine_t *e, command_t *m, i64 now) noexcept nogil:
@@ -626,7 +658,7 @@ cdef void run_command(engine_t *e, command_t *m, i64 now) noexcept nogil:
         run_commit(e, <commit_t *> m.data, now)
     elif m.kind == CMD_LINK:
         link_define(e, <linkdef_t *> m.data, now)
-        free(m.data)
+        give_up_memory(e, m.data)
     elif m.kind == CMD_FAULT:
         core_fault(&e.core, m.slot, <u32> m.a, <u32> m.b, now, &e.out)
     elif m.kind == CMD_ADJUST:

@@ -64,8 +64,9 @@ cdef class Engine:
         core_init(&e.core, self.arena, instances, links, groups, fv_now_ns())
         e.core.coalesce_ns = COALESCE_NS
         e.core.base_ns = fv_now_ns()
-        e.out.cap = instances * ACTIONS_PER_VR + ACTIONS_SPARE
-        e.out.items = <action_t *> calloc(e.out.cap, sizeof(action_t))
+        for k in range(1 if lock_memory else 2):
+            if burst_init(&e.burst[k], instances * ACTIONS_PER_VR + ACTIONS_SPARE, instances):
+                raise MemoryError()
         e.links = <elink_t *> calloc(links, sizeof(elink_t))
         e.paces = <pace_t *> calloc(2 * links, sizeof(pace_t))
         e.failed = <u64 *> calloc(instances, 8)
@@ -78,7 +79,7 @@ cdef class Engine:
         e.hash_mask = hash_size - 1
         e.again_ns = e.settle_ns = FV_NEVER
         choose_tick(e)
-        if (e.out.items == NULL or e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
+        if (e.links == NULL or e.paces == NULL or e.failed == NULL or e.owed == NULL
                 or e.ringed == NULL or e.opened == NULL or e.by_ifindex == NULL):
             raise MemoryError()
         self.newest = <int *> calloc(4 * links, sizeof(int))
@@ -88,10 +89,11 @@ cdef class Engine:
             memset(&self.newest[4 * k], 0xFF, 4 * sizeof(int))
             e.links[k].fd[0] = e.links[k].fd[1] = -1
             e.links[k].tx_head = NONE
-        if (netio_init(&e.io) or announcer_init(&e.announcer, instances) or applier_init(&e.applier, instances)
+        if (netio_init(&e.io) or announcer_init(&e.announcer) or applier_init(&e.applier, instances)
                 or ring_init(&e.commands, sizeof(command_t), COMMAND_RING)
                 or ring_init(&e.events, sizeof(action_t), EVENT_RING)):
             raise_errno("engine")
+        use_burst(e, 0)
         e.ep = epoll_create1(EPOLL_CLOEXEC)
         e.link_fd = make_link_socket()
         e.control_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
@@ -129,7 +131,8 @@ cdef class Engine:
             munmap(self.arena, self.arena_size)
         if self.page != NULL:
             munmap(self.page, MAX_THREADS * PULSE_STRIDE)
-        free(e.out.items)
+        burst_free(&e.burst[0])
+        burst_free(&e.burst[1])
         free(e.links)
         free(e.paces)
         free(e.failed)
