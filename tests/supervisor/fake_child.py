@@ -33,7 +33,7 @@ PLAN = json.loads(os.environ["FAKE_PLAN"])[ROLE.name]
 
 def note(*words: object) -> None:
     with LOG.open("a") as file:
-        file.write(f"{time.monotonic():.3f} {os.getpid()} {' '.join(map(str, words))}\n")
+        file.write(f"{time.monotonic():.6f} {os.getpid()} {' '.join(map(str, words))}\n")
 
 
 def behaviour() -> str:
@@ -106,8 +106,8 @@ class Fake:
         note("stop")
         if self.plan == "slow-goodbye":
             await asyncio.sleep(0.3)
+            note("handed over")  # before: who hears of it is quick to write his own note
             self.link.handed_over()
-            note("handed over")
             await asyncio.sleep(0.5)
         if self.plan == "slow-stop":
             await asyncio.sleep(1000)
