@@ -40,6 +40,8 @@ LISTED = {
     ("(top level)", "vrrp_instance", "wrong"): "keepalived does not run with it",
     ("vrrp_sync_group", "track_interface", "wrong"): "keepalived does not run with it",
     ("vrrp_instance", "track_interface", "wrong"): "keepalived does not run with it",
+    ("vrrp_sync_group/track_interface", "(interface)", "wrong"): "keepalived does not run with it",
+    ("vrrp_instance/track_interface", "(interface)", "wrong"): "keepalived does not run with it",
     **dict.fromkeys(
         [("vrrp_instance/virtual_rules", word, "wrong") for word in _SELECTORS],
         "a rule is left out that without a selector would match more",
