@@ -799,6 +799,15 @@ class Mirrors:
 
     def drop(self, slot: int) -> None: ...
     def get(self, slot: int) -> Mirror | None: ...
+    def sequence(self, slot: int) -> int:
+        """Of what was reported last; -1 for an unknown slot."""
+
+    def enter(
+        self, slot: int, sequence: int, state: int, reason: int, priority: int, since_ns: int
+    ) -> tuple[int, bool]:
+        """Take in that the instance is in another state. Returns the one before, and whether this
+        is the first that was reported. Only a backup knows a master. Raises KeyError."""
+
     def slots(self) -> list[int]: ...
     def in_state(self, state: int) -> list[int]:
         """Slots whose instance is in this state."""

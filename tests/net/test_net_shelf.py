@@ -79,6 +79,8 @@ def assert_same(packed: Desired, plain: Desired) -> None:
         assert sorted(packed.items(one), key=repr) == sorted(items, key=repr)
         assert packed.knows(one) == plain.knows(one) == bool(items)
         assert packed.owners_of(one) == plain.owners_of(one)
+        owners = sorted(item.owner for item in items)
+        assert sorted(packed.wanted_by(one)) == sorted(plain.wanted_by(one)) == owners
 
 
 def test_what_is_packed() -> None:
@@ -89,6 +91,18 @@ def test_what_is_packed() -> None:
     desired.pack(NameList(("A", "B")))
     assert [desired.is_packed(name) for name in ("A", "B", "C")] == [True, False, False]
     assert not desired.knows(key(1)._replace(peer=b"\x0a\0\0\x09"))
+
+
+def test_who_wants_an_address_is_known_without_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    desired = Desired()
+    desired.put(Objects("A", (AddressItem("A", key(1), "eth0"),), NOTHING_MISSING))
+    desired.pack(NameList(("A",)))
+
+    def made(*_: object, **__: object) -> None:
+        raise AssertionError("an item was made")
+
+    monkeypatch.setattr(_core, "unpack_items", made)
+    assert desired.wanted_by(key(1)) == ["A"]
 
 
 def test_an_address_of_thousands_is_some_bytes() -> None:

@@ -190,7 +190,7 @@ class TestApply:
         bench.plane.commit(draft)
         gone = bench.plane.by_slot(slot)
         assert gone is not None
-        assert (gone.name, bench.plane.is_leaving(gone)) == ("VI_1", True)
+        assert (gone.name, bench.plane.is_leaving(slot)) == ("VI_1", True)
         assert bench.plane.running["VI_2"].slot != slot
         bench.client.poll()
         assert bench.plane.by_slot(slot) is None

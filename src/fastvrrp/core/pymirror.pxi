@@ -51,6 +51,27 @@ cdef class Mirrors:
         found.slot = slot
         return found
 
+    def sequence(self, u32 slot):
+        return <i64> self.rows[slot].sequence if slot < self.n and self.rows[slot].known else -1
+
+    def enter(self, u32 slot, u32 sequence, u8 state, u8 reason, u8 priority, i64 since_ns):
+        cdef mirror_t *row
+        cdef u8 old
+        if slot >= self.n or not self.rows[slot].known:
+            raise KeyError(slot)
+        row = &self.rows[slot]
+        old = row.state
+        row.sequence = sequence
+        row.state = state
+        row.reason = reason
+        row.priority = priority
+        row.since_ns = since_ns
+        row.transitions += 1
+        if state != S_BACKUP:
+            row.master_len = 0
+            row.master_priority = 0
+        return old, row.transitions == 1
+
     def slots(self):
         cdef u32 slot
         return [slot for slot in range(self.n) if self.rows[slot].known]

@@ -117,6 +117,10 @@ class Desired:
             return ()
         return found if isinstance(found, list) else (found,)
 
+    def wanted_by(self, key: AddressKey) -> Sequence[str]:
+        """The owners of `items`."""
+        return [*self._shelf.owners_of(key), *(item.owner for item in self._loose(key))]
+
     def owners_of(self, changed: AddressKey | Route | RuleKey) -> set[str]:
         """Who installs this object and wants it back when it vanishes (not `no_track`).
 

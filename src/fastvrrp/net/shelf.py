@@ -100,6 +100,10 @@ class Shelf:
             for item in self._unpacked(begin, begin + _size(key), kind, self.names[position])
         ]
 
+    def owners_of(self, key: AddressKey) -> list[str]:
+        """Of every item with this identity."""
+        return [self.names[position] for position, _, _ in self._found(key)]
+
     def knows(self, key: AddressKey) -> bool:
         return any(True for _ in self._found(key))
 
@@ -129,7 +133,8 @@ class Shelf:
         places, items_of, data = self._places, self._items_of, self._data
         mask = len(places) - 1
         at = hash(key) & mask
-        prefixlen, address, size = key.prefixlen, key.address, _size(key)
+        prefixlen, address = key.prefixlen, key.address
+        size = _HEAD + len(address)
         while number := places[at]:
             position = number - 1 if items_of is None else items_of[0][number - 1]
             kind = self._kinds[self._kind_of[position]]

@@ -39,8 +39,9 @@ class Quiet:
         at = self._names.find(name)
         if at < 0:
             return False
-        if state in TOLD:
-            self._states[at] = _NUMBERS[state]
-        if not state or state in TOLD:
+        number = _NUMBERS.get(state)
+        if number:
+            self._states[at] = number
+        if number is not None:
             self._priorities[at] = priority
         return True

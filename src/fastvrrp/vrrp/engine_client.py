@@ -27,7 +27,6 @@ POLL_LIMIT_S = 0.05
 BURST_EVENTS = 16  # within a pause are the beginning of a burst
 BURST_PAUSE_S = 0.025  # notify scripts of a takeover wait as long
 STATE_ENTERED = _core.EV_STATE
-BACKUP = _core.BACKUP
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
@@ -237,20 +236,20 @@ class EngineClient:
             mirror.master_priority = event.a
 
     def _state_event(self, event: _core.Event) -> None:
-        mirror = self.mirror(event.slot)
-        if mirror is None or event.sequence <= mirror.sequence:
+        _, slot, sequence, now_ns, old, new, fault, reason, priority, _ = event
+        known = self._mirrors.sequence(slot)
+        if known < 0 or sequence <= known:
             return  # of a forgotten slot, or already known from a status
-        _, _, sequence, now_ns, old, new, fault, reason, priority, _ = event
-        if sequence > mirror.sequence + 1 and mirror.state != old:
+        if sequence > known + 1 and self._mirrors.state(slot) != old:
             # The transition into `old` is lost; that it happened is certain.
-            self._limit.log("lost", logging.WARNING, "events of slot %d were lost", event.slot)
-            self._enter(mirror, old, 0, priority, now_ns, fault, False)
-        mirror.sequence = sequence
-        self._enter(mirror, new, reason, priority, now_ns, fault, True)
+            self._limit.log("lost", logging.WARNING, "events of slot %d were lost", slot)
+            self._enter(slot, sequence - 1, old, 0, priority, now_ns, fault, False)
+        self._enter(slot, sequence, new, reason, priority, now_ns, fault, True)
 
     def _enter(
         self,
-        mirror: Mirror,
+        slot: int,
+        sequence: int,
         new: int,
         reason: int,
         priority: int,
@@ -259,18 +258,9 @@ class EngineClient:
         seen: bool,
     ) -> None:
         assert self._listener is not None
-        old = mirror.state
-        first = mirror.transitions == 0
-        mirror.state = new
-        mirror.reason = reason
-        mirror.since_ns = now_ns
-        mirror.priority = priority
-        mirror.transitions += 1
-        if new != BACKUP:
-            mirror.master_address = b""
-            mirror.master_priority = 0
+        old, first = self._mirrors.enter(slot, sequence, new, reason, priority, now_ns)
         self._listener.transition(
-            Transition(mirror.slot, old, new, reason, priority, now_ns, fault, first, seen)
+            Transition(slot, old, new, reason, priority, now_ns, fault, first, seen)
         )
 
     def _commit_event(self, epoch: int) -> None:
@@ -303,10 +293,10 @@ class EngineClient:
             if status.sequence <= mirror.sequence:
                 continue
             mirror.sequence = status.sequence
-            changed = status.state != mirror.state
-            if changed:
+            if status.state != mirror.state:
                 self._enter(
-                    mirror,
+                    slot,
+                    status.sequence,
                     status.state,
                     status.reason,
                     status.effective_priority,

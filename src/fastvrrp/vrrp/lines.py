@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import operator
 
 INFO = logging.INFO
 
@@ -34,6 +35,6 @@ class Lines:
         """Log what is held, in its order: a record for all neighbours of one level, whose
         `lines` tell a formatter that they are lines of their own."""
         held, self._held = self._held, []
-        for level, group in itertools.groupby(held, key=lambda line: line[0]):
+        for level, group in itertools.groupby(held, key=operator.itemgetter(0)):
             lines = [text for _, text in group]
             self._logger.log(level, "%s", "\n".join(lines), extra={"lines": lines})

@@ -114,13 +114,16 @@ class Plane:
 
     def by_slot(self, slot: int) -> Running | None:
         """The instance in a slot, also one whose removal is not confirmed yet."""
-        running = self._by_slot[slot] if slot < len(self._by_slot) else None
+        try:
+            running = self._by_slot[slot]
+        except IndexError:
+            running = None
         if running is None and slot in self._leaving:
             return self._leaving[slot][1]
         return running
 
-    def is_leaving(self, running: Running) -> bool:
-        return running.slot in self._leaving
+    def is_leaving(self, slot: int) -> bool:
+        return slot in self._leaving
 
     def group_name(self, slot: int) -> str | None:
         return next((name for name, s in self._groups.slots.items() if s == slot), None)

@@ -144,14 +144,14 @@ class Reporter:
         running = self._plane.by_slot(change.slot)
         if running is None:
             return
-        name, new = running.name, change.new
-        leaving = self._plane.is_leaving(running)
+        name, record, new = running.name, running.record, change.new
+        leaving = self._plane.is_leaving(change.slot)
         state = STATES[new]
         self._log_transition(name, change, state)
-        self._tell(running, new, leaving)
+        self._tell(name, record.source, new, leaving)
         if new != INIT and not leaving:
             self.notifier.instance_state(name, state, change.priority)
-            if running.record.family == 6:
+            if record.family == 6:
                 self._routers.append(running)
         if self.subscribed:
             self._event(
@@ -164,21 +164,20 @@ class Reporter:
                 priority=change.priority,
             )
 
-    def _tell(self, running: Running, number: int, leaving: bool = False) -> None:
+    def _tell(self, name: str, source: bytes, number: int, leaving: bool = False) -> None:
         """Queue the state of an instance for the supervisor."""
         state = STATES[number]
         if leaving:
             state = "DELETED"
         elif number == INIT and self.stopping:
             state = "STOPPED"
-        name = running.name
-        source = address_text(running.record.source) or ""
-        self._states[name] = InstanceState(name, state, source)
+        self._states[name] = InstanceState(name, state, address_text(source) or "")
 
     def renamed(self, old: str, running: Running) -> None:
         """An instance goes on under another name."""
         self._states[old] = InstanceState(old, "DELETED")
-        self._tell(running, self._plane.client.state(running.slot))
+        state = self._plane.client.state(running.slot)
+        self._tell(running.name, running.record.source, state)
 
     def _log_transition(self, name: str, change: Transition, state: str) -> None:
         new = change.new
@@ -204,7 +203,7 @@ class Reporter:
         some that have not settled yet."""
         for slot, left_out in self._flapping.settled():
             running = self._plane.by_slot(slot)
-            if running is not None and not self._plane.is_leaving(running):
+            if running is not None and not self._plane.is_leaving(slot):
                 name = running.name
                 state = STATES[self._plane.client.state(running.slot)]
                 text = "(%s) Entering %s STATE (after %d changes that were not logged)"
