@@ -23,7 +23,7 @@ from fastvrrp.control.protocol import NOT_FOUND, ControlError
 from fastvrrp.supervisor import pulse
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link, adopt
 from fastvrrp.supervisor.messages import InstanceState
-from fastvrrp.supervisor.spawn import IPVS, VRRP
+from fastvrrp.supervisor.roles import IPVS, VRRP
 from fastvrrp.track.runner import RunnerClient, resolve
 
 ROLE = {"vrrp": VRRP, "ipvs": IPVS}[sys.argv[1]]

@@ -10,7 +10,9 @@ from pathlib import Path
 from fastvrrp.supervisor import main as supervisor
 from fastvrrp.supervisor import process, start
 from fastvrrp.supervisor.destinations import Destinations
-from fastvrrp.supervisor.spawn import ROLES, Settings, Wanted
+from fastvrrp.supervisor.reading import Wanted
+from fastvrrp.supervisor.roles import ROLES
+from fastvrrp.supervisor.spawn import Settings
 
 supervisor.ORPHAN_SWEEP_S = 0.1
 process.Orphans.__init__.__kwdefaults__["grace_s"] = 0.3

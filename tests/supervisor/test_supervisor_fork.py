@@ -33,7 +33,7 @@ def main():
 DRIVER = """\
 import json, os, signal, sys
 from fastvrrp.supervisor.fork import launch
-from fastvrrp.supervisor.spawn import PYTHON
+from fastvrrp.supervisor.launch import PYTHON
 
 module, mute = sys.argv[1], sys.argv[2] == "mute"
 signal.signal(signal.SIGTERM, lambda *_: print("the parent's handler"))

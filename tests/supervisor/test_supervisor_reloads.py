@@ -17,7 +17,7 @@ from fastvrrp.supervisor import traces
 from fastvrrp.supervisor.configuration import Source
 from fastvrrp.supervisor.held import dropped
 from fastvrrp.supervisor.planned import due
-from fastvrrp.supervisor.spawn import Wanted
+from fastvrrp.supervisor.reading import Wanted
 
 # Berlin: summer time ends on 2026-10-25 at 03:00, which is 02:00 again.
 NOW = datetime.datetime(2026, 10, 24, 12, 0, 0, tzinfo=datetime.UTC)

@@ -20,7 +20,7 @@ from fastvrrp.config.compact import without_places
 from fastvrrp.config.load import load
 from fastvrrp.config.memory import digest
 from fastvrrp.ipvs.decoding import Decoder
-from fastvrrp.supervisor import spawn
+from fastvrrp.supervisor import reading, roles, spawn
 from fastvrrp.supervisor.configuration import ReadError, Source, log_messages
 from fastvrrp.supervisor.held import Held
 
@@ -80,9 +80,30 @@ def test_the_first_steps_load_nothing_large() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[]\n[]\n"
-    program = "import sys, fastvrrp.supervisor.reader; print('asyncio' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "False\n"
+
+
+def test_the_configuration_is_read_before_anything_is_loaded_for_another_purpose(
+    tmp_path: Path,
+) -> None:
+    """What is there when its reader begins, it would have loaded itself."""
+    program = (
+        "import os, sys\n"
+        "from fastvrrp.cli import main\n"
+        "from fastvrrp.supervisor import early\n"
+        "def begins(*arguments):\n"
+        "    print(*sys.modules)\n"
+        "    sys.stdout.flush()\n"
+        "    os._exit(0)\n"
+        "early.start_reading, early.one_processor = begins, lambda: False\n"
+        f"main.main(['run', '--run-dir', {str(tmp_path / 'run')!r}])\n"
+    )
+    at_begin = loaded(program)
+    alone = loaded("import sys, fastvrrp.supervisor.reader, fastvrrp.config.load\n")
+    assert {"fastvrrp.config.compact", "msgspec"} <= at_begin
+    needless = {name for name in at_begin - alone if not name.startswith("fastvrrp.")}
+    small = {"importlib", "importlib._bootstrap", "importlib._bootstrap_external", "signal"}
+    assert needless <= small
+    assert alone & {"asyncio", "logging", "ctypes", "subprocess", "fastvrrp._core"} == set()
 
 
 LOADING = """
@@ -90,8 +111,8 @@ import sys
 from pathlib import Path
 from fastvrrp.cli import main, run
 main._arguments(["run", "-f", "/nonexistent"])
-from fastvrrp.supervisor import reader, spawn, start
-start._import_common(spawn.Settings(Path("/nonexistent"), spawn.{role}))
+from fastvrrp.supervisor import roles, spawn, start
+start._import_common(spawn.Settings(Path("/nonexistent"), roles.{role}))
 """
 
 
@@ -229,21 +250,21 @@ def test_a_stop_while_the_configuration_is_read(tmp_path: Path) -> None:
         assert not daemon.logged("Traceback")
 
 
-@pytest.mark.parametrize("moment", ["spawn", "start_reading"])
-def test_a_stop_when_a_process_has_just_begun(tmp_path: Path, moment: str) -> None:
+@pytest.mark.parametrize(("module", "moment"), [("spawn", "spawn"), ("early", "start_reading")])
+def test_a_stop_when_a_process_has_just_begun(tmp_path: Path, module: str, moment: str) -> None:
     """It is running, and the call that began it has not returned yet."""
     file = tmp_path / "fastvrrp.conf"
     os.mkfifo(file)
     program = (
         "import os, pathlib, signal, sys\n"
-        "from fastvrrp.supervisor import early, start\n"
-        f"begin = early.{moment}\n"
+        "from fastvrrp.supervisor import early, spawn, start\n"
+        f"begin = {module}.{moment}\n"
         "def interrupted(*arguments):\n"
         "    begun = begin(*arguments)\n"
         "    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):\n"
         "        os.kill(os.getpid(), number)\n"
         "    return begun\n"
-        f"early.{moment} = interrupted\n"
+        f"{module}.{moment} = interrupted\n"
         "file, run_dir = map(pathlib.Path, sys.argv[1:])\n"
         "sys.exit(start.run(start.Options(start.Wanted(file), run_dir)))\n"
     )
@@ -317,7 +338,7 @@ def test_messages_are_logged_in_turns_and_none_gets_lost(
 
 
 def read(path: Path) -> object:
-    return asyncio.run(Source(spawn.Wanted(path)).read())
+    return asyncio.run(Source(reading.Wanted(path)).read())
 
 
 def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
@@ -327,7 +348,7 @@ def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
     )
     loaded = load(file)
     before = descriptors()
-    outcome = asyncio.run(Source(spawn.Wanted(file)).read())
+    outcome = asyncio.run(Source(reading.Wanted(file)).read())
     assert not descriptors() - before
     assert outcome.messages == loaded.messages
     assert outcome.held is not None
@@ -350,7 +371,7 @@ def test_the_reader_of_a_reload_knows_what_is_in_effect(tmp_path: Path) -> None:
         for n in range(1, 10)
     ]
     file.write_text("".join(servers))
-    source = Source(spawn.Wanted(file))
+    source = Source(reading.Wanted(file))
     before = descriptors()
     outcome = asyncio.run(source.read())
     assert outcome.held is not None
@@ -393,7 +414,7 @@ def test_a_command_is_held_once(tmp_path: Path) -> None:
 def test_a_reader_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
 ) -> None:
-    monkeypatch.setattr(spawn, "READER_ARGV", (sys.executable, "-c", program))
+    monkeypatch.setattr(reading, "READER_ARGV", (sys.executable, "-c", program))
     before = descriptors()
     with pytest.raises(ReadError, match=words):
         read(tmp_path / "any.conf")
@@ -402,17 +423,17 @@ def test_a_reader_that_fails(
 
 def test_a_reading_that_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import time; time.sleep(1000)"
-    monkeypatch.setattr(spawn, "READER_ARGV", (sys.executable, "-c", program))
+    monkeypatch.setattr(reading, "READER_ARGV", (sys.executable, "-c", program))
 
     async def main() -> None:
-        wanted = spawn.Wanted(tmp_path / "any.conf")
-        reading = spawn.start_reading(wanted)
-        task = asyncio.create_task(Source(wanted).read(reading))
+        wanted = reading.Wanted(tmp_path / "any.conf")
+        begun = reading.start_reading(wanted)
+        task = asyncio.create_task(Source(wanted).read(begun))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert reading.process.returncode == -signal.SIGKILL
+        assert begun.process.returncode == -signal.SIGKILL
 
     before = descriptors()
     asyncio.run(main())
@@ -423,7 +444,7 @@ def test_a_reading_that_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def settings(run_dir: Path, *argv: str) -> spawn.Settings:
-    return spawn.Settings(run_dir=run_dir, role=spawn.VRRP._replace(argv=argv))
+    return spawn.Settings(run_dir=run_dir, role=roles.VRRP._replace(argv=argv))
 
 
 def test_a_program_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,9 +104,6 @@ def quick(words: Sequence[str]) -> SimpleNamespace | None:
 
     A router is to advertise before argparse would be loaded.
     """
-    from fastvrrp.supervisor import logs
-
-    possible = {"only": PARTS, "log_level": logs.LEVELS, "log_format": logs.FORMATS}
     args = SimpleNamespace(
         command="run",
         file=None,
@@ -117,10 +115,20 @@ def quick(words: Sequence[str]) -> SimpleNamespace | None:
     )
     for option, value in zip(words[::2], words[1::2], strict=False):
         name = _NAMES.get(option, "")
-        if not name or value[:1] == "-" or value not in possible.get(name, (value,)):
+        if not name or value[:1] == "-" or value not in _possible(name, value):
             return None
         setattr(args, name, Path(value) if name in ("file", "run_dir") else value)
     return args if len(words) % 2 == 0 else None
+
+
+def _possible(name: str, value: str) -> Sequence[str]:
+    if name == "only":
+        return PARTS
+    if name in ("log_level", "log_format"):
+        from fastvrrp.supervisor import logs
+
+        return logs.LEVELS if name == "log_level" else logs.FORMATS
+    return (value,)
 
 
 def default_file() -> Path:
@@ -129,15 +137,16 @@ def default_file() -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fastvrrp.supervisor import start
-    from fastvrrp.supervisor.destinations import Destinations
-    from fastvrrp.supervisor.spawn import Wanted
+    from fastvrrp.supervisor.early import Early, one_processor
+    from fastvrrp.supervisor.reading import Wanted
 
     file: Path = args.file or default_file()
-    return start.run(
-        start.Options(
-            wanted=Wanted(file=file.absolute(), config_id=args.config_id, only=args.only),
-            run_dir=args.run_dir,
-            log=Destinations(level=args.log_level, form=args.log_format),
-        )
-    )
+    wanted = Wanted(file=file.absolute(), config_id=args.config_id, only=args.only)
+    with contextlib.closing(Early()) as early:
+        if not one_processor():
+            early.read(wanted)  # while what comes next is loaded
+        from fastvrrp.supervisor import start
+        from fastvrrp.supervisor.destinations import Destinations
+
+        log = Destinations(level=args.log_level, form=args.log_format)
+        return start.run(start.Options(wanted=wanted, run_dir=args.run_dir, log=log), early)

@@ -17,7 +17,7 @@ from fastvrrp.config.include import matching
 from fastvrrp.config.load import load
 from fastvrrp.config.model import Loaded
 from fastvrrp.config.scripts import WITHOUT_SECURITY
-from fastvrrp.supervisor.spawn import Wanted
+from fastvrrp.supervisor.reading import Wanted
 
 OK, MISSING_ARGUMENT, NOT_THERE, ERRORS, INSECURE = 0, 2, 4, 5, 6
 

@@ -22,7 +22,7 @@ from fastvrrp.config.include import matching
 from fastvrrp.supervisor.destinations import FACILITIES, Destinations
 from fastvrrp.supervisor.housekeeping import UMASK
 from fastvrrp.supervisor.manner import Manner
-from fastvrrp.supervisor.spawn import Wanted
+from fastvrrp.supervisor.reading import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def _global_defs(what: Wanted) -> tuple[str | None, str | None, bool] | None:
     from fastvrrp.supervisor import fork
     from fastvrrp.supervisor.channel import read_all
     from fastvrrp.supervisor.reader import Outcome
-    from fastvrrp.supervisor.spawn import start_reading
+    from fastvrrp.supervisor.reading import start_reading
 
     reading = start_reading(what, fork.launch)
     try:

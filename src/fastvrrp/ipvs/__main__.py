@@ -9,7 +9,7 @@ import uvloop
 
 from fastvrrp.ipvs.daemon import Daemon
 from fastvrrp.supervisor.link import Arguments, adopt
-from fastvrrp.supervisor.spawn import IPVS
+from fastvrrp.supervisor.roles import IPVS
 
 
 async def _run(arguments: Arguments) -> int:

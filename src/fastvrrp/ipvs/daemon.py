@@ -24,7 +24,7 @@ from fastvrrp.net.namespace import NamespaceError
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.process import settle_memory
-from fastvrrp.supervisor.spawn import IPVS
+from fastvrrp.supervisor.roles import IPVS
 from fastvrrp.track.runner import RunnerClient
 
 log = logging.getLogger(__name__)

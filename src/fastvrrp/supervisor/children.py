@@ -19,8 +19,9 @@ from fastvrrp.supervisor.commands import Allowed, allowed_commands, allows
 from fastvrrp.supervisor.held import Held, Part
 from fastvrrp.supervisor.keeper import Hooks, Keeper, Refused, State
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.supervisor.roles import IPVS, VRRP, Role
 from fastvrrp.supervisor.runner import Executor, RunnerService
-from fastvrrp.supervisor.spawn import IPVS, VRRP, Role, Settings, Spawned
+from fastvrrp.supervisor.spawn import Settings, Spawned
 from fastvrrp.words import counted
 
 log = logging.getLogger(__name__)

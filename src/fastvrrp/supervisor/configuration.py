@@ -22,7 +22,8 @@ from fastvrrp.supervisor.channel import read_all
 from fastvrrp.supervisor.held import Held
 from fastvrrp.supervisor.process import describe_code
 from fastvrrp.supervisor.reader import Outcome
-from fastvrrp.supervisor.spawn import IPVS, Reading, Wanted, start_reading
+from fastvrrp.supervisor.reading import Reading, Wanted, start_reading
+from fastvrrp.supervisor.roles import IPVS
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,22 @@
-"""What the supervisor holds before it is loaded itself: its first processes, and early signals."""
+"""What the supervisor holds before it is loaded itself: early signals, and its first processes.
+
+Nothing is imported here before the configuration is being read that its reader can do without.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from fastvrrp.supervisor import fork
-from fastvrrp.supervisor.spawn import Reading, Role, Settings, Spawned, Wanted, spawn, start_reading
+from fastvrrp.supervisor.reading import Reading, Wanted, start_reading
+
+if TYPE_CHECKING:
+    from fastvrrp.supervisor.roles import Role
+    from fastvrrp.supervisor.spawn import Settings, Spawned
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 DUMPS: dict[int, str] = {
@@ -58,23 +67,35 @@ class EarlySignals:
             self.waiting.append(number)
 
 
-class Early:
-    """What was started early. Whoever takes something out answers for it from then on."""
+def one_processor() -> bool:
+    """Nothing can run beside us, so nothing is late because of what is loaded before it begins."""
+    return len(os.sched_getaffinity(0)) == 1
 
-    def __init__(self) -> None:
+
+class Early:
+    """Signals, and what was started early. Whoever takes something out answers for it then."""
+
+    def __init__(self, *, ignore_sigint: bool = False) -> None:
+        self.signals = EarlySignals(ignore_sigint=ignore_sigint)
+        self.has_read = False
         self._reading: Reading | None = None
         self._child: Spawned | None = None
         self.role: Role | None = None  # of the child
 
     def read(self, wanted: Wanted) -> None:
         """What cannot be started now is tried again where it is needed, and reported there."""
-        with contextlib.suppress(OSError):
+        import fastvrrp.config.compact  # noqa: F401 (once, and for all three)
+
+        self.has_read = True
+        with self.signals.stop_deferred(), contextlib.suppress(OSError):
             self._reading = start_reading(wanted, fork.launch)
 
     def spawn(self, settings: Settings) -> None:
         """As `read`."""
+        from fastvrrp.supervisor.spawn import spawn
+
         self.role = settings.role
-        with contextlib.suppress(OSError):
+        with self.signals.stop_deferred(), contextlib.suppress(OSError):
             self._child = spawn(settings, fork.launch)
 
     def take_reading(self) -> Reading | None:

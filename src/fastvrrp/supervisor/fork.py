@@ -2,7 +2,7 @@
 
 A fresh interpreter would import again what this one has imported already: half of a start, and
 memory of its own. Only for the first steps: there is no thread and no event loop yet, nothing
-that a fork would leave half alive. What is started later (`spawn.execute`) is a new interpreter.
+that a fork would leave half alive. What is started later (`launch.execute`) is a new interpreter.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastvrrp.supervisor.spawn import PYTHON, Process, execute
+from fastvrrp.supervisor.launch import PYTHON, Process, execute
 
 
 class Forked:
-    """The part of a subprocess.Popen that is used here (`spawn.Process`)."""
+    """The part of a subprocess.Popen that is used here (`launch.Process`)."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -42,7 +41,7 @@ class Forked:
 def launch(
     argv: Sequence[str], *, pass_fds: Sequence[int], cwd: str | None = None, mute: bool = False
 ) -> Process:
-    """As `spawn.execute`; a module of ours that Python is to run is run by a fork of this process.
+    """As `launch.execute`; a module of ours that Python is to run is run by a fork of this process.
 
     Raises OSError.
     """
@@ -100,6 +99,10 @@ def _forget_handlers() -> None:
 
 def _leave_log() -> None:
     """Close what the log goes to: whoever did it later would close a descriptor of that number."""
+    if "logging" not in sys.modules:
+        return
+    import logging
+
     root = logging.getLogger()
     for handler in root.handlers[:]:
         root.removeHandler(handler)

@@ -14,7 +14,7 @@ from fastvrrp.config import compact, model, servers
 from fastvrrp.config.memory import Last, digest
 from fastvrrp.config.packing import PackedServer
 from fastvrrp.config.taken import TakenServer, in_bytes
-from fastvrrp.supervisor.spawn import IPVS, VRRP
+from fastvrrp.supervisor.roles import IPVS, VRRP
 
 
 class Part(model.Struct):
@@ -39,7 +39,7 @@ class Held(model.Struct):
     global_defs: model.GlobalDefs
     source_files: tuple[str, ...]
     namespace_ipvs: str | None  # in which the IPVS process works, where that is another one
-    parts: dict[str, Part]  # by name of the role (spawn.Role)
+    parts: dict[str, Part]  # by name of the role (roles.Role)
     memory: bytes = b""  # for the next reading, see config.remembered
     check: bytes = b""  # of the memory and what belongs to it, see Last
 

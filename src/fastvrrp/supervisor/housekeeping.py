@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from fastvrrp.supervisor.process import set_name
 
 if TYPE_CHECKING:  # `start` needs UMASK before anything large is loaded
     from fastvrrp.config.model import GlobalDefs
 
 UMASK = 0o027
 """Nothing that any of our processes writes is for everybody, unless that is asked for."""
+
+
+def set_name(name: str) -> None:
+    """What ps, top and pgrep call this process and its later threads (15 bytes, proc(5)).
+
+    Without it they say "python". Not being able to is no reason to complain.
+    """
+    if not name:
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def settle(role: str, defs: GlobalDefs, *, name: str, umask: int | None) -> None:

@@ -28,11 +28,12 @@ import msgspec
 from fastvrrp.config import compact, model
 from fastvrrp.control.protocol import INTERNAL, ControlError
 from fastvrrp.packets import ProtocolError, close_all
-from fastvrrp.supervisor import destinations, messages, process, pulse
+from fastvrrp.supervisor import destinations, messages, pulse
 from fastvrrp.supervisor.channel import Channel, read_memfd
 from fastvrrp.supervisor.given import Given
-from fastvrrp.supervisor.housekeeping import settle
-from fastvrrp.supervisor.spawn import FDS, VRRP, Role
+from fastvrrp.supervisor.housekeeping import set_name, settle
+from fastvrrp.supervisor.roles import VRRP, Role
+from fastvrrp.supervisor.spawn import FDS
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     for number in (signal.SIGHUP, *dumps):
         signal.signal(number, signal.SIG_IGN)
     destinations.setup(to, role.name)
-    process.set_name(name)
+    set_name(name)
     channel, scripts = (socket.socket(fileno=fd) for fd in fds[:2])
     page, alarm = fds[2:]
     for sock in (channel, scripts):

@@ -30,16 +30,17 @@ from fastvrrp.supervisor import dumpfile, janitor, process
 from fastvrrp.supervisor.children import Children
 from fastvrrp.supervisor.common_fifo import CommonFifo
 from fastvrrp.supervisor.configuration import ReadError, Source, log_messages, wall_clock
-from fastvrrp.supervisor.early import DUMPS, Early, EarlySignals
+from fastvrrp.supervisor.early import DUMPS, Early
 from fastvrrp.supervisor.held import Held
 from fastvrrp.supervisor.housekeeping import settle
 from fastvrrp.supervisor.keeper import EXIT_PERMISSION
 from fastvrrp.supervisor.planned import PlannedReload
+from fastvrrp.supervisor.roles import VRRP
 from fastvrrp.supervisor.rundir import RunDir
 from fastvrrp.supervisor.runner import Executor
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.supervisor.signals import Signals
-from fastvrrp.supervisor.spawn import VRRP, Settings
+from fastvrrp.supervisor.spawn import Settings
 from fastvrrp.supervisor.start import Options
 from fastvrrp.supervisor.traces import Copies, checked, reading
 from fastvrrp.track.runner import resolve
@@ -61,12 +62,11 @@ def supervise(
     run_dir: RunDir,
     notifier: Notifier,
     early: Early,
-    early_signals: EarlySignals,
 ) -> int:
     """The supervisor's part of `start.run`; returns the exit code."""
 
     async def supervise() -> int:
-        with contextlib.closing(Signals(early_signals)) as signals:
+        with contextlib.closing(Signals(early.signals)) as signals:
             return await Supervisor(options, children, run_dir, notifier, early, signals).run()
 
     with asyncio.Runner() as runner:

@@ -5,10 +5,12 @@ The defaults are those of `fastvrrp run`; keepalived's command line (`compat`) h
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import logging
+    from pathlib import Path
 
 NAMES = {"supervisor": "fastvrrp", "vrrp": "fastvrrp-vrrp", "ipvs": "fastvrrp-ipvs"}
 """What ps calls our processes, unless told otherwise."""

@@ -1,15 +1,13 @@
-"""A process and the system it runs on: name, memory, sub-reaper, orphans, end codes."""
+"""A process and the system it runs on: memory, sub-reaper, orphans, end codes."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from fastvrrp.track import procfs
 
@@ -22,17 +20,6 @@ LARGE = 128 * 1024  # bytes of a block; what glibc begins with
 
 ORPHAN_GRACE_S = 5.0
 """A zombie this old has no owner among us: whoever started a process collects it at once."""
-
-
-def set_name(name: str) -> None:
-    """What ps, top and pgrep call this process and its later threads (15 bytes, proc(5)).
-
-    Without it they say "python". Not being able to is no reason to complain.
-    """
-    if not name:
-        return
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
 
 
 def become_subreaper() -> None:

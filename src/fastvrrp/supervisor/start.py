@@ -1,7 +1,7 @@
-"""How `fastvrrp run` begins: its processes are on their way before the supervisor is loaded.
+"""How `fastvrrp run` goes on: its processes are on their way before the supervisor is loaded.
 
-Order: log, run directory and its lock, what all have to import, the reader of the configuration,
-what both the VRRP process and the supervisor have to import, the VRRP process, and only then what
+Order: signals and the reader of the configuration (`early`), log, run directory and its lock, what
+both the VRRP process and the supervisor have to import, the VRRP process, and only then what
 is the supervisor's own (`main`). The VRRP process waits for its first configuration and does
 nothing before; when there will be none it just ends. The IPVS process is started when a
 configuration needs it, or in place of the VRRP process when it runs alone.
@@ -17,14 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fastvrrp.supervisor import destinations, process
+from fastvrrp.supervisor import destinations
 from fastvrrp.supervisor.destinations import Destinations
-from fastvrrp.supervisor.early import Early, EarlySignals
-from fastvrrp.supervisor.housekeeping import UMASK
+from fastvrrp.supervisor.early import Early, one_processor
+from fastvrrp.supervisor.housekeeping import UMASK, set_name
 from fastvrrp.supervisor.manner import Manner
+from fastvrrp.supervisor.reading import Wanted
+from fastvrrp.supervisor.roles import ROLES, VRRP
 from fastvrrp.supervisor.rundir import AlreadyRunning, RunDir, RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
-from fastvrrp.supervisor.spawn import ROLES, VRRP, Settings, Wanted
+from fastvrrp.supervisor.spawn import Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,30 +41,32 @@ class Options(NamedTuple):
     children: Sequence[Settings] = ()  # tests run other programs, with other times
 
 
-def run(options: Options) -> int:
-    """Run until stopped; returns the exit code.
+def run(options: Options, early: Early | None = None) -> int:
+    """Run until stopped; returns the exit code. `early`: what has begun already.
 
     0 after an orderly stop; 1 when the configuration has errors or the daemon cannot start (or
     what `Manner` says); 2 when a process that everything depends on refuses the configuration;
     4 when it lacks a permission.
     """
     manner = options.manner
-    signals = EarlySignals(ignore_sigint=manner.ignore_sigint)
-    early = () if manner.early is None else (manner.early,)
-    destinations.setup(options.log, "supervisor", also=early)
-    process.set_name(manner.names["supervisor"])
-    os.umask(UMASK if manner.umask is None else manner.umask)
-    with contextlib.closing(Notifier(os.environ)) as notifier:
-        try:
-            run_dir = acquire(options.run_dir)
-        except RunDirError as exc:
-            log.error("%s", exc)
-            return manner.exit_running if isinstance(exc, AlreadyRunning) else 1
-        with contextlib.closing(run_dir):
-            return _run(options, run_dir, notifier, signals)
+    with contextlib.closing(early or Early(ignore_sigint=manner.ignore_sigint)) as early:
+        if not early.has_read and not one_processor():
+            early.read(options.wanted)
+        also = () if manner.early is None else (manner.early,)
+        destinations.setup(options.log, "supervisor", also=also)
+        set_name(manner.names["supervisor"])
+        os.umask(UMASK if manner.umask is None else manner.umask)
+        with contextlib.closing(Notifier(os.environ)) as notifier:
+            try:
+                run_dir = acquire(options.run_dir)
+            except RunDirError as exc:
+                log.error("%s", exc)
+                return manner.exit_running if isinstance(exc, AlreadyRunning) else 1
+            with contextlib.closing(run_dir):
+                return _run(options, run_dir, notifier, early)
 
 
-def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySignals) -> int:
+def _run(options: Options, run_dir: RunDir, notifier: Notifier, early: Early) -> int:
     children = [
         # A child holds the lock too: after a kill -9 of this process nobody may start anew
         # while the old child is still undoing its work.
@@ -71,26 +75,17 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, signals: EarlySi
     ]
     only = options.wanted.only
     first = next(one for one in children if only in (None, one.role.name))
-    with contextlib.closing(Early()) as early:
-        gc.disable()  # modules are made for good: nothing of them is worth looking at
-        import fastvrrp.supervisor.reader  # once, and for all three
+    gc.disable()  # modules are made for good: nothing of them is worth looking at
+    _import_common(first)
+    if not early.has_read:  # one processor: what is touched behind each fork has to be copied
+        import fastvrrp.supervisor.main  # noqa: F401
 
-        if len(os.sched_getaffinity(0)) == 1:
-            # Nothing can run beside us, so nothing is late because of this; and what is touched
-            # behind each fork has to be copied.
-            _import_common(first)
-            import fastvrrp.supervisor.main  # noqa: F401
+        early.read(options.wanted)
+    early.spawn(first)
+    from fastvrrp.supervisor.main import supervise
 
-        with signals.stop_deferred():
-            early.read(options.wanted)
-        _import_common(first)
-
-        with signals.stop_deferred():
-            early.spawn(first)
-        from fastvrrp.supervisor.main import supervise
-
-        gc.enable()
-        return supervise(options, children, run_dir, notifier, early, signals)
+    gc.enable()
+    return supervise(options, children, run_dir, notifier, early)
 
 
 def _import_common(first: Settings) -> None:
@@ -101,10 +96,12 @@ def _import_common(first: Settings) -> None:
 
     if first.role.name == VRRP.name:  # the other one checks servers that speak TLS
         light.asyncio_without_tls()
+    import fastvrrp.namelist
     import fastvrrp.net.namespace
     import fastvrrp.notify.fifo
     import fastvrrp.supervisor.dumpfile
     import fastvrrp.supervisor.link
+    import fastvrrp.supervisor.process
     import fastvrrp.track.inotify
     import fastvrrp.track.runner  # noqa: F401
 
