@@ -2,49 +2,45 @@
 
 msgspec without typing_extensions, which it prefers to typing where there is one: with inspect,
 ast and dis behind it this takes a twentieth of what it takes to read a large configuration.
-Nobody misses it: Python has had all of it that msgspec asks for since 3.11. Nor is platform, a
-hundredth of a start, needed to know that this is not AIX.
+Nobody misses it: Python has had all of it that msgspec asks for since 3.11. Nor do we have
+UUIDs or decimal numbers, of which it only needs the types.
 
 Event loops without ssl where no process of the interpreter speaks TLS: OpenSSL is a twelfth of
 what a router has to load before its first advert. asyncio expects that there may be none. A real
-one can still be imported later.
+one can still be imported later. Without inspect, too, because of which they would load what
+compiles programs; but it tells what a callback is in messages, so that `complete` loads it when
+the first advert is out.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterator
+import types
 from types import ModuleType
+from typing import Any
+
+from fastvrrp.instead import in_place_of
 
 
-@contextlib.contextmanager
-def _in_place_of(name: str, module: ModuleType | None) -> Iterator[None]:
-    """`import name` gives this meanwhile, and fails if it is None; nothing changes if it has been
-    imported already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = module  # type: ignore[assignment]  # None is documented
-    try:
-        yield
-    finally:
-        del sys.modules[name]
+class _Uuid(ModuleType):
+    """What msgspec compares with when it does not know a type."""
+
+    UUID = type("UUID", (), {})
+    SafeUUID = type("SafeUUID", (), {"unknown": None})
 
 
-class _Platform(ModuleType):
-    """What uuid, which msgspec can encode, asks platform while it is loaded."""
-
-    @staticmethod
-    def system() -> str:
-        return os.uname().sysname
+class _Decimal(ModuleType):
+    Decimal = type("Decimal", (), {})
 
 
-with _in_place_of("typing_extensions", None), _in_place_of("platform", _Platform("platform")):
+with (
+    in_place_of("typing_extensions", None),
+    in_place_of("uuid", _Uuid("uuid")),
+    in_place_of("decimal", _Decimal("decimal")),
+):
     import msgspec
 
-__all__ = ["asyncio_without_tls", "msgspec", "uvloop_without_tls"]
+__all__ = ["asyncio_without_tls", "complete", "msgspec", "uvloop_without_tls"]
 
 
 class _NoTls(ModuleType):
@@ -56,14 +52,53 @@ class _NoTls(ModuleType):
         return -1 if name.startswith("SSL_") else type(name, (Exception,), {})
 
 
+class _Inspect(ModuleType):
+    """What event loops ask inspect while they start; anything else is asked of itself."""
+
+    @staticmethod
+    def isgenerator(thing: object) -> bool:
+        return isinstance(thing, types.GeneratorType)
+
+    @staticmethod
+    def iscoroutinefunction(thing: Any) -> bool:
+        while isinstance(thing, types.MethodType):
+            thing = thing.__func__
+        if isinstance(thing, types.BuiltinFunctionType):
+            return False
+        if isinstance(thing, types.FunctionType) and not hasattr(thing, _MARKER):
+            return bool(thing.__code__.co_flags & _COROUTINE)
+        return bool(_inspect().iscoroutinefunction(thing))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_inspect(), name)
+
+
+_COROUTINE = 0x80  # CO_COROUTINE of code.h
+_MARKER = "_is_coroutine_marker"  # inspect.markcoroutinefunction
+
+
+def _inspect() -> Any:
+    """The real one."""
+    if isinstance(sys.modules.get("inspect"), _Inspect):
+        del sys.modules["inspect"]  # in the middle of an import
+    import inspect
+
+    return inspect
+
+
+def complete() -> None:
+    """Load what was left out and may be asked for later."""
+    _inspect()
+
+
 def asyncio_without_tls() -> None:
     """Import asyncio."""
-    with _in_place_of("ssl", None):
+    with in_place_of("ssl", None), in_place_of("inspect", _Inspect("inspect")):
         import asyncio  # noqa: F401
 
 
 def uvloop_without_tls() -> ModuleType:
     """Import uvloop."""
-    with _in_place_of("ssl", _NoTls("ssl")):
+    with in_place_of("ssl", _NoTls("ssl")), in_place_of("inspect", _Inspect("inspect")):
         import uvloop  # noqa: F401
     return sys.modules["uvloop"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import signal
 import subprocess
@@ -11,18 +12,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from supervised import CONFIGURATION, Daemon, wait_for
 
-from fastvrrp.config import model
+from fastvrrp.config import base, compact, model, servers
 from fastvrrp.config.compact import without_places
 from fastvrrp.config.load import load
 from fastvrrp.config.memory import digest
+from fastvrrp.control import protocol
 from fastvrrp.ipvs.decoding import Decoder
-from fastvrrp.supervisor import reading, roles, spawn
+from fastvrrp.supervisor import held, messages, reader, reading, roles, spawn
 from fastvrrp.supervisor.configuration import ReadError, Source, log_messages
 from fastvrrp.supervisor.held import Held
+from fastvrrp.track import runner_wire
 
 PLAIN = CONFIGURATION.format(extra="")
 
@@ -108,8 +112,8 @@ def test_the_configuration_is_read_before_anything_is_loaded_for_another_purpose
 
 LOADING = """
 import sys
-from pathlib import Path
 from fastvrrp.cli import main, run
+from pathlib import Path
 main._arguments(["run", "-f", "/nonexistent"])
 from fastvrrp.supervisor import roles, spawn, start
 start._import_common(spawn.Settings(Path("/nonexistent"), roles.{role}))
@@ -132,21 +136,111 @@ _NEEDLESS = {
     "shutil",
     "dataclasses",
     "platform",
+    "inspect",
+    "ast",
+    "uuid",
+    "decimal",
+    "urllib.parse",
+    "ipaddress",
     "fastvrrp.vrrp.dumps",
 }
 
+LIVING = """
+import asyncio, os
+import fastvrrp.vrrp.__main__
+from fastvrrp.light import uvloop_without_tls
+from fastvrrp.supervisor import link, pulse
+ends = (*spawn.pair(), pulse.create(), pulse.create_alarm())
+fds = [os.dup(end if isinstance(end, int) else end.fileno()) for end in ends]
+words = [f"--{name}={fd}" for name, fd in zip(spawn.FDS, fds)]
+arguments = link.adopt([*words, f"--parent={os.getppid()}", "--run-dir=/nonexistent"])
+async def live():
+    link.Link(arguments, None)
+    await asyncio.sleep(0.01)
+with asyncio.Runner(loop_factory=uvloop_without_tls().new_event_loop) as runner:
+    runner.run(live())
+"""
+
 
 def test_a_router_loads_nothing_that_it_does_not_need_for_its_first_advert() -> None:
-    modules = loaded(
-        LOADING.format(role="VRRP")
-        + "import asyncio, fastvrrp.vrrp.__main__\n"
-        + "from fastvrrp.light import uvloop_without_tls\n"
-        + "uvloop = uvloop_without_tls()\n"
-        + "with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:\n"
-        + "    runner.run(asyncio.sleep(0.01))\n"
-    )
+    modules = loaded(LOADING.format(role="VRRP") + LIVING)
     assert "uvloop.loop" in modules
     assert modules & _NEEDLESS == set()
+
+
+def test_event_loops_know_what_a_callback_is_without_inspect() -> None:
+    program = (
+        "import functools, sys\n"
+        "from fastvrrp.light import _Inspect, complete\n"
+        "class A:\n"
+        "    async def waits(self): pass\n"
+        "    def does(self): pass\n"
+        "    async def __call__(self): pass\n"
+        "async def waits(): pass\n"
+        "def makes(): yield\n"
+        "plain = [A().waits, A().does, waits, makes, print, [].append, lambda: 0]\n"
+        "others = [functools.partial(waits), functools.partial(print), A(), A, 7, makes()]\n"
+        "stand_in = _Inspect('inspect')\n"
+        "said = [[stand_in.iscoroutinefunction(thing) for thing in plain]]\n"
+        "assert 'inspect' not in sys.modules\n"
+        "said.append([stand_in.iscoroutinefunction(thing) for thing in others])\n"
+        "said.append([stand_in.isgenerator(thing) for thing in others])\n"
+        "complete()\n"
+        "inspect = sys.modules['inspect']\n"
+        "assert said[0] == [inspect.iscoroutinefunction(thing) for thing in plain]\n"
+        "assert said[1] == [inspect.iscoroutinefunction(thing) for thing in others]\n"
+        "assert said[2] == [inspect.isgenerator(thing) for thing in others]\n"
+        "assert stand_in.signature is inspect.signature\n"
+    )
+    loaded(program)
+
+
+def test_what_event_loops_did_without_is_there_when_all_is_ready(tmp_path: Path) -> None:
+    """They ask it while they describe a fault; by then our interpreter's files may be others."""
+    program = (
+        "from fastvrrp import light\n"
+        "light.asyncio_without_tls()\n"
+        "uvloop = light.uvloop_without_tls()\n"
+        "import asyncio, sys\n"
+        "from fastvrrp.vrrp import daemon\n"
+        "daemon._load_rest()\n"
+        "before = set(sys.modules)\n"
+        "async def fail():\n"
+        "    print(asyncio.get_running_loop().call_later(1, fail), asyncio.current_task())\n"
+        "for factory in (None, uvloop.new_event_loop):\n"
+        "    with asyncio.Runner(loop_factory=factory) as runner:\n"
+        "        runner.run(fail())\n"
+        "assert set(sys.modules) == before, set(sys.modules) - before\n"
+    )
+    assert "inspect" in loaded(program)
+
+
+def test_a_path_as_a_uri_is_quoted_all_the_same() -> None:
+    program = (
+        "import fastvrrp.cli.main, pathlib, sys\n"
+        "assert pathlib.Path('/a b').as_uri() == 'file:///a%20b'\n"
+    )
+    loaded(program)
+
+
+def test_what_a_start_decodes_has_no_annotation_to_be_compiled() -> None:
+    """A decoder asks each type for its annotations; as texts they take longer than all the rest
+    of it."""
+    rooms = (base, model, servers, compact, held, messages, protocol, reader, runner_wire)
+    kinds = [
+        kind
+        for room in rooms
+        for kind in vars(room).values()
+        if isinstance(kind, type(msgspec.Struct)) and kind.__module__ == room.__name__
+    ]
+    assert len(kinds) > 80
+    texts = {
+        f"{kind.__module__}.{kind.__qualname__}.{name}"
+        for kind in kinds
+        for name, annotation in inspect.get_annotations(kind).items()
+        if isinstance(annotation, str)
+    }
+    assert texts == set()
 
 
 def test_a_router_that_is_a_new_interpreter_needs_no_openssl_either() -> None:

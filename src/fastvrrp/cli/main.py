@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import fastvrrp.instead  # noqa: F401 (pathlib without what it does not need)
 from fastvrrp.cli.commands import COMMANDS
 
 

@@ -1,6 +1,8 @@
-"""What every part of the configuration model is made of."""
+"""What every part of the configuration model is made of.
 
-from __future__ import annotations
+Modules of types that are decoded at a start have no `from __future__ import annotations`: msgspec
+would have to compile each annotation again, which takes longer than a router's whole configuration.
+"""
 
 import enum
 from typing import dataclass_transform

@@ -5,8 +5,6 @@ Where something stands in a file is left out: whoever gets the bytes cannot read
 line more or less must not make equal parts differ.
 """
 
-from __future__ import annotations
-
 import functools
 import operator
 from collections.abc import Iterable, Iterator, Sequence

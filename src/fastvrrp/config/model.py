@@ -7,8 +7,6 @@ the unit is the last word of a field name where one applies. Positions lead back
 Everything here can be encoded with msgspec (MessagePack between processes).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastvrrp.config.base import NS_PER_S as NS_PER_S

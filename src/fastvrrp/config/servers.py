@@ -5,8 +5,6 @@ What a checker inherits (checker from real_server from virtual_server from the b
 is already in it, so two checkers that do the same are equal but for their position.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, overload
 

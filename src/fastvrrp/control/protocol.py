@@ -3,8 +3,6 @@
 Requests, replies and events as types, the error codes, and the limits both ends keep.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

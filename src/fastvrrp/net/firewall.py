@@ -18,7 +18,6 @@ groups (IGMP, MLD), router solicitations. These are dropped; the groups are join
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -93,15 +92,16 @@ def ruleset(configuration: Configuration) -> list[nft.Message]:
     ipv6: set[bytes] = set()
     link_local: set[bytes] = set()
     for instance, address in _protected(configuration):
-        parsed = ipaddress.ip_address(address.address)
-        if parsed.version == 4:
-            ipv4.add(parsed.packed)
-        elif parsed.is_link_local:
+        text = address.address
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+        if len(packed) == 4:
+            ipv4.add(packed)
+        elif packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:  # fe80::/10, RFC 4291 2.5.6
             device = address.dev or instance.interface
             if device:  # the same link-local address may be somebody else's on another link
-                link_local.add(_interface(device) + parsed.packed)
+                link_local.add(_interface(device) + packed)
         else:
-            ipv6.add(parsed.packed)
+            ipv6.add(packed)
     name = table_name(configuration)
     macs = {_interface(device) for device in virtual_macs(configuration)}
     return [

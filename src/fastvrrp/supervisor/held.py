@@ -4,9 +4,8 @@ The parts are bytes (`config.compact`), a thousandth of the parser's memory. No
 child gets what is not its own: a router need not know of 37,000 real servers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
+from typing import Self
 
 import msgspec
 
@@ -46,7 +45,7 @@ class Held(model.Struct):
     @classmethod
     def of(
         cls, configuration: model.Configuration, *, only: str | None = None, memory: bytes = b""
-    ) -> Held:
+    ) -> Self:
         """`only`: name of the one role that is run; the others have nothing to do."""
         makers = {VRRP.name: vrrp_part, IPVS.name: ipvs_part}
         parts = {name: Part() for name in makers} | {

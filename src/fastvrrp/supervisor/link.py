@@ -124,6 +124,8 @@ def adopt(argv: Sequence[str] | None = None, *, role: Role = VRRP) -> Arguments:
     dumps = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 2, signal.SIGRTMAX - 1)
     for number in (signal.SIGHUP, *dumps):
         signal.signal(number, signal.SIG_IGN)
+    # asyncio would take it over first, with a handler of which it then makes a text.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     destinations.setup(to, role.name)
     set_name(name)
     channel, scripts = (socket.socket(fileno=fd) for fd in fds[:2])

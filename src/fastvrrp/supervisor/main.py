@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fastvrrp import __version__
+from fastvrrp import __version__, light
 from fastvrrp.config import model
 from fastvrrp.config.include import matching
 from fastvrrp.control.protocol import SCHEMA
@@ -336,6 +336,7 @@ class Supervisor:
             log.info("Ready: %s", self._children.status_line())
             self._children.pack()  # its memory is what comes next can use
             self._prepare_for_a_crash()
+            light.complete()
             self._settle_soon()
         elif self._notifier.active and self._status is None and not self._signals.stopped:
             self._status = self._loop.call_later(STATUS_S, self._tell_status)

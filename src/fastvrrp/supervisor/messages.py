@@ -7,8 +7,6 @@ A message is MessagePack with the type's name as tag; unknown fields are ignored
 may grow.
 """
 
-from __future__ import annotations
-
 from typing import Any, dataclass_transform
 
 import msgspec

@@ -4,8 +4,6 @@ What it found goes to the descriptor `--out`, as MessagePack of an `Outcome`. `-
 the configuration in effect was made of (`Held.last`): its blocks are not parsed again.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import sys

@@ -5,8 +5,6 @@ the client; every request gets exactly one `Done`, every `Cancel` exactly one `E
 the program is gone.
 """
 
-from __future__ import annotations
-
 import enum
 import logging
 import socket

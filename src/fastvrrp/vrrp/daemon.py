@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fastvrrp import light
 from fastvrrp.config import model
 from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.net.journal import Journal
@@ -181,7 +182,7 @@ class Daemon:
         await parts.trackers.start()
         self._view.update(parts.trackers.status())
         self._link.ready()
-        _load_dumps()
+        _load_rest()
         self._arm_chores()
         return ()  # everything is new, and nobody is told of each
 
@@ -310,7 +311,7 @@ class Daemon:
         """Write a dump file. Raises OSError."""
         if self._running is not None:
             self._view.update(self._running.trackers.status())
-            _load_dumps().write(kind, path, self._running.plane, self._view)
+            _load_rest().write(kind, path, self._running.plane, self._view)
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """A control request. Raises ControlError."""
@@ -360,10 +361,12 @@ class Daemon:
             self._runner.close()
 
 
-def _load_dumps() -> ModuleType:
+def _load_rest() -> ModuleType:
     """Not before the first advert; but no later than then, because our files may be another
-    version's, or gone, when somebody asks for a dump."""
+    version's, or gone, when somebody asks for a dump. Returns what writes those."""
     from fastvrrp.vrrp import dumps
+
+    light.complete()
 
     return dumps
 
