@@ -5,42 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 from config_reading import Reader
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from native_entries import FARM, GLOBAL, MANY, instance, instances, server, servers
 from remembering import after, first, reading, same
 
 from fastvrrp.config.native import document
-
-GLOBAL = "global:\n  enable_script_security: true\n  script_user: root\n"
-
-
-def instance(number: int, *lines: str, priority: int = 100, indent: str = "  ") -> str:
-    """An entry of instances."""
-    own = (
-        "interface: eth0",
-        f"virtual_router_id: {number}",
-        f"priority: {priority}",
-        f"addresses: [10.0.0.{number}/24]",
-        *lines,
-    )
-    return f"{indent}V{number}:\n" + "".join(f"{indent}  {line}\n" for line in own)
-
-
-def server(number: int, *lines: str, weight: int = 1, indent: str = "  ") -> str:
-    """An entry of virtual_servers."""
-    own = ("protocol: TCP", "scheduler: rr", "method: NAT", *lines)
-    text = f"{indent}- address: 10.1.0.{number}:80\n"
-    text += "".join(f"{indent}  {line}\n" for line in own)
-    text += f"{indent}  real_servers:\n{indent}    - 10.0.0.2:80\n"
-    return text + f"{indent}    - address: 10.0.0.3:80\n{indent}      weight: {weight}\n"
-
-
-def instances(*entries: str) -> str:
-    return "instances:\n" + "".join(entries)
-
-
-def servers(*entries: str) -> str:
-    return "virtual_servers:\n" + "".join(entries)
 
 
 @pytest.fixture
@@ -49,8 +17,6 @@ def read(read: Reader) -> Reader:
     return read
 
 
-MANY = [instance(n) for n in range(1, 21)]
-FARM = [server(n) for n in range(1, 11)]
 BOTH = GLOBAL + instances(*MANY) + servers(*FARM)
 
 
@@ -68,7 +34,7 @@ def test_what_has_not_changed_is_not_parsed(read: Reader, monkeypatch: pytest.Mo
     assert reading(read, held).parsed == 0
     assert texts[0].count("\n") == BOTH.count("\n")
     assert [line for line in texts[0].split("\n") if line] == [
-        *GLOBAL.splitlines(),
+        "global:",
         "instances:",
         "  V1:",
         "virtual_servers:",
@@ -163,19 +129,10 @@ def test_names_that_are_there_already(read: Reader) -> None:
 
 
 ALWAYS = [
-    pytest.param(instance(1, "advert_int: &A 1s"), id="an anchor"),
     pytest.param(instance(1, 'notify: "/bin/true\n      a"'), id="quotes over two lines"),
     pytest.param(instance(1, "notify: >\n      /bin/true\n      a"), id="a folded value"),
     pytest.param(instance(1, "notify: /bin/true\n      a"), id="a plain value of two lines"),
     pytest.param(instance(1, "track_interfaces: [eth1,\n      eth2]"), id="brackets"),
-    pytest.param(
-        "  V<n>:\n    for: {n: 1..2}\n    interface: eth0\n    virtual_router_id: <n>\n"
-        "    addresses: [10.0.0.<n>]\n",
-        id="for",
-    ),
-    pytest.param(
-        "  V1: {interface: eth0, virtual_router_id: 1, addresses: [10.0.0.1]}\n", id="in brackets"
-    ),
     pytest.param(instance(1).replace("V1", "'V1'"), id="a name in quotes"),
 ]
 
@@ -183,9 +140,8 @@ ALWAYS = [
 @pytest.mark.parametrize("entry", ALWAYS)
 def test_what_is_parsed_always(read: Reader, entry: str) -> None:
     text = GLOBAL + instances(entry, instance(9))
-    count = 3 if "for:" in entry else 2
     held = first(read, text)
-    assert after(read, text, held).parsed == count - 1
+    assert after(read, text, held).parsed == 1
     assert after(read, text.replace("    interface", "    # more\n    interface"), held).parsed
 
 
@@ -223,186 +179,3 @@ def test_a_text_that_had_no_lines(read: Reader, header: str, blanks: int) -> Non
     held = first(read, servers(server(1) + check, server(2)))
     more = servers(server(1) + check, f"{' ' * blanks}#a.example\n", server(2))
     assert after(read, more, held).parsed == 1
-
-
-def test_parts_for_one_router(read: Reader) -> None:
-    """`nodes` change entries: all are parsed."""
-    text = GLOBAL + "nodes:\n  r1:\n    instances:\n      V1:\n        priority: 200\n"
-    text += instances(*MANY)
-    held = first(read, text)
-    assert after(read, text, held).parsed == 20
-    assert after(read, GLOBAL + instances(*MANY), held).parsed == 20
-    assert after(read, text, first(read, GLOBAL + instances(*MANY))).parsed == 20
-
-
-# What stands above, below or around known entries, and may take them for something else.
-ODDITIES = (
-    'x: "',
-    "x: '\n",
-    '"\n',
-    "'\n",
-    "x: [\n",
-    "]\n",
-    "}\n",
-    "  {\n",
-    "  ]\n",
-    "x: |\n",
-    "  |\n",
-    "  x: >\n",
-    "  - a\n",
-    "- a\n",
-    "  a\n",
-    "    a: 1\n",
-    "    a\n",
-    "   # \n",
-    "\n\n",
-    "---\n",
-    "...\n",
-    "--- |\n",
-    "%YAML 1.1\n",
-    "  ? a\n",
-    "  : b\n",
-    "  &A V1:\n",
-    "  *A : 1\n",
-    "  !x V1:\n",
-    "\tx\n",
-    "  x: 1\r  y: 2\n",
-    "  \x85\n",
-    "  <<: {priority: 3}\n",
-    "instances:\n",
-    "virtual_servers:\n",
-    "instances: {\n",
-    "instances: # more\n",
-    "'instances':\n",
-    "nodes:\n  r1:\n    instances:\n      V1: {priority: 3}\n",
-    "nodes:\n  r2:\n    instances: {}\n",
-    "defaults:\n  instances: {priority: 7}\n",
-    "defaults:\n  instances: {priority: 8, interface: eth1}\n",
-    "defaults:\n  real_servers: {weight: 8}\n",
-    "defaults:\n  virtual_servers: {quorum: 2}\n",
-    "templates:\n  instances:\n    base: {priority: 3}\n",
-    "templates:\n  instances:\n    base: {priority: 4, notify: /bin/true}\n",
-    "templates:\n  instances: {idle: {priority: 4}}\n",
-    "sync_groups:\n  G: {instances: [V1, V2]}\n",
-    "track_scripts:\n  S: {script: /bin/true, weight: 5}\n",
-    "track_scripts:\n  S: {script: /bin/check}\n",
-    "track_scripts:\n  S:\n    script: /bin/true\n  S2:\n    script: /bin/check\n    weight: 3\n",
-    "track_scripts:\n  S:\n    script: /bin/true\n  S2:\n    script: /bin/check\n    weight: 4\n",
-    "track_scripts:\n  S<n>:\n    for: {n: 1..3}\n    script: /bin/true\n    weight: <n>\n",
-    "track_files:\n  F:\n    file: /run/x\n  S:\n    file: /run/y\n",
-    "sync_groups:\n  G:\n    instances: [V1, V2]\n    notify: 'a\n     b'\n"
-    "    global_tracking: true\n",
-    "garp_groups:\n  - interface: eth0\n    garp_interval: 1s\n  - interface: eth1\n",
-    "virtual_server_groups:\n  W:\n    - 10.4.0.1-7:80\n  X:\n    - fwmark: 3\n",
-    "track_groups:\n  T:\n    instances: [V1]\nstatic_addresses:\n  - 10.0.9.9 dev eth0\n",
-    "defaults:\n  track_scripts: {weight: 7}\n",
-    "include: conf.d/a.yaml\n",
-    "include: [conf.d/a.yaml, conf.d/b.conf]\n",
-    GLOBAL,
-    "global: {vrrp_version: 3}\n",
-    "instances: &A\n",
-    "instances:\n",
-    "instances:\n",
-    "instances:\n",
-    "virtual_servers:\n",
-    "virtual_servers:\n",
-)
-ENTRIES = (
-    instance(13, "notify: '/bin/true\n      a'", "advert_int: 3s"),
-    server(7, "virtualhost: |\n      a.example", "quorum: 1"),
-    server(8).replace("address: 10.1.0.8:80", "group: W"),
-    instance(1),
-    instance(1, priority=60),
-    instance(1, indent="   "),
-    instance(2),
-    instance(2, "state: MASTER", "preempt: false"),
-    instance(3, "template: base"),
-    instance(3, "priority: 7"),
-    instance(4, "track_scripts: [S]"),
-    instance(4, "track_scripts: {S: 3}"),
-    instance(5, "notify: /bin/true"),
-    instance(5, "notify: '/bin/true\n      a'"),
-    instance(6, "notify: |\n      /bin/true"),
-    instance(6, "\n    # within", "use_vmac: true"),
-    instance(7, "track_interfaces: [eth1,\n eth2]"),
-    instance(7, "track_interfaces: [eth1, eth9]"),
-    instance(8, "advert_int: &A 2s"),
-    instance(8, "advert_int: *A"),
-    instance(9, "priority: 255"),
-    instance(9, "frob: 3"),
-    instance(10, "state: 'MASTER'   # more"),
-    instance(1).replace("V1:", "V1: # more"),
-    instance(1).replace("V1:", "'V1':"),
-    instance(2).rstrip(),
-    instance(2).replace(":\n", ": {\n", 1).replace("24]\n", "24]}\n"),
-    "  V11: {interface: eth0, virtual_router_id: 11, addresses: [10.0.0.11]}\n",
-    "  V12:\n    {interface: eth0, virtual_router_id: 12, addresses: [10.0.0.12]},\n",
-    "  W<n>:\n    for: {n: 21..22}\n    interface: eth0\n    virtual_router_id: <n>\n"
-    "    addresses: [10.0.0.<n>]\n",
-    "  W<n>:\n    for: {n: [23]}\n    interface: eth0\n    virtual_router_id: <n>\n"
-    "    addresses: [10.0.0.<n>]\n",
-    server(1),
-    server(1, weight=5),
-    server(1, indent=""),
-    server(2),
-    server(2, "real_server_defaults: {weight: 3}", indent=""),
-    server(3, "checks: [tcp]"),
-    server(3, "virtualhost: 'a\n      b'"),
-    server(4, "quorum_up: /bin/true"),
-    server(5, "quorum: 7"),
-    "  - protocol: TCP\n    address: 10.1.0.6:80\n    scheduler: rr\n    method: NAT\n"
-    "    real_servers: [10.0.0.2:80]\n",
-)
-PIECES = (*ENTRIES, *ODDITIES)
-PIECE = st.sampled_from(range(len(PIECES)))
-ENTRY = st.sampled_from(range(len(ENTRIES)))
-INCLUDED = (instances(instance(31)), servers(server(31)), "defaults:\n  instances: {priority: 9}\n")
-OTHERS = (
-    "vrrp_instance C {\ninterface eth0\nvirtual_router_id 41\nvirtual_ipaddress { 10.0.0.41 }\n}\n",
-    "",
-)
-GOOD = st.lists(ENTRY.filter(lambda n: ENTRIES[n].startswith("  V")), max_size=4, unique=True)
-LISTED = st.lists(ENTRY.filter(lambda n: ENTRIES[n].startswith("  -")), max_size=3, unique=True)
-HEADS = {heading: PIECES.index(heading) for heading in ("instances:\n", "virtual_servers:\n")}
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[tuple[list[int], int]]:
-    """Files one after the other, each mostly like the one before: pieces, and what is included."""
-    pieces = [HEADS["instances:\n"], *draw(GOOD), HEADS["virtual_servers:\n"], *draw(LISTED)]
-    pieces = [*draw(st.lists(PIECE, max_size=2)), *pieces]
-    included = draw(st.integers(0, 5))
-    history = [(pieces, included)]
-    for _ in range(4):
-        pieces = list(pieces)
-        change = draw(st.integers(0, 5))
-        where = draw(st.integers(0, len(pieces)))
-        if change in (0, 1):
-            pieces.insert(where, draw(PIECE))
-        elif change == 2:
-            del pieces[where : where + 1]
-        elif change == 3:
-            pieces[where : where + 1] = [draw(PIECE)]
-        elif change == 4:
-            included = draw(st.integers(0, 5))
-        else:
-            there = draw(st.integers(0, len(pieces)))
-            pieces[where:there] = pieces[where:there][::-1]
-        history.append((pieces, included))
-    return history
-
-
-@settings(max_examples=200, deadline=None)
-@given(history=histories())
-def test_after_any_other_file(
-    history: list[tuple[list[int], int]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    read = Reader(tmp_path_factory.mktemp("remembered", numbered=True))
-    read.path = read.path.with_suffix(".yaml")
-    read.config_id = "r1"
-    held = None
-    for pieces, included in history:
-        read.file("conf.d/a.yaml", INCLUDED[included % 3])
-        read.file("conf.d/b.conf", OTHERS[included // 3])
-        found = after(read, "".join(PIECES[number] for number in pieces), held)
-        held = found.held or held  # what has errors does not come into effect

@@ -6,7 +6,7 @@ A block is not remembered where it is not known what was said of it and why.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
@@ -30,6 +30,7 @@ from fastvrrp.config.tracing import Found
 if TYPE_CHECKING:
     from fastvrrp.config.defaults import Defaults
     from fastvrrp.config.expand import Definitions
+    from fastvrrp.config.taken import Entry
 
 T = TypeVar("T")
 
@@ -68,6 +69,15 @@ class Origin(NamedTuple):
     said: tuple[int, int]
 
 
+class Tree(NamedTuple):
+    """An entry of YAML whose tree may be kept: as it was the last time, or what `pack` makes, which
+    may raise Elsewhere."""
+
+    entry: Entry
+    last: Record | None
+    pack: Callable[[], bytes] | None
+
+
 NO_PARAMETERS: tuple[tuple[str, ...], bytes] = ((), b"")
 
 
@@ -90,6 +100,7 @@ class Records:
         self.parameters = {NO_PARAMETERS: 0}
         self._spans = {id(node): span for span in spans for node in span.nodes}
         self._modelled: set[int] = set()  # spans of which there is a model
+        self._covered: set[tuple[str, bytes]] = set()  # heads and digests of entries with records
         self._messages = messages
         self._digest_of = digest_of
         self._others = _Others(template_lines, included)
@@ -136,6 +147,7 @@ class Records:
                 further, of_text=of_text, of_meaning=of_meaning, of_all=of_all
             )
         self._modelled.add(id(span))
+        self._covered.add((last.head, last.digest))
         digest = self._digest_of(origin.defaults)
         number = self.defaults.setdefault(digest, len(self.defaults))
         new = None if further == NOTHING else further
@@ -148,7 +160,28 @@ class Records:
         statements. After all of `of`."""
         spans = {id(span): span for span in self._spans.values()}
         made = [self._of_statements(span) for n, span in spans.items() if n not in self._modelled]
-        return tuple([record for record in made if record is not None])
+        found = tuple([record for record in made if record is not None])
+        self._covered.update((record.head, record.digest) for record in found)
+        return found
+
+    def trees(self, several: Iterable[Tree]) -> Iterator[Record]:
+        """Records of those entries of which nothing else is kept. After `others`."""
+        for entry, last, pack in several:
+            record = last or Record(
+                head_of(entry.label, entry.text),
+                digest(entry.text.encode()),
+                entry.lines,
+                len(entry.text),
+            )
+            if (record.head, record.digest) in self._covered:
+                continue
+            if pack is not None:
+                try:
+                    further = Further(tree=pack())
+                except Elsewhere:
+                    continue
+                record = msgspec.structs.replace(record, further=further)
+            yield record
 
     def _of_statements(self, span: Span) -> Record | None:
         last, more, found = span.record, span.record.more, span.found
@@ -209,10 +242,10 @@ def together(met: Iterable[T], before: Iterable[T]) -> tuple[T, ...]:
     return tuple(sorted({*met, *before}, key=repr))
 
 
-def head_of(section: str, text: str) -> str:
-    """By what a block is found: its first line, below that of its section in YAML."""
+def head_of(label: str, text: str) -> str:
+    """By what a block is found: its first line, below what is above it in YAML."""
     head = text.partition("\n")[0]
-    return f"{section}\n{head}" if section else head
+    return f"{label}\n{head}" if label else head
 
 
 def record_of(found: Found, head: str) -> Record | None:

@@ -64,6 +64,7 @@ class Further(msgspec.Struct, array_like=True, frozen=True, gc=False):
     defined     what it defines
     places      of that
     kept        None where there is a model
+    tree        of an entry of YAML of which only this is kept (`native.trees`)
     """
 
     opening: tuple[tuple[str, ...], tuple[int, ...]] | None = None
@@ -78,6 +79,7 @@ class Further(msgspec.Struct, array_like=True, frozen=True, gc=False):
     defined: tuple[Defined, ...] = ()
     places: tuple[Place, ...] = ()
     kept: Kept | None = None
+    tree: bytes = b""
 
 
 NOTHING = Further()
@@ -122,7 +124,7 @@ class Memory(msgspec.Struct, array_like=True, frozen=True):
     trackers       digest of what they give to who refers to them
     servers        by number in the configuration; None: to be read again
     instances      the same
-    others         of which statements are kept
+    others         of which statements are kept, or trees of YAML
     """
 
     version: str

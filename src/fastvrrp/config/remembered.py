@@ -22,7 +22,7 @@ taken over raises `Unread`: then everything is read, as if nothing were known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +35,7 @@ from fastvrrp.config.keeping import (
     Origin,
     Records,
     Span,
+    Tree,
     define_again,
     head_of,
     record_of,
@@ -104,6 +105,7 @@ class Blocks:
         self._scripts: Scripts | None = None
         self._includes: Includes | None = None
         self._spans: list[Span] = []
+        self._trees: list[Tree] = []
         self._recalled: set[int] = set()  # nodes that were not parsed, but are not taken over
         self._told: list[TakenNode] = []  # see TakenNode.index
         self._meanings: dict[tuple[str, ...], tuple[int, bytes]] = {}  # of names, by version
@@ -231,7 +233,7 @@ class Blocks:
         assert more.kept is not None
         templates = self._definitions.templates
         nodes = restored(more.kept.statements, more.kept.places, file, line, templates)
-        self._recalled.update(map(id, nodes))
+        self.recall(nodes)
         begin = len(self._diagnostics.messages)
         self._say(file, line, more.of_text)
         is_templated = self._is_templated(parameters, more.files)
@@ -272,10 +274,21 @@ class Blocks:
         self._add(Span(record, [node], *at, parameters, is_templated, self._since(begin)))
 
     def known(self, entry: Entry) -> Match | None:
-        """What is known of an entry of a YAML section."""
-        for known in self._index.whole(head_of(entry.section, entry.text), entry.text).values():
+        """What is known of an entry of a YAML file."""
+        for known in self._index.whole(head_of(entry.label, entry.text), entry.text).values():
             return Match(*next(iter(known.values())))
         return None
+
+    def recall(self, nodes: Iterable[Node]) -> None:
+        """These were made of what was not parsed."""
+        self._recalled.update(map(id, nodes))
+
+    def keep_tree(
+        self, entry: Entry, last: Record | None = None, pack: Callable[[], bytes] | None = None
+    ) -> None:
+        """Of an entry the tree is remembered if there is nothing better: as the `last` time, or
+        what `pack` makes, which raises Elsewhere if it cannot."""
+        self._trees.append(Tree(entry, last, pack))
 
     def take_entry(self, match: Match, entry: Entry, file: str) -> list[Node]:
         """The blocks of an entry that is known, if presets are as they were (`check_presets`)."""
@@ -300,7 +313,7 @@ class Blocks:
         assert self._definitions is not None
         self._presets = presets
         for names, meaning in self._taken_of.items():
-            if _digest(presets.meaning(names)) != meaning:
+            if names and _digest(presets.meaning(names)) != meaning:
                 raise Unread
             presets.use(names)
         if self.keeps:
@@ -353,16 +366,16 @@ class Blocks:
         if found is None or any(isinstance(node, TakenNode) for node in found.nodes):
             return
         parameters = NO_PARAMETERS
-        if found.section and found.names:
+        if found.label and found.names:
             assert self._presets is not None
             parameters = found.names, _digest(self._presets.meaning(found.names))
         elif found.names:
             assert self._definitions is not None
             parameters = found.names, _digest(self._definitions.meaning_before(found.names))
-        record = record_of(found, head_of(found.section, found.text))
+        record = record_of(found, head_of(found.label, found.text))
         if record is None:
             return
-        is_templated = bool(found.section) or self._is_templated(parameters, found.files)
+        is_templated = bool(found.label) or self._is_templated(parameters, found.files)
         self._add(
             Span(
                 record,
@@ -481,7 +494,7 @@ class Blocks:
             scripts=_digest(scripts.ground),
             servers=tuple([records.of(origin) for origin in servers]),
             instances=tuple([records.of(origin) for origin in instances]),
-            others=records.others(),
+            others=(*records.others(), *records.trees(self._trees)),
             defaults=tuple(records.defaults),  # `of` adds to them
             parameters=tuple(records.parameters),  # the same
             trackers=_digest(trackers.given),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from fastvrrp.config.expand import Raw
-from fastvrrp.config.node import COLUMN_BITS, NativeNode, Node, Twins, VeiledNode
+from fastvrrp.config.node import COLUMN_BITS, NativeNode, Node, Twins, VeiledNode, unmark
 
 # A block is "" and 0, a line of a template "$NAME" and its number, an included file its name and 0.
 Place = tuple[str, int]
@@ -105,6 +105,8 @@ class Places:
             body = self.of_all(node.body)
         marks, via = None, None
         if node.marks is not None:
+            if node.is_native and any(unmark(at)[0] not in self._lines for at in node.marks):
+                raise Elsewhere  # a word of an entry may be one of presets
             below = (node.line - line) << COLUMN_BITS
             marks = [at - below for at in node.marks]
         if node.via:

@@ -154,13 +154,24 @@ class Taken(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The text of an entry of a YAML section, where it is."""
+    """The text of an entry of a YAML file, where it is.
 
-    section: str
+    path  keys above it
+    name  its own key; "" in lists
+    at    offset in its file
+    """
+
+    path: tuple[str, ...]
+    name: str
     text: str
-    at: int  # offset in its file
+    at: int
     line: int
     column: int
+
+    @property
+    def label(self) -> str:
+        """Of all that stands below the same keys."""
+        return "/" + "/".join(self.path)
 
     @property
     def end(self) -> int:
@@ -173,6 +184,11 @@ class Entry(NamedTuple):
     @property
     def head(self) -> str:
         return self.text.partition("\n")[0]
+
+    @property
+    def opening(self) -> int:
+        """How many of its characters say that there is such an entry."""
+        return self.column + len(self.name) if self.name else len(self.head)
 
 
 class Match(NamedTuple):

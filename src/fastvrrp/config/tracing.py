@@ -69,7 +69,7 @@ class Found(NamedTuple):
     effects    what it defines
     files      that it includes
     templates  among the parameters
-    section    of YAML, or ""
+    label      of an entry of YAML, or ""
     """
 
     nodes: list[Node]
@@ -85,7 +85,7 @@ class Found(NamedTuple):
     effects: tuple[Effect, ...] = ()
     files: tuple[str, ...] = ()
     templates: Mapping[str, tuple[Raw, ...]] = {}
-    section: str = ""
+    label: str = ""
 
 
 class Tracer:

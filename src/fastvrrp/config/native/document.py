@@ -115,12 +115,33 @@ class _Open:
         self.nodes = 1
 
 
-class _Composer:
-    """One text becoming a tree. `spans` gets the lines of values and brackets that have several."""
+class Alias(NamedTuple):
+    """Where it is, where what it stands for begins, and how many values that has."""
 
-    def __init__(self, diagnostics: Diagnostics, file: str, spans: set[int] | None) -> None:
+    name: str
+    line: int
+    of: int
+    nodes: int
+
+
+class Notes:
+    """What a tree does not say of its text.
+
+    spans    lines of values and of brackets that have several
+    aliases  all of them
+    """
+
+    def __init__(self) -> None:
+        self.spans: set[int] = set()
+        self.aliases: list[Alias] = []
+
+
+class _Composer:
+    """One text becoming a tree."""
+
+    def __init__(self, diagnostics: Diagnostics, file: str, notes: Notes | None) -> None:
         self._diagnostics = diagnostics
-        self._spans = spans
+        self._notes = notes
         self._file = file
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Yaml, int] | None] = {}
@@ -135,7 +156,7 @@ class _Composer:
                 line, column = event.start_mark.line + 1, event.start_mark.column + 1
                 self._typed(event)
                 plain = not event.style
-                if self._spans is not None:
+                if self._notes is not None:
                     self._span(line, event)
                 value = Scalar(event.value, self._file, line, column, plain)
                 if event.anchor:
@@ -179,8 +200,8 @@ class _Composer:
         """What begins in this line and ends with the event."""
         end = event.end_mark
         last = end.line + (end.column > 0)  # an indented text ends where the next line begins
-        if last > line and self._spans is not None:
-            self._spans.update(range(line, last + 1))
+        if last > line and self._notes is not None:
+            self._notes.spans.update(range(line, last + 1))
 
     def _end(self, event: Any) -> None:
         opened = self._open.pop()
@@ -200,6 +221,9 @@ class _Composer:
         self._made += known[1]
         if self._made > NODES_MAX:
             self._refuse(event, f"aliases make more than {NODES_MAX} values", "make fewer")
+        if self._notes is not None:
+            line = event.start_mark.line + 1
+            self._notes.aliases.append(Alias(event.anchor, line, known[0].line, known[1]))
         self._add(*known)
 
     def _add(self, value: Yaml, nodes: int) -> None:
@@ -236,12 +260,11 @@ class _Composer:
 
 
 def compose(
-    diagnostics: Diagnostics, text: str, file: str, spans: set[int] | None = None
+    diagnostics: Diagnostics, text: str, file: str, notes: Notes | None = None
 ) -> Yaml | None:
     """The document of a file; None if it is empty or no YAML, which is said then. Nothing of the
-    text gets into a message, because it may be a secret. `spans` gets the numbers of lines in which
-    there is a value, or something in brackets, that has several."""
-    composer = _Composer(diagnostics, file, spans)
+    text gets into a message, because it may be a secret."""
+    composer = _Composer(diagnostics, file, notes)
     text = text.encode(errors="replace").decode()
     try:
         composer.read(yaml.parse(io.StringIO(text), Loader=_Loader))

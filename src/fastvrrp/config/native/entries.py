@@ -1,138 +1,212 @@
 """Entries of a YAML file that were read before: a reload does not parse their text again.
 
-The entries of sections are found by indentation. Of a run of known ones
-the parser gets the first line alone, and blank lines for the rest. That it takes this line for an
-entry of its section proves that it would have taken the whole run so: nothing above is open
-(quotes, brackets), and no entry of the run depends on another one.
+The parser gets the text without what is known (`outline` finds it): of a run of known entries it
+gets the key of the first one alone, or the first line where that is an item of a list, and blank
+lines for the rest. That it takes this for an entry of its list or mapping proves that it would have
+taken the whole run so: nothing above is open (quotes, brackets), and no entry of the run depends on
+another one. Then what is known comes to where it was: what became of the entry (`remembered`), or
+its tree (`trees`), to which defaults, templates, `for` and what `nodes` say are applied anew.
 
-That holds for entries that are plain blocks, so others are parsed each time: those with anchors or
-aliases, whose first or last line is part of a value or of brackets of several, whose first line
-says more than the name, or at whose end a text may go on in what looks like comments. So are
-`global`, `tls` and sections that are lists of lines, and entries of which no model but statements
-are kept (`remembered`) if some come of defaults or templates. It holds for files with nothing that
-YAML forbids, in which nothing breaks lines or indents them but line feeds and blanks, without
-`nodes`, which change entries. Whatever else is not as it is expected raises Unread, then everything
-is parsed: an error anywhere, a name twice, other defaults and templates than the last time.
+Trees are kept of whatever has places outside of its own text: entries that something of `nodes` is
+laid over, or that have statements out of presets; and of all that does not become blocks.
+
+That holds for entries that are plain blocks, so others are parsed each time: those in whose first
+or last line there is a part of a value or of brackets of several, or at whose end a text may go on
+in what looks like comments; those with an alias of something outside, or of which there is one
+outside: their text does not decide what they mean. It holds for files with nothing that YAML
+forbids, in which nothing breaks lines or indents them but line feeds and blanks. Whatever else is
+not as it is expected raises Unread, then everything is parsed: an error anywhere, a name twice,
+other defaults and templates than the last time for what they were applied to.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from fastvrrp.config.diagnostics import Diagnostics
-from fastvrrp.config.native.document import Mapping, Scalar, Yaml
-from fastvrrp.config.native.expand import Presets
-from fastvrrp.config.native.names import NODES, sections
+from fastvrrp.config.native.document import (
+    NODES_MAX,
+    Alias,
+    Mapping,
+    Notes,
+    Pair,
+    Scalar,
+    Sequence,
+    Yaml,
+)
+from fastvrrp.config.native.expand import Pairs, Presets
+from fastvrrp.config.native.names import NODES
+from fastvrrp.config.native.outline import Path, entries
+from fastvrrp.config.native.trees import packed, unpacked
 from fastvrrp.config.node import Node, unmark
 from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.taken import Entry, Match, Unread
 from fastvrrp.config.tracing import Found
 
-_ODD = re.compile("[\t\r\x85\u2028\u2029\ufeff&*]")
 # What YAML forbids is among it: the parser has to see that, in a comment as well.
 _ODD_IN_FILE = re.compile(
     "[^\n -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_SECTION_END = re.compile(r" *(?:#.*)?")
 _BETWEEN = re.compile(r"(?:\n *(?:#[^\n]*)?(?=\n))*\n")
-_NAMED = re.compile(r" *([A-Za-z0-9_][A-Za-z0-9_.-]*): *(?:#.*)?")
-_LISTED = re.compile(r" *- +[a-z_]+:.*")
-_WITHOUT_ENTRIES = frozenset(("global", "tls"))
-_OPEN_END = re.compile(r"[|>][-+0-9]* *(?:#.*)?\Z")
+_ANCHOR = re.compile(r"&([A-Za-z0-9_-]+)")
+_ALIASED_MAX = 100  # values that an alias in an entry that is remembered stands for
+
+_Place = tuple[str, str, int]  # section, file and line of an entry that becomes blocks
 
 
-class _Run(NamedTuple):
-    """Known entries, one after the other; `column` is where the first one begins."""
+class _Known(NamedTuple):
+    """`value` stands in its place; `is_tree`: it is that of its text."""
 
-    column: int
-    nodes: list[Node]
+    entry: Entry
+    match: Match
+    value: Yaml
+    is_tree: bool
 
 
 class _Cut(NamedTuple):
-    """A file that was cut: the text that is left to parse, and where in it runs stand."""
+    """A file that was cut: the text that is left to parse, its entries, and what of them is known,
+    in runs."""
 
     text: str
-    runs: dict[tuple[str, int], _Run]  # by section and line
-    names: frozenset[tuple[str, str]]  # of the entries that are not in the text, by section
+    found: list[Entry]
+    runs: list[list[_Known]]
+
+    @property
+    def known(self) -> Iterator[_Known]:
+        for run in self.runs:
+            yield from run
 
 
 class Entries:
     """The entries of all files of one load."""
 
-    def __init__(self, blocks: Blocks, presets: Presets, diagnostics: Diagnostics) -> None:
+    def __init__(
+        self, blocks: Blocks, presets: Presets, diagnostics: Diagnostics, config_id: str
+    ) -> None:
         self._blocks = blocks
         self._presets = presets
         self._diagnostics = diagnostics
-        self._runs: dict[tuple[str, str, int], _Run] = {}  # by section, file and line
-        self._read: dict[tuple[str, str, int], Entry] = {}  # the same, of those to be remembered
+        self._own: Path = NODES, config_id
+        self._taken: dict[_Place, list[Node]] = {}
+        self._read: dict[_Place, Entry] = {}  # what may be remembered with what becomes of it
+        self._restored: set[tuple[str, int]] = set()  # lines of which there were trees
+        self._below: dict[tuple[str, int], tuple[str, int]] = {}  # what `nodes` change, by that
         self._files: set[str] = set()
 
     @property
     def keeps(self) -> bool:
-        """Whether entries are remembered, so that the parser has to say what spans lines."""
+        """Whether entries are remembered, so that the parser has to take notes."""
         return self._blocks.keeps
 
     def cut(self, text: str, file: str) -> _Cut:
         """A file without what is known of it."""
-        whole = _Cut(text, {}, frozenset())
         if file in self._files:
-            return whole
+            return _Cut(text, [], [])
         self._files.add(file)
         if _ODD_IN_FILE.search(text):
-            return whole
-        found = [entry for name in _names() for entry in _entries(text, name)]
-        for entry in found:
-            self._read[entry.section, file, entry.line] = entry
-        known = [(entry, self._blocks.known(entry)) for entry in found]
-        named = [(e.section, _name(e)) for e, match in known if match is not None and _name(e)]
-        if len(named) != len({*named}):
-            return whole  # a name twice, which is an error
-        runs: dict[tuple[str, int], _Run] = {}
-        names: set[tuple[str, str]] = set()
+            return _Cut(text, [], [])
+        found = entries(text)
+        changed = {
+            (e.path[2], e.name) for e in found if len(e.path) > 2 and e.path[:2] == self._own
+        }
+        cut = _Cut("", found, [])
         parts, at = [], 0
-        run: _Run | None = None
-        for entry, match in sorted(known, key=_offset):
-            if match is None:
-                run = None
+        run: list[_Known] = []
+        for entry in found:
+            match = self._blocks.known(entry)
+            is_tree = match is not None and bool(match.record.more.tree)
+            if match is None or (not is_tree and (*entry.path, entry.name) in changed):
+                run = []
                 continue
-            nodes = self._blocks.take_entry(match, entry, file)
-            if run is not None and _BETWEEN.fullmatch(text, at, entry.at):
-                run.nodes.extend(nodes)
-                names.add((entry.section, _name(entry)))
+            known = self._known(match, entry, file)
+            is_next = run and run[-1].entry.path == entry.path
+            if is_next and _BETWEEN.fullmatch(text, at, entry.at):
+                run.append(known)
             else:
-                first = entry.at + len(entry.head)
+                run = [known]
+                cut.runs.append(run)
+                first = entry.at + entry.opening
                 parts.append(text[at:first])
-                run = runs[entry.section, entry.line] = _Run(entry.column, nodes)
                 at = first
             parts.append("\n" * text.count("\n", at, entry.end))
             at = entry.end
         parts.append(text[at:])
-        self._runs.update({(name, file, line): run for (name, line), run in runs.items()})
-        return _Cut("".join(parts), runs, frozenset(names))
+        return cut._replace(text="".join(parts))
 
-    def composed(
-        self, cut: _Cut, file: str, root: Yaml | None, spans: set[int], errors: int
-    ) -> None:
-        """What the parser made of it. `spans` are lines with what spans several of them, `errors`
-        how many there were. Raises Unread."""
-        for key in [key for key in self._read if key[1] == file]:
-            entry = self._read[key]
-            is_changed = isinstance(root, Mapping) and NODES in root.pairs
-            if is_changed or not spans.isdisjoint((entry.line, entry.line + entry.lines - 1)):
-                del self._read[key]
-        if not cut.runs:
+    def _known(self, match: Match, entry: Entry, file: str) -> _Known:
+        tree = match.record.more.tree
+        if tree:
+            lines = range(entry.line, entry.line + entry.lines)
+            self._restored.update([(file, line) for line in lines])
+            return _Known(entry, match, unpacked(tree, file, entry.line), True)
+        self._taken[entry.path[-1], file, entry.line] = self._blocks.take_entry(match, entry, file)
+        at = file, entry.line, entry.column
+        return _Known(entry, match, Scalar("", *at) if entry.name else Mapping(*at, {}), False)
+
+    def composed(self, cut: _Cut, file: str, root: Yaml | None, notes: Notes, errors: int) -> None:
+        """What the parser made of it, with so many errors, gets what is known. Raises Unread."""
+        if cut.runs:
+            _compare(cut, notes, errors)
+        if not isinstance(root, Mapping):
+            if cut.runs:
+                raise Unread
             return
-        if errors or not isinstance(root, Mapping) or NODES in root.pairs:
+        runs = _by_path(cut.runs, lambda run: run[0].entry)
+        found = [entry for entry in cut.found if _is_whole(entry, notes.spans)]
+        mixed = _mixed(found, notes.aliases)
+        if any(not _is_whole(run[0].entry, notes.spans) for run in cut.runs):
             raise Unread
-        for name, line in cut.runs:
-            if line in spans or name not in root.pairs:
+        known = {known.entry.line: known for known in cut.known}
+        for path, there in _by_path(found, lambda entry: entry).items():
+            container = _at(root, path)
+            _fill(container, runs.pop(path, ()), file)
+            values = _values(container)
+            for entry in there:
+                if entry.line in known:
+                    if known[entry.line].is_tree:
+                        self._blocks.keep_tree(entry, known[entry.line].match.record)
+                elif entry.line in values and entry.line not in mixed:
+                    self._remember(entry, values[entry.line], file)
+        self._lay_over(root, cut, file)
+
+    def _remember(self, entry: Entry, value: Yaml, file: str) -> None:
+        lines = range(entry.line, entry.line + entry.lines)
+        self._blocks.keep_tree(entry, pack=functools.partial(packed, value, file, lines))
+        self._may_become(entry, file)
+
+    def _may_become(self, entry: Entry, file: str) -> None:
+        """An entry that is no item of presets may become blocks."""
+        path = entry.path[2:] if entry.path[:2] == self._own else entry.path
+        if len(path) == 1:
+            self._read[path[0], file, entry.line] = entry
+
+    def _lay_over(self, root: Mapping, cut: _Cut, file: str) -> None:
+        """What this node has for itself takes the place of other entries, or changes them. Raises
+        Unread where those are not there any more."""
+        nodes = root.pairs.get(NODES)
+        own = nodes and isinstance(nodes.value, Mapping) and nodes.value.pairs.get(self._own[1])
+        if not own or not isinstance(own.value, Mapping):
+            return
+        taken = [k.entry for k in cut.known if not k.is_tree]
+        for section, (_, above) in own.value.pairs.items():
+            if section not in root.pairs:
+                continue
+            below = root.pairs[section].value
+            if not isinstance(above, Mapping) or not isinstance(below, Mapping):
+                if any(entry.path == (section,) for entry in taken):
+                    raise Unread
+                continue
+            paths = (section,), (*self._own, section)
+            names = above.pairs.keys() & below.pairs.keys()
+            if any(entry.path in paths and entry.name in names for entry in taken):
                 raise Unread
-        for name, called in cut.names:
-            section = root.pairs[name].value
-            if isinstance(section, Mapping) and called in section.pairs:
-                raise Unread
+            for name in names:
+                key = above.pairs[name].key
+                self._read.pop((section, file, key.line), None)
+                self._below[file, key.line] = file, below.pairs[name].key.line
 
     def settle(self) -> None:
         """All files are read, so it is known what presets say. Raises Unread."""
@@ -143,24 +217,30 @@ class Entries:
         self, section: str, start: Yaml, value: Yaml, made: Iterator[Node]
     ) -> Iterable[Node]:
         """What becomes of an entry: what is known in its place, or else what is `made` of it."""
-        key = section, start.file, start.line
-        run = self._runs.pop(key, None)
-        if run is not None:
-            is_named = isinstance(start, Scalar)
-            if is_named and not (
-                start.column == run.column and isinstance(value, Scalar) and value.is_null
-            ):
-                raise Unread
-            return run.nodes
-        entry = self._read.get(key)
-        if entry is None or not self.keeps:
+        if not self.keeps:
             return made
+        key = section, start.file, start.line
+        taken = self._taken.pop(key, None)
+        if taken is not None:
+            return taken
         self._presets.asked.clear()
         before = len(self._diagnostics.messages)
         nodes = list(made)
-        if nodes:
+        self.note(start, nodes)
+        entry = self._read.get(key)
+        if entry is not None and nodes:
             self._blocks.read(self._found(entry, nodes, before))
         return nodes
+
+    def note(self, start: Yaml, nodes: Iterable[Node]) -> None:
+        """These were made of what begins there."""
+        if self.is_known(start):
+            self._blocks.recall(nodes)
+
+    def is_known(self, start: Yaml) -> bool:
+        """Whether what begins there was not parsed, nor what it was laid over."""
+        at = start.file, start.line
+        return at in self._restored and self._below.get(at, at) in self._restored
 
     def _found(self, entry: Entry, nodes: list[Node], before: int) -> Found:
         node = nodes[0]
@@ -177,7 +257,7 @@ class Entries:
             tuple(sorted(self._presets.asked)),
             0,
             (before, len(self._diagnostics.messages)),
-            section=entry.section,
+            label=entry.label,
         )
 
     def said_each_time(self, begin: int) -> None:
@@ -186,72 +266,121 @@ class Entries:
 
     def end(self) -> None:
         """All entries have become statements. Raises Unread where a known one has not."""
-        if self._runs:
+        if self._taken:
             raise Unread
 
 
-def _names() -> list[str]:
-    """The sections that have entries."""
-    rows = sections().items()
-    return [n for n, row in rows if n not in _WITHOUT_ENTRIES and not row.type.startswith("lines")]
+def _compare(cut: _Cut, notes: Notes, errors: int) -> None:
+    """Raises Unread where known entries could have made a difference to the parser."""
+    texts = [known.entry.text for known in cut.known]
+    anchors = {name for text in texts if "&" in text for name in _ANCHOR.findall(text)}
+    nodes = sum(alias.nodes for alias in notes.aliases)
+    nodes += _ALIASED_MAX * sum(text.count("*") for text in texts)
+    if errors or nodes > NODES_MAX or any(alias.name in anchors for alias in notes.aliases):
+        raise Unread
 
 
-def _offset(known: tuple[Entry, Match | None]) -> int:
-    return known[0].at
+def _is_whole(entry: Entry, spans: set[int]) -> bool:
+    """Whether it has nothing of several lines in its first or last one."""
+    return spans.isdisjoint((entry.line, entry.line + entry.lines - 1))
 
 
-def _name(entry: Entry) -> str:
-    """Of an entry of a mapping; "" in lists."""
-    named = _NAMED.fullmatch(entry.head)
-    return named[1] if named is not None else ""
+def _mixed(found: Iterable[Entry], aliases: Iterable[Alias]) -> set[int]:
+    """The first lines of entries of whose values others are aliases, or that have aliases of what
+    is not in them, or of much."""
+    mixed: set[int] = set()
+    begins: dict[int, int] | None = None
+    for alias in aliases:
+        if begins is None:
+            begins = {
+                line: entry.line
+                for entry in found
+                for line in range(entry.line, entry.line + entry.lines)
+            }
+        use, of = begins.get(alias.line), begins.get(alias.of)
+        if use != of or alias.nodes > _ALIASED_MAX:
+            mixed.update(line for line in (use, of) if line is not None)
+    return mixed
 
 
-def _entries(text: str, section: str) -> Iterator[Entry]:
-    """The entries of a section that begin as they have to, and have nothing odd in them."""
-    heading = f"{section}:"
-    if text.startswith(heading):
-        at = 0
-    else:
-        at = text.find(f"\n{heading}") + 1
-        if not at:
-            return
-    if text.find(f"\n{heading}", at) >= 0:
-        return  # twice, which is an error
-    line = text.count("\n", 0, at) + 1
-    end = text.find("\n", at)
-    if end < 0 or not _SECTION_END.fullmatch(text, at + len(heading), end):
+_T = TypeVar("_T")
+
+
+def _by_path(several: Iterable[_T], entry_of: Callable[[_T], Entry]) -> dict[Path, list[_T]]:
+    found: dict[Path, list[_T]] = {}
+    for one in several:
+        found.setdefault(entry_of(one).path, []).append(one)
+    return found
+
+
+def _at(root: Mapping, path: Path) -> Mapping | Sequence | None:
+    """What stands below these keys, without brackets."""
+    node: Yaml = root
+    for name in path:
+        if not isinstance(node, Mapping) or not _is_block(node) or name not in node.pairs:
+            return None
+        node = node.pairs[name].value
+    return node if not isinstance(node, Scalar) and _is_block(node) else None
+
+
+def _is_block(node: Mapping | Sequence) -> bool:
+    """Whether it has no brackets; a list is taken for one where its items begin further right."""
+    if isinstance(node, Mapping):
+        first = next(iter(node.pairs.values()), None)
+        return first is not None and (first.key.line, first.key.column) == (node.line, node.column)
+    return bool(node.items) and node.items[0].column > node.column
+
+
+def _values(there: Mapping | Sequence | None) -> dict[int, Yaml]:
+    """By the lines in which entries begin."""
+    if isinstance(there, Mapping):
+        return {key.line: value for key, value in there.pairs.values()}
+    return {item.line: item for item in there.items} if there is not None else {}
+
+
+def _fill(there: Mapping | Sequence | None, runs: Iterable[list[_Known]], file: str) -> None:
+    """Puts runs where their first entries are. Raises Unread where there are none."""
+    heads = {run[0].entry.line: run for run in runs}
+    if not heads:
         return
-    indent, pattern = -1, None
-    while end >= 0:
-        at, line = end + 1, line + 1
-        end = text.find("\n", at)
-        head = text[at:] if end < 0 else text[at:end]
-        content = head.lstrip(" ")
-        if not content or content[0] == "#":
+    if isinstance(there, Mapping):
+        there.pairs = _filled_pairs(there.pairs, heads, file)
+    elif there is not None:
+        there.items = _filled_items(there, heads)
+    if heads:
+        raise Unread
+
+
+def _filled_pairs(pairs: Pairs, heads: dict[int, list[_Known]], file: str) -> Pairs:
+    filled: Pairs = {}
+    for name, pair in pairs.items():
+        run = heads.pop(pair.key.line, None)
+        new = {name: pair}
+        if run is not None:
+            first, value = run[0].entry, pair.value
+            is_empty = isinstance(value, Scalar) and value.is_plain and not value.text
+            if not is_empty or (name, pair.key.column) != (first.name, first.column):
+                raise Unread
+            new = {
+                e.name: Pair(Scalar(e.name, file, e.line, e.column), known)
+                for e, _, known, _ in run
+            }
+            if len(new) != len(run):
+                raise Unread  # a name twice, which is an error
+        if not filled.keys().isdisjoint(new):
+            raise Unread
+        filled.update(new)
+    return filled
+
+
+def _filled_items(there: Sequence, heads: dict[int, list[_Known]]) -> list[Yaml]:
+    filled: list[Yaml] = []
+    for item in there.items:
+        run = heads.pop(item.line, None)
+        if run is None:
+            filled.append(item)
             continue
-        width = len(head) - len(content)
-        if pattern is None:
-            indent, pattern = width, _entry_pattern(width)
-        if width < indent or (not width and content[:2] != "- "):
-            return
-        if width > indent:
-            continue
-        match = pattern.match(text, at)
-        assert match is not None
-        entry = Entry(section, match[0], at, line, width + 1)
-        if (_LISTED if content[0] == "-" else _NAMED).fullmatch(head) and _is_plain(match[0]):
-            yield entry
-        line += entry.lines - 1
-        end = match.end() if match.end() < len(text) else -1
-
-
-def _is_plain(text: str) -> bool:
-    """Whether an entry has nothing odd in it, and is all that there is of it: behind the | or > of
-    a text, even an empty one, deeper lines are no comments."""
-    return not _ODD.search(text) and not _OPEN_END.search(text, text.rfind("\n") + 1)
-
-
-def _entry_pattern(indent: int) -> re.Pattern[str]:
-    """A line, and all deeper ones behind it but comments and blank lines at the end."""
-    blank = r"(?:\n *(?:#[^\n]*)?(?=\n|\Z))*"
-    return re.compile(rf"[^\n]*(?:{blank}\n {{{indent + 1}}} *[^ #\n][^\n]*)*")
+        if not isinstance(item, Mapping) or there.column != run[0].entry.column:
+            raise Unread
+        filled += [known.value for known in run]
+    return filled

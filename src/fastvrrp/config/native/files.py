@@ -13,18 +13,33 @@ from fastvrrp.config.files import YAML_SUFFIXES
 from fastvrrp.config.include import brace_alternatives
 from fastvrrp.config.keywords import TOP, table
 from fastvrrp.config.model import Position, Severity
-from fastvrrp.config.native.document import Mapping, Scalar, Sequence, Yaml, compose, place
+from fastvrrp.config.native.document import (
+    Mapping,
+    Notes,
+    Scalar,
+    Sequence,
+    Yaml,
+    compose,
+    place,
+)
 from fastvrrp.config.native.entries import Entries
 from fastvrrp.config.native.expand import FOR, TEMPLATE, Pairs, Presets, overlaid
 from fastvrrp.config.native.lower import REAL_SERVERS, Maker, mapping_of
-from fastvrrp.config.native.names import NODES, global_keys, section, sections
+from fastvrrp.config.native.names import (
+    DEFAULTS,
+    GLOBAL,
+    INCLUDE,
+    NODES,
+    TEMPLATES,
+    global_keys,
+    section,
+    sections,
+)
 from fastvrrp.config.native.shapes import Word, Wrong, text_of
 from fastvrrp.config.node import Node
 from fastvrrp.config.remembered import Blocks
 from fastvrrp.config.source import Source
 from fastvrrp.config.taken import Unread
-
-GLOBAL, DEFAULTS, TEMPLATES, INCLUDE = "global", "defaults", "templates", "include"
 
 
 def block_sections() -> tuple[str, ...]:
@@ -48,7 +63,7 @@ class NativeFiles:
         self._source = source
         self._config_id = config_id
         self._presets = Presets()
-        self._entries = Entries(blocks, self._presets, diagnostics)
+        self._entries = Entries(blocks, self._presets, diagnostics, config_id)
         self._maker = Maker(diagnostics, self._presets, self._entries)
         self._sections: dict[str, list[Yaml]] = {}
         self._global: Pairs = {}
@@ -73,14 +88,14 @@ class NativeFiles:
         if not entries.keeps:
             return compose(diagnostics, text, file)
         cut, before = entries.cut(text, file), diagnostics.errors
-        spans: set[int] = set()
+        notes = Notes()
         try:
-            root = compose(diagnostics, cut.text, file, spans)
+            root = compose(diagnostics, cut.text, file, notes)
         except TooManyErrors:
             if cut.runs:
                 raise Unread from None
             raise
-        entries.composed(cut, file, root, spans, diagnostics.errors - before)
+        entries.composed(cut, file, root, notes, diagnostics.errors - before)
         return root
 
     def _document(self, root: Mapping, path: Path) -> None:
@@ -239,5 +254,8 @@ class NativeFiles:
         if inside:
             first = next(iter(inside.values())).key
             made = self._maker.block("global_defs", inside)
-            body.append(self._maker.statement([Word("global_defs", first)], made))
+            settings = self._maker.statement([Word("global_defs", first)], made)
+            if all(self._entries.is_known(pair.key) for pair in inside.values()):
+                self._entries.note(first, [settings])
+            body.append(settings)
         return body

@@ -162,7 +162,9 @@ class Maker:
         """The blocks of a section."""
         row = sections()[name]
         if row.type.startswith("lines"):
-            yield self.statement([Word(row.keyword, value)], list(self.entries(row, value)))
+            lines = self.statement([Word(row.keyword, value)], list(self.entries(row, value)))
+            self._entries.note(value, [lines])
+            yield lines
         elif row.keyword == "virtual_server_group":
             for key, entries in mapping_of(value).pairs.values():
                 yield from self._entries.statements(
@@ -172,7 +174,9 @@ class Maker:
             for item in value.items if isinstance(value, Sequence) else [value]:
                 yield from self._entries.statements(name, item, item, self._listed(name, row, item))
         elif row.type == "block":
-            yield self.statement([Word(row.keyword, value)], self._plain(name, row, value))
+            settings = self.statement([Word(row.keyword, value)], self._plain(name, row, value))
+            self._entries.note(value, [settings])
+            yield settings
         else:
             for key, block in mapping_of(value).pairs.values():
                 yield from self._entries.statements(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from fastvrrp.config.keywords import TOP, Keyword, table
 
+GLOBAL, DEFAULTS, TEMPLATES, INCLUDE = "global", "defaults", "templates", "include"
 NODES = "nodes"  # parts of a document that are for one router
 VIRTUAL_SERVER = "virtual_server"
 REAL_SERVER = "virtual_server/real_server"

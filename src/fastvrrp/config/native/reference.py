@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fastvrrp.config.keywords import Keyword, int_range
-from fastvrrp.config.native.files import GLOBAL
 from fastvrrp.config.native.kinds import Account, Command, Endpoint, ExtraInterfaces, Fifo, Weight
 from fastvrrp.config.native.lower import argument_shape, is_list_section
-from fastvrrp.config.native.names import checks, global_keys, keys, sections
+from fastvrrp.config.native.names import GLOBAL, checks, global_keys, keys, sections
 from fastvrrp.config.native.options import Entry, entry_of, is_bare
 from fastvrrp.config.native.shapes import (
     Choice,

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastvrrp.config.keywords import Keyword
 from fastvrrp.config.native.expand import FOR, NAME, TEMPLATE
-from fastvrrp.config.native.files import DEFAULTS, GLOBAL, INCLUDE, TEMPLATES, block_sections
+from fastvrrp.config.native.files import block_sections
 from fastvrrp.config.native.lower import (
     CHECKS,
     REAL_SERVERS,
@@ -20,8 +20,12 @@ from fastvrrp.config.native.lower import (
     is_list_section,
 )
 from fastvrrp.config.native.names import (
+    DEFAULTS,
+    GLOBAL,
+    INCLUDE,
     NODES,
     REAL_SERVER,
+    TEMPLATES,
     VIRTUAL_SERVER,
     checks,
     global_keys,
