@@ -198,7 +198,7 @@ ctypedef struct track_t:        # one tracked link of one instance
 
 ctypedef cfg_s cfg_t
 
-cdef struct cfg_s:              # immutable after commit: whole cache lines, and the PDU behind them
+cdef struct cfg_s:              # immutable after commit; the PDU and all other parts behind it
     # what an advert heard or sent needs, in the first two of them
     u32 slot
     u32 flags
@@ -241,14 +241,12 @@ cdef struct cfg_s:              # immutable after commit: whole cache lines, and
     u32 lower_repeat
     u32 n_tracks
     u32 announce_len
-    u8 *announce
-    u8 *up                      # program blobs, see apply.pxi
-    u8 *down
-    u8 *change
-    peer_t *peers
-    track_t *tracks
+    u32 announce                # where parts begin, from here on: see block.pxi
+    u32 up                      # programs; 0: nothing to play
+    u32 down
+    u32 change
+    u32 tracks                  # peers are behind them
     cfg_s *displaced            # the block this one replaced at its commit
-    u8 pad[8]
 
 ctypedef struct node_t:         # what the wheel keeps of a record: its first member
     i64 due                     # what the wheel knows

@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 include "core/sys.pxi"
 include "core/const.pxi"
 include "core/wire.pxi"
+include "core/block.pxi"
 include "core/wheel.pxi"
 include "core/fsm.pxi"
 include "core/group.pxi"

@@ -28,7 +28,7 @@ SURFACE = {
     *("pyhttp.pxi", "pyprobe.pxi", "pyrings.pxi", "pyipvs.pxi"),
 }
 PURE = {
-    *("const.pxi", "wire.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "check.pxi"),
+    *("const.pxi", "wire.pxi", "block.pxi", "wheel.pxi", "fsm.pxi", "group.pxi", "check.pxi"),
     *("receive.pxi", "step.pxi", "transfer.pxi", "md5.pxi", "http.pxi"),
 }
 PURE_LIBC = {"memcpy", "memset", "memcmp"}

@@ -42,6 +42,7 @@ ctypedef struct announcer_t:
     u64 frames
     mmsghdr tx[64]
     iovec iov[64]
+    u8 made[64][88]             # frames of brief announcements, of at most NA_FRAME bytes
     sockaddr_ll name[64]
     u32 n
 
@@ -176,7 +177,8 @@ cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pa
     cdef job_t j
     cdef const vr_t *v
     cdef cfg_t *g
-    cdef u8 *record
+    cdef const u8 *record
+    cdef u8 *frame
     cdef u32 family
     cdef u32 request
     cdef pace_t *pace
@@ -196,7 +198,7 @@ cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pa
             put_job(q, &j)
             continue
         g = c.cfg[j.slot]
-        if j.mask == ANN_NEW and j.records != g.announce:
+        if j.mask == ANN_NEW and j.records != announce_of(g):
             if p.generation == j.generation:            # nothing tells any more what was new: everything, then
                 p.used = 0
             p = pending_of(a, j.slot, 0)
@@ -222,8 +224,8 @@ cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pa
             again = imin(again, now + ANN_WAIT_NS)
             put_job(q, &j)
             continue
-        if j.records != g.announce:
-            j.records = g.announce
+        if j.records != announce_of(g):
+            j.records = announce_of(g)
             j.at = 0
         while budget and j.rounds:
             if j.at >= g.announce_len:
@@ -231,7 +233,7 @@ cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pa
                 j.rounds -= 1
                 j.begun = 1
                 break                                   # one round each: everybody's first frame before any second
-            record = g.announce + j.at
+            record = j.records + j.at
             family = 1 if record[8] & ANN_IPV6 else 0
             if pace.interval_ns[family] and now < pace.next_ns[family]:
                 again = imin(again, pace.next_ns[family])
@@ -243,10 +245,14 @@ cdef i64 announce_pass(announcer_t *a, queue_t *q, core_t *c, elink_t *links, pa
                 continue
             if failed[j.slot] & (<u64> 1 << (request if request < 63 else 63)):
                 continue                                # the kernel refused it: never announce what we do not hold
-            a.iov[a.n].iov_base = record + ANN_HEADER
+            frame = <u8 *> record + ANN_HEADER
             a.iov[a.n].iov_len = (<u16 *> record)[2]
+            if record[8] & ANN_BRIEF:
+                frame = a.made[a.n]
+                a.iov[a.n].iov_len = put_frame(frame, record)
+            a.iov[a.n].iov_base = frame
             memcpy(&a.name[a.n].sll_ifindex, record, 4)     # records are packed: not aligned to 4
-            memcpy(a.name[a.n].sll_addr, record + ANN_HEADER, 6)
+            memcpy(a.name[a.n].sll_addr, frame, 6)
             a.n += 1
             budget -= 1
             if pace.interval_ns[family]:

@@ -186,21 +186,26 @@ cdef void gather_program(applier_t *p, const u8 *blob, u32 owner) noexcept nogil
     cdef u32 index = 0
     cdef u32 length
     while at < total:
-        length = (<const u32 *> (blob + at + 4))[0]
+        length = <u32> ADDRESS_REQUEST
+        if blob[at + 1] == 0:
+            memcpy(&length, blob + at + 4, 4)
         if p.n == CHUNK_REQUESTS or p.bytes_in + length + 4 > CHUNK_BYTES:
             send_requests(p)
         if p.n == 0:
             p.first_seq = p.seq + 1
-        p.classes[p.n] = (<const u32 *> (blob + at))[0]
+        p.classes[p.n] = blob[at]
         p.owner[p.n] = owner
         p.index[p.n] = index
-        memcpy(p.buffer + p.bytes_in, blob + at + 4, length)
+        if blob[at + 1]:
+            length = put_request(p.buffer + p.bytes_in, blob + at)
+        else:
+            memcpy(p.buffer + p.bytes_in, blob + at + 4, length)
         p.seq += 1
         (<nlmsghdr *> (p.buffer + p.bytes_in)).nlmsg_seq = p.seq
         p.bytes_in += (length + 3) & ~<u32> 3
         p.n += 1
         index += 1
-        at += 4 + ((length + 3) & ~<u32> 3)
+        at += request_size(blob + at)
 
 
 cdef void finish_batch(applier_t *p) noexcept nogil:

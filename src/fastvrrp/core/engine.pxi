@@ -392,7 +392,7 @@ cdef bint queue_work(engine_t *e, u32 slot, u32 program) noexcept nogil:
     w.slot = slot
     w.generation = e.core.vr[slot].generation
     w.program = program
-    w.blob = g.up if program == P_UP else g.down if program == P_DOWN else g.change
+    w.blob = up_of(g) if program == P_UP else down_of(g) if program == P_DOWN else change_of(g)
     if program != P_CHANGE:
         fv_store_u32(&e.applier.wanted[slot], w.generation)
     if not ring_push(&e.applier.work, &w):
@@ -496,7 +496,7 @@ cdef void send_adverts(engine_t *e, u32 slot, i64 now) noexcept nogil:
                 elif g.flags & F_UNICAST:
                     if p >= g.n_peers:
                         break
-                    prepare_tx(&e.io, n, g, &e.core.vr[a.slot], a.priority, g.peers[p].address, io.ifindex)
+                    prepare_tx(&e.io, n, g, &e.core.vr[a.slot], a.priority, peers_of(g)[p].address, io.ifindex)
                 else:
                     prepare_tx(&e.io, n, g, &e.core.vr[a.slot], a.priority, g.destination, io.ifindex)
                 n += 1
@@ -584,7 +584,7 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
             if e.owed[a.slot] or not queue_work(e, a.slot, <u32> a.a):
                 owe(e, a.slot, <u32> a.a)
         elif a.kind == A_ANNOUNCE:
-            announce_queue(&e.announcer, a.slot, e.core.vr[a.slot].generation, e.core.cfg[a.slot].announce,
+            announce_queue(&e.announcer, a.slot, e.core.vr[a.slot].generation, announce_of(e.core.cfg[a.slot]),
                            <u32> a.a, <u32> a.b)
         elif a.kind == A_EVENT:
             tell(e, a)
@@ -637,7 +637,7 @@ cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
     core_commit(&e.core, m.items, m.n, m.remove, m.n_remove, now, &e.out)
     for k in range(m.n):
         g = m.items[k].displaced
-        if g != NULL and not blob_equal(g.down, m.items[k].down):
+        if g != NULL and not blob_equal(down_of(g), down_of(m.items[k])):
             fv_store_u32(&e.applier.kept[m.items[k].slot], e.core.vr[m.items[k].slot].generation)
     engine_flush(e, now)                                # actions name slots: play them before a slot changes again
     for k in range(m.n):

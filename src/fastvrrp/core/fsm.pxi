@@ -310,6 +310,7 @@ cdef inline i32 track_weight(const track_t *t, bint up) noexcept nogil:
 cdef u32 vr_measure_links(core_t *c, u32 i) noexcept nogil:
     """What links contribute now: sets link_adjust, returns the fault bits of own and tracked interfaces."""
     cdef cfg_t *g = c.cfg[i]
+    cdef const track_t *tracks = tracks_of(g)
     cdef u32 mask = 0
     cdef i32 total = 0
     cdef u32 k
@@ -317,12 +318,12 @@ cdef u32 vr_measure_links(core_t *c, u32 i) noexcept nogil:
     if not g.flags & F_DONT_TRACK_PRIMARY and not c.link[g.link].up:
         mask |= FAULT_LINK
     for k in range(g.n_tracks):
-        up = c.link[g.tracks[k].link].up
-        if g.tracks[k].weight == 0:
-            if up == (g.tracks[k].reverse != 0):
+        up = c.link[tracks[k].link].up
+        if tracks[k].weight == 0:
+            if up == (tracks[k].reverse != 0):
                 mask |= FAULT_TRACK_LINK
         else:
-            total += track_weight(&g.tracks[k], up)
+            total += track_weight(&tracks[k], up)
     c.vr[i].link_adjust = total
     return mask
 

@@ -70,7 +70,7 @@ cdef void note_rounds(engine_t *e, move_t *m, queue_t *q) noexcept nogil:
         if k >= m.n or m.slots[k] != j.slot or v.state != S_MASTER or <i32> (j.generation - v.reign) < 0:
             continue
         # nothing tells any more what was new for records of an older commit: everything, then
-        kind = kind_of(0 if j.mask == ANN_NEW and j.records != e.core.cfg[j.slot].announce else j.mask)
+        kind = kind_of(0 if j.mask == ANN_NEW and j.records != announce_of(e.core.cfg[j.slot]) else j.mask)
         m.moved[k].rounds[kind] = <u32> imax(m.moved[k].rounds[kind],
                                              imax(j.rounds, pending_of(a, j.slot, j.mask).rounds))
 
@@ -150,7 +150,7 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
         fv_store_u32(&e.applier.kept[g.slot], m.moved[k].kept)
         for kind in range(<u32> KINDS):
             if m.moved[k].rounds[kind]:
-                announce_queue(&e.announcer, g.slot, e.core.vr[g.slot].generation, g.announce,
+                announce_queue(&e.announcer, g.slot, e.core.vr[g.slot].generation, announce_of(g),
                                m.moved[k].rounds[kind], mask_of(kind))
     choose_tick(e)
     engine_flush(e, now)

@@ -9,9 +9,7 @@ cdef extern from "<string.h>" nogil:
     size_t strlen(const char *text)
 
 cdef enum:
-    PLAIN_UP = 4 + ADDRESS_REQUEST      # no item takes more in a program, or in announcements
-    PLAIN_DOWN = 4 + ADDRESS_REQUEST
-    PLAIN_ANNOUNCE = ANN_HEADER + NA_FRAME
+    PLAIN_ANNOUNCE = ANN_HEADER + BRIEF_MAX     # no item takes more in announcements
     PLAIN_ITEMS_MAX = 4096              # the index of a request has 16 bits; larger ones are rare
 
 
@@ -103,28 +101,25 @@ cdef u8 *scratch_of(size_t size) except NULL:
     return scratch
 
 
-cdef u8 *put_program(u8 *at, u32 ok, u8 *message, u32 n):
-    """One request of a program (pack_program); returns where the next one goes."""
-    (<i32 *> at)[0] = ok
-    memcpy(at + 4, message, n)
-    memset(at + 4 + n, 0, ((n + 3) & ~<u32> 3) - n)
-    return at + 4 + ((n + 3) & ~<u32> 3)
+cdef u32 put_item(u8 *at, AddressItem item, bint new):
+    """Its request that installs or removes it, as a block has it; returns its length."""
+    cdef AddressKey key = item.key
+    cdef u8 kind = BRIEF_IPV6 if key.family == 6 else 0
+    if not new:
+        return put_brief(at, OK_GONE, kind | BRIEF_DELETE, key.ifindex, key.prefixlen, 0, key.raw)
+    kind |= BRIEF_NEW | (BRIEF_NATIVE if item.bits & ITEM_NATIVE else 0)
+    if key.family == 6 and item.bits & ITEM_NODAD:
+        kind |= BRIEF_NODAD
+    return put_brief(at, OK_EXIST, kind, key.ifindex, key.prefixlen, item.scope, key.raw)
 
 
-cdef u8 *put_announcement(u8 *at, AddressItem item, u16 request):
-    """As build_announcement, of an address that is not new; returns where the next one goes."""
-    cdef const u8 *mac = <const u8 *> <const char *> item.mac
-    cdef u32 n
-    memset(at, 0, ANN_HEADER)
-    if item.key.family == 4:
-        n = garp_build(item.key.raw, mac, at + ANN_HEADER)
-    else:
-        n = na_build(item.key.raw, mac, item.bits & ITEM_ROUTER != 0, at + ANN_HEADER)
-    memcpy(at, &item.key.ifindex, 4)
-    (<u16 *> at)[2] = <u16> n
-    (<u16 *> at)[3] = request
-    at[8] = (ANN_EXTRA if item.bits & ITEM_EXTRA else 0) | (ANN_IPV6 if item.key.family == 6 else 0)
-    return at + ANN_HEADER + n
+cdef u32 put_announcement(u8 *at, AddressItem item, u16 request):
+    """Of an address that is not new, as a block has it; returns its length."""
+    cdef u8 flags = ANN_EXTRA if item.bits & ITEM_EXTRA else 0
+    if item.key.family == 6:
+        flags |= ANN_IPV6 | (ANN_ROUTER if item.bits & ITEM_ROUTER else 0)
+    return put_brief_announcement(at, item.key.ifindex, request, flags, <const u8 *> <const char *> item.mac,
+                                  item.key.raw)
 
 
 def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items not None, i64 garp_extra_if_ns=0,
@@ -144,7 +139,6 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     cdef u8 *down_end
     cdef u8 *announce_end
     cdef u8 *cursor
-    cdef u8 message[ADDRESS_REQUEST]
     cdef u32 n_addresses = 0
     cdef u32 n_down = 0
     cdef size_t room
@@ -154,9 +148,9 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     in_range("vrid", vrid, 1, 255)
     if n > PLAIN_ITEMS_MAX:
         return None
-    up = scratch_of(16 + <size_t> n * (PLAIN_UP + PLAIN_DOWN + PLAIN_ANNOUNCE + 16))
-    down = up + 8 + n * PLAIN_UP
-    announce = down + 8 + n * PLAIN_DOWN
+    up = scratch_of(16 + <size_t> n * (2 * BRIEF_MAX + PLAIN_ANNOUNCE + 16))
+    down = up + 8 + n * BRIEF_MAX
+    announce = down + 8 + n * BRIEF_MAX
     addresses = announce + n * PLAIN_ANNOUNCE
     up_end, down_end, announce_end = up + 8, down + 8, announce
     for k in range(n):
@@ -165,9 +159,9 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
         item = <AddressItem> items[k]
         if item.own is not None:
             return None
-        up_end = put_program(up_end, OK_EXIST, message, put_new_address(message, item.key, item.scope, item.bits))
+        up_end += put_item(up_end, item, True)
         if len(item.mac):
-            announce_end = put_announcement(announce_end, item, <u16> k)
+            announce_end += put_announcement(announce_end, item, <u16> k)
         if item.bits & ITEM_ADVERTISED and item.key.family == old.family:
             cursor = addresses + n_addresses * old.alen
             memcpy(cursor, item.key.raw, old.alen)
@@ -181,7 +175,7 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     for k in range(n - 1, -1, -1):
         item = <AddressItem> items[k]
         if not item.bits & ITEM_NATIVE:
-            down_end = put_program(down_end, OK_GONE, message, put_delete_address(message, item.key))
+            down_end += put_item(down_end, item, False)
             n_down += 1
     (<u32 *> up)[0] = <u32> (up_end - up)
     (<u32 *> up)[1] = <u32> n
@@ -205,20 +199,9 @@ def instance_alike(Instance pattern not None, *, u32 slot, int vrid, tuple items
     g.pdu = cursor
     cursor += room
     advert_build(g, addresses, g.pdu)
-    g.up = copied(&cursor, up, up_end - up)
-    g.down = copied(&cursor, down, down_end - down)
-    g.change = <u8 *> no_program
-    g.announce = copied(&cursor, announce, announce_end - announce)
-    g.tracks = <track_t *> cursor
-    memcpy(g.tracks, old.tracks, old.n_tracks * sizeof(track_t))
-    g.peers = <peer_t *> (cursor + g.n_tracks * sizeof(track_t))
-    memcpy(g.peers, old.peers, old.n_peers * sizeof(peer_t))
+    g.up = place(g, &cursor, up, up_end - up)
+    g.down = place(g, &cursor, down, down_end - down)
+    g.change = 0
+    g.announce = place(g, &cursor, announce, announce_end - announce)
+    g.tracks = place(g, &cursor, tracks_of(old), old.n_tracks * sizeof(track_t) + old.n_peers * sizeof(peer_t))
     return made
-
-
-cdef u8 *copied(u8 **cursor, const u8 *data, size_t n):
-    """As place()."""
-    cdef u8 *at = cursor[0]
-    memcpy(at, data, n)
-    cursor[0] = at + ((n + 7) & ~<size_t> 7)
-    return at

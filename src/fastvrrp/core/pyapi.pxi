@@ -130,33 +130,81 @@ cdef u32 in_range(name, value, long long low, long long high) except? 0xFFFFFFFF
     return <u32> <long long> value
 
 
-cdef u8 *place(u8 **cursor, bytes data):
-    """Copies data to *cursor (kept 8-byte aligned) and returns where it went."""
-    cdef u8 *at = cursor[0]
-    cdef const char *p = data
-    memcpy(at, p, len(data))
-    cursor[0] = at + ((len(data) + 7) & ~7)
-    return at
-
-
-cdef u32 no_program[2]          # an empty one, for all who have nothing to play
-no_program[0] = 8
-no_program[1] = 0
-
-
-cdef u8 *place_program(u8 **cursor, bytes data):
-    """As place(), of what pack_program() made; None is empty."""
-    return <u8 *> no_program if data is None else place(cursor, data)
-
-
 cdef inline size_t rounded(size_t n) noexcept nogil:
-    """What place() takes for so many bytes."""
+    """What a part of a block takes that has so many bytes."""
     return (n + 7) & ~<size_t> 7
+
+
+cdef u32 place(cfg_t *g, u8 **cursor, const void *data, size_t n) noexcept nogil:
+    """Copies a part to *cursor (kept 8-byte aligned) and returns its offset in the block."""
+    cdef u8 *at = cursor[0]
+    memcpy(at, data, n)
+    cursor[0] = at + rounded(n)
+    return <u32> (at - <u8 *> g)
+
+
+cdef u32 place_program(cfg_t *g, u8 **cursor, bytes data):
+    """None: nothing to play."""
+    return 0 if data is None else place(g, cursor, <const char *> data, len(data))
+
+
+cdef bytes shortened_program(bytes data):
+    """What pack_program() made as a block has it; None if it is empty."""
+    cdef bytearray room
+    if not data:
+        return None
+    check_program(data)
+    room = bytearray(len(data))
+    return packed(<const u8 *> PyByteArray_AS_STRING(room),
+                  shorten_program(<u8 *> PyByteArray_AS_STRING(room), <const u8 *> <const char *> data))
+
+
+cdef bytes shortened_announcements(bytes data):
+    """Records of build_announcement() as a block has them."""
+    cdef bytearray room = bytearray(len(data))
+    check_announce(data)
+    return packed(<const u8 *> PyByteArray_AS_STRING(room),
+                  shorten_announcements(<u8 *> PyByteArray_AS_STRING(room), <const u8 *> <const char *> data,
+                                        <u32> len(data)))
 
 
 cdef inline size_t pdu_room(u8 version, size_t addresses) noexcept nogil:
     """For an advert with so many bytes of addresses."""
     return rounded(VRRP_HEADER + addresses + (V2_AUTH_LEN if version == 2 else 0))
+
+
+cdef bytes full_program(const u8 *kept):
+    """The requests of a program in a block as pack_program() puts them."""
+    cdef u8 message[ADDRESS_REQUEST]
+    cdef u32 total = (<const u32 *> kept)[0]
+    cdef u32 at = 8
+    cdef list requests = []
+    while at < total:
+        if kept[at + 1]:
+            requests.append((packed(message, put_request(message, kept + at)), kept[at]))
+        else:
+            requests.append((packed(kept + at + 4, (<const u32 *> (kept + at + 4))[0]), kept[at]))
+        at += request_size(kept + at)
+    return pack_program(requests)
+
+
+cdef bytes full_announcements(const u8 *kept, u32 end):
+    """As build_announcement() made them."""
+    cdef u8 record[ANN_HEADER + NA_FRAME]
+    cdef u32 at = 0
+    cdef u32 length
+    cdef list records = []
+    while at < end:
+        length = (<const u16 *> (kept + at))[2]
+        if kept[at + 8] & ANN_BRIEF:
+            memcpy(record, kept + at, ANN_HEADER)
+            record[8] = kept[at + 8] & (ANN_NEW | ANN_IPV6 | ANN_EXTRA)
+            (<u16 *> record)[2] = <u16> put_frame(record + ANN_HEADER, kept + at)
+            records.append(packed(record, ANN_HEADER + (<u16 *> record)[2]))
+        else:
+            records.append(packed(kept + at, ANN_HEADER + length))
+        at += ANN_HEADER + length
+    return b"".join(records)
 
 
 cdef cfg_t *new_block(size_t n) except NULL:
@@ -193,9 +241,10 @@ cdef class Instance:
         peers = peers or []
         addresses = addresses or []
         tracks = tracks or []
-        up = up or None
-        down = down or None
-        change = change or None
+        up = shortened_program(up)
+        down = shortened_program(down)
+        change = shortened_program(change)
+        announce = shortened_announcements(announce)
         if family not in (4, 6):
             raise ValueError(f"family {family} is not 4 or 6")
         if version not in (2, 3):
@@ -226,14 +275,12 @@ cdef class Instance:
             raise ValueError(f"a link-layer address of {len(mac)} bytes")
         if flags & F_PACKET and flags & F_UNICAST:
             raise ValueError("a unicast instance sends no frames")
-        check_announce(announce)
         joined = b"".join(addresses)
         # no more than that: thousands of blocks are a cache line smaller or larger
         size = (sizeof(cfg_t) + pdu_room(version, len(joined)) + rounded(len(announce))
                 + len(tracks) * sizeof(track_t) + len(peers) * sizeof(peer_t))
         for value in (up, down, change):
             if value is not None:
-                check_program(value)
                 size += rounded(len(value))
         block_free(self.cfg)
         self.cfg = NULL
@@ -283,30 +330,29 @@ cdef class Instance:
         g.pdu = cursor
         cursor += pdu_room(version, len(joined))
         advert_build(g, <const u8 *> <const char *> joined, g.pdu)
-        g.up = place_program(&cursor, up)
-        g.down = place_program(&cursor, down)
-        g.change = place_program(&cursor, change)
-        g.announce = place(&cursor, announce)
-        g.tracks = <track_t *> cursor
+        g.up = place_program(g, &cursor, up)
+        g.down = place_program(g, &cursor, down)
+        g.change = place_program(g, &cursor, change)
+        g.announce = place(g, &cursor, <const char *> announce, len(announce))
+        g.tracks = <u32> (cursor - <u8 *> g)
         for k in range(g.n_tracks):
-            g.tracks[k].link = tracks[k][0]
-            g.tracks[k].weight = tracks[k][1]
-            g.tracks[k].reverse = bool(tracks[k][2])
-        g.peers = <peer_t *> (cursor + g.n_tracks * sizeof(track_t))
+            tracks_of(g)[k].link = tracks[k][0]
+            tracks_of(g)[k].weight = tracks[k][1]
+            tracks_of(g)[k].reverse = bool(tracks[k][2])
         for k in range(g.n_peers):
             if len(peers[k][0]) != alen:
                 raise ValueError(f"peer address {peers[k][0]!r} is not {alen} bytes")
-            memcpy(g.peers[k].address, <const char *> peers[k][0], alen)
-            g.peers[k].min_ttl = peers[k][1]
-            g.peers[k].max_ttl = peers[k][2]
+            memcpy(peers_of(g)[k].address, <const char *> peers[k][0], alen)
+            peers_of(g)[k].min_ttl = peers[k][1]
+            peers_of(g)[k].max_ttl = peers[k][2]
 
     @property
     def size(self):
         """Bytes of program and packet data this instance carries."""
         if self.cfg == NULL:
             return 0
-        return (sizeof(cfg_t) + self.cfg.pdu_len + self.cfg.announce_len + (<u32 *> self.cfg.up)[0]
-                + (<u32 *> self.cfg.down)[0] + (<u32 *> self.cfg.change)[0])
+        return (sizeof(cfg_t) + self.cfg.pdu_len + self.cfg.announce_len + (<const u32 *> up_of(self.cfg))[0]
+                + (<const u32 *> down_of(self.cfg))[0] + (<const u32 *> change_of(self.cfg))[0])
 
     @property
     def content(self):
@@ -316,13 +362,12 @@ cdef class Instance:
         if g == NULL:
             raise ValueError("this Instance was committed already")
         head = g[0]
-        head.pdu = head.announce = head.up = head.down = head.change = NULL
-        head.peers = NULL
-        head.tracks = NULL
-        return (packed(<const u8 *> &head, sizeof(cfg_t)), packed(g.pdu, g.pdu_len), packed(g.announce, g.announce_len),
-                packed(g.up, (<u32 *> g.up)[0]), packed(g.down, (<u32 *> g.down)[0]),
-                packed(g.change, (<u32 *> g.change)[0]), packed(<const u8 *> g.tracks, g.n_tracks * sizeof(track_t)),
-                packed(<const u8 *> g.peers, g.n_peers * sizeof(peer_t)))
+        head.pdu = NULL
+        return (packed(<const u8 *> &head, sizeof(cfg_t)), packed(g.pdu, g.pdu_len),
+                full_announcements(announce_of(g), g.announce_len), full_program(up_of(g)),
+                full_program(down_of(g)), full_program(change_of(g)),
+                packed(<const u8 *> tracks_of(g), g.n_tracks * sizeof(track_t)),
+                packed(<const u8 *> peers_of(g), g.n_peers * sizeof(peer_t)))
 
     cdef cfg_t *take(self, core_t *c) except NULL:
         """Hands the block over to a core: an Instance can be committed once."""
@@ -335,7 +380,7 @@ cdef class Instance:
         if g.group != NONE:
             in_range("group", g.group, 0, c.cap_group - 1)
         for k in range(g.n_tracks):
-            in_range("tracked link", g.tracks[k].link, 0, c.cap_link - 1)
+            in_range("tracked link", tracks_of(g)[k].link, 0, c.cap_link - 1)
         self.cfg = NULL
         return g
 
@@ -410,6 +455,8 @@ cdef int check_announce(bytes data) except -1:
     while at < end:
         if end - at < ANN_HEADER or end - at - ANN_HEADER < (<const u16 *> (p + at))[2]:
             raise ValueError("announce is not a concatenation of build_announcement() records")
+        if p[at + 8] & ~<u8> (ANN_NEW | ANN_IPV6 | ANN_EXTRA):
+            raise ValueError("no flags of an announcement")
         at += ANN_HEADER + (<const u16 *> (p + at))[2]
     return 0
 
@@ -465,6 +512,8 @@ cdef int check_program(bytes data) except -1:
         length = (<const u32 *> (p + at + 4))[0]
         if length < 16 or length > MAX_REQUEST or end - at - 4 < length:
             raise ValueError(f"a netlink request of {length} bytes does not fit")
+        if (<const u32 *> (p + at))[0] & ~<u32> (OK_EXIST | OK_GONE):
+            raise ValueError("no class of errors")
         at += 4 + ((length + 3) & ~3)
         n += 1
     if n != (<const u32 *> p)[1]:

@@ -11,82 +11,19 @@ cdef enum:
     ITEM_NODAD = 8
     ITEM_ROUTER = 16            # of its announcements
     ITEM_EXTRA = 32             # garp_extra_if repeats its announcement
-    IFA_CACHEINFO = 6
-    IFA_F_NODAD = 0x02
-    RTM_DELADDR = 21
-    ADDRESS_MARK = 18           # RTPROT_KEEPALIVED, as IFA_PROTO: wire.PROTOCOL
-    ADDRESS_REQUEST = 128       # no request of an address without options is longer
-    NLM_REQUEST_ACK = 0x05      # NLM_F_REQUEST | NLM_F_ACK
-    NLM_CREATE_REPLACE = 0x500
-    NLM_CREATE_EXCL = 0x600
 
 
-cdef u32 put_attribute(u8 *at, u16 kind, const void *payload, u32 n) noexcept nogil:
-    """At most 16 bytes, padded to four; returns its length."""
-    cdef u16 head[2]
-    head[0] = <u16> (4 + n)
-    head[1] = kind
-    memset(at, 0, 4 + ((n + 3) & ~<u32> 3))
-    memcpy(at, head, 4)
-    memcpy(at + 4, payload, n)
-    return 4 + ((n + 3) & ~<u32> 3)
-
-
-cdef u32 put_ifaddr(u8 *at, u16 kind, u16 flags, u8 family, u8 size, u8 prefixlen, u8 ifa_flags, u8 scope,
-                    u32 ifindex, const u8 *local, const u8 *outer) noexcept nogil:
-    """Header, struct ifaddrmsg, IFA_LOCAL and IFA_ADDRESS of a request; returns their length."""
-    cdef nlmsghdr *h = <nlmsghdr *> at
-    cdef u32 n = sizeof(nlmsghdr)
-    memset(h, 0, sizeof(nlmsghdr))
-    h.nlmsg_type = kind
-    h.nlmsg_flags = flags
-    at[n] = <u8> (AF_INET if family == 4 else AF_INET6)
-    at[n + 1] = prefixlen
-    at[n + 2] = ifa_flags
-    at[n + 3] = scope
-    memcpy(at + n + 4, &ifindex, 4)
-    n += IFADDRMSG_LEN
-    n += put_attribute(at + n, IFA_LOCAL, local, size)
-    n += put_attribute(at + n, IFA_ADDRESS, outer, size)
-    return n
-
-
-cdef u32 put_new_address(u8 *at, AddressKey key, u8 scope, u32 bits):
-    """RTM_NEWADDR of an address without options. NLM_F_REPLACE makes a repetition harmless; the host's
-    own is created if it is gone by then, but never replaced: mark, flags and lifetimes are the host's."""
-    cdef u32 lifetimes[4]
-    cdef u32 flags = IFA_F_NODAD if key.family == 6 and bits & ITEM_NODAD else 0
-    cdef u8 mark = ADDRESS_MARK
-    cdef u32 n = put_ifaddr(
-        at, RTM_NEWADDR, NLM_REQUEST_ACK | (NLM_CREATE_EXCL if bits & ITEM_NATIVE else NLM_CREATE_REPLACE),
-        key.family, key.size, key.prefixlen, <u8> flags, scope, key.ifindex, key.raw, key.raw)
-    if flags:
-        n += put_attribute(at + n, IFA_FLAGS, &flags, 4)
-    if key.family == 6 and key.prefixlen == 128:
-        # deprecated from the start, so that the kernel never picks it for the router's own traffic
-        lifetimes[0] = lifetimes[2] = lifetimes[3] = 0
-        lifetimes[1] = 0xFFFFFFFF
-        n += put_attribute(at + n, IFA_CACHEINFO, lifetimes, 16)
-    n += put_attribute(at + n, IFA_PROTO, &mark, 1)
-    (<nlmsghdr *> at).nlmsg_len = n
-    return n
-
-
-cdef u32 put_delete_address(u8 *at, AddressKey key):
-    """RTM_DELADDR of exactly this address and prefix length."""
-    cdef const u8 *outer = key.raw
-    cdef u32 n
-    if key.peer:
-        outer = <const u8 *> <const char *> key.peer
-    n = put_ifaddr(at, RTM_DELADDR, NLM_REQUEST_ACK, key.family, key.size, key.prefixlen, 0, 0, key.ifindex,
-                   key.raw, outer)
-    (<nlmsghdr *> at).nlmsg_len = n
-    return n
+cdef u32 put_new_item(u8 *at, AddressItem item):
+    """The request of an address without options; returns its length."""
+    cdef AddressKey key = item.key
+    return put_new_address(at, key.ifindex, key.family, key.prefixlen, key.raw, item.scope, item.bits & ITEM_NODAD != 0,
+                           item.bits & ITEM_NATIVE != 0)
 
 
 def delete_address(AddressKey key not None):
     cdef u8 request[ADDRESS_REQUEST]
-    return packed(request, put_delete_address(request, key))
+    cdef const u8 *outer = <const u8 *> <const char *> key.peer if key.peer else key.raw
+    return packed(request, put_delete_address(request, key.ifindex, key.family, key.prefixlen, key.raw, outer))
 
 
 @cython.final
@@ -130,7 +67,7 @@ cdef class AddressItem:
         cdef u8 request[ADDRESS_REQUEST]
         cdef bytes message = self.own
         if message is None:
-            return packed(request, put_new_address(request, self.key, self.scope, self.bits))
+            return packed(request, put_new_item(request, self))
         if not self.bits & ITEM_NATIVE:
             return message
         message = packed(<const u8 *> <const char *> message, len(message))

@@ -6,10 +6,11 @@ cdef inline bint is_multicast(const u8 *a, u32 alen) noexcept nogil:
 
 
 cdef const peer_t *find_peer(const cfg_t *g, const u8 *source) noexcept nogil:
+    cdef const peer_t *peers = peers_of(g)
     cdef u32 k
     for k in range(g.n_peers):
-        if fv_same(g.peers[k].address, source, g.alen):
-            return &g.peers[k]
+        if fv_same(peers[k].address, source, g.alen):
+            return &peers[k]
     return NULL
 
 

@@ -85,7 +85,7 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
     cdef vr_t *v = &c.vr[i]
     cdef cfg_t *old = c.cfg[i]
     cdef i64 skew = skew_time(c, i)
-    cdef bint programs = not blob_equal(g.up, old.up)
+    cdef bint programs = not blob_equal(up_of(g), up_of(old))
     cdef bint owed
     c.cfg[i] = g
     v.adjust = g.adjust
@@ -102,7 +102,7 @@ cdef void vr_adopt(core_t *c, u32 i, cfg_t *g, i64 now, out_t *out) noexcept nog
             v.due[D_EXTRA] = FV_NEVER
         elif v.vips == 2:
             set_due(c, i, D_EXTRA, imin(v.due[D_EXTRA], now + g.extra_ns))
-        if (<const u32 *> g.change)[1]:
+        if (<const u32 *> change_of(g))[1]:
             emit_play(c, i, P_CHANGE, now, out)
         # only what is new, unless a burst is under way or the kernel still owes what was asked for earlier: these
         # records do not mark that as new, so it goes on with everything
@@ -184,7 +184,7 @@ cdef bint depends_on(const cfg_t *g, u32 link) noexcept nogil:
     if g.link == link:
         return True
     for k in range(g.n_tracks):
-        if g.tracks[k].link == link:
+        if tracks_of(g)[k].link == link:
             return True
     return False
 

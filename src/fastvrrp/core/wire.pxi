@@ -146,6 +146,8 @@ cdef enum:
     ANN_NEW = 1                 # flag: only this address is new
     ANN_IPV6 = 2
     ANN_EXTRA = 4               # flag: the one address that garp_extra_if repeats on its interface
+    ANN_BRIEF = 8               # in a block only, as is the next: see block.pxi
+    ANN_ROUTER = 16
     ARP_FRAME = 42
     NA_FRAME = 86
 
