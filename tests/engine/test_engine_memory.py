@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gc
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +70,33 @@ def let_it_work(engine: _core.Engine) -> None:
         return engine.counters()["turns"] > begun + 1
 
     wait_for(passed, 60, "two more turns", poll_s=0)
+
+
+def test_places_of_links_that_are_not_used_take_none() -> None:
+    """There is one for each instance, which may all have a link of their own after a reload."""
+    script = """
+import sys
+from pathlib import Path
+from fastvrrp import _core
+from fastvrrp.supervisor.process import keep_large_apart, settle_memory
+
+def own_kb():
+    settle_memory()
+    lines = Path("/proc/self/smaps_rollup").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+
+keep_large_apart()
+sizes, engines = [own_kb()], []
+for links in (8, int(sys.argv[1])):
+    engines.append(_core.Engine(instances=8, links=links, groups=1))
+    sizes.append(own_kb())
+print((sizes[2] - sizes[1]) - (sizes[1] - sizes[0]))
+"""
+    links = 60000
+    command = [sys.executable, "-c", script, str(links)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # What the engine has of each link is a hundred bytes, and more.
+    assert int(done.stdout) * 1024 < links * 20
 
 
 def test_rings_that_are_hardly_filled_stay_small(engine: _core.Engine) -> None:

@@ -68,7 +68,8 @@ def test_block_of_one_address_takes_five_cache_lines() -> None:
     blocks = [
         instance_alike(pattern, slot=n, vrid=1 + n % 255, items=(item,)) for n in range(count)
     ]
-    assert virtual_bytes() - before < count * (5 * 64 + 40)  # the last is of the objects
+    # The last is of the objects, and what the interpreter asks for at once: less than two lines.
+    assert virtual_bytes() - before < count * (5 * 64 + 100)
     assert len(blocks) == count
 
 

@@ -8,7 +8,7 @@ import pytest
 from vrrp_tools import configuration, instance, vip
 
 from fastvrrp.config import compact
-from fastvrrp.vrrp.apart import decode, is_possible, memory_apart
+from fastvrrp.vrrp.apart import decode, hold, is_possible, memory_apart, release
 
 MANY = 20000
 
@@ -37,6 +37,22 @@ def test_it_ends_with_an_error() -> None:
     before = sys.getallocatedblocks()
     kept = [float(n) for n in range(MANY)]
     assert sys.getallocatedblocks() - before > len(kept) / 2
+
+
+@pytest.mark.skipif(not is_possible(), reason="this interpreter's allocator is another one")
+def test_a_block_among_others_ends_nothing() -> None:
+    hold()
+    try:
+        with memory_apart():
+            pass
+        before = sys.getallocatedblocks()
+        kept = [float(n) for n in range(MANY)]
+        assert sys.getallocatedblocks() - before < MANY / 10
+    finally:
+        release()
+    before = sys.getallocatedblocks()
+    kept += [float(n) for n in range(MANY)]
+    assert sys.getallocatedblocks() - before > MANY / 2
 
 
 def test_a_configuration_is_the_same() -> None:

@@ -74,6 +74,7 @@ ctypedef struct engine_t:
     ring_t commands
     ring_t events
     elink_t *links
+    u32 high_link               # one past the highest slot that was ever used: no page behind it is touched
     pace_t *paces
     u64 *failed                 # per slot: requests of the up program that the kernel refused
     u8 *owed                    # per slot: programs that did not fit the work ring
@@ -170,11 +171,19 @@ cdef u32 link_lookup(const engine_t *e, i32 ifindex) noexcept nogil:
     return NONE
 
 
+cdef void reach_link(engine_t *e, u32 slot) noexcept nogil:
+    """The slot is about to be used."""
+    while e.high_link <= slot:
+        e.links[e.high_link].fd[0] = e.links[e.high_link].fd[1] = -1
+        e.links[e.high_link].tx_head = NONE
+        e.high_link += 1
+
+
 cdef void link_rehash(engine_t *e) noexcept nogil:
     cdef u32 k
     cdef u32 h
     memset(e.by_ifindex, 0, (<size_t> e.hash_mask + 1) * 4)
-    for k in range(e.core.cap_link):
+    for k in range(e.high_link):
         if e.core.link[k].used and e.links[k].ifindex > 0:
             h = <u32> e.links[k].ifindex & e.hash_mask
             while e.by_ifindex[h]:
@@ -207,7 +216,7 @@ cdef void links_settle(engine_t *e, i64 now) noexcept nogil:
     """Changes of links that have lasted long enough."""
     cdef u32 k
     e.settle_ns = FV_NEVER
-    for k in range(e.core.cap_link):
+    for k in range(e.high_link):
         if e.links[k].settle_ns == 0:
             continue
         if e.links[k].settle_ns > now:
@@ -266,7 +275,7 @@ cdef void count_sources(engine_t *e) noexcept nogil:
     cdef u32 k
     e.recount = 0
     e.n_ringed = e.n_opened = 0
-    for k in range(2 * e.core.cap_link):
+    for k in range(2 * e.high_link):
         if e.links[k >> 1].ring[k & 1] != NULL:
             e.ringed[e.n_ringed] = k
             e.n_ringed += 1
@@ -295,6 +304,7 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
     cdef u32 six
     cdef bint up
     cdef bint same = e.core.link[d.slot].used and d.ifindex == io.ifindex
+    reach_link(e, d.slot)
     if e.core.link[d.slot].used and not same:
         link_state(e, d.slot, False, now)
         engine_flush(e, now)
@@ -337,7 +347,7 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
 cdef void links_resync(engine_t *e, i64 now) noexcept nogil:
     """Events were lost: ask the devices themselves, never act on a partial view."""
     cdef u32 k
-    for k in range(e.core.cap_link):
+    for k in range(e.high_link):
         if e.core.link[k].used and e.links[k].ifindex > 0:
             link_heard(e, k, fv_link_up(e.control_fd, e.links[k].ifindex) == 1, now)
     tell_simple(e, EV_LINK_RESYNC, NONE, 0, 0, now)
@@ -634,6 +644,8 @@ cdef void run_commit(engine_t *e, commit_t *m, i64 now) noexcept nogil:
     cdef cfg_t *g
     if e.out.n:
         engine_flush(e, now)                            # what was decided before is played as configured before
+    for k in range(m.n):
+        reach_link(e, m.items[k].link)
     core_commit(&e.core, m.items, m.n, m.remove, m.n_remove, now, &e.out)
     for k in range(m.n):
         g = m.items[k].displaced

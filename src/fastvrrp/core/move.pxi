@@ -90,6 +90,7 @@ cdef void let_go(engine_t *e, move_t *m, i64 now) noexcept nogil:
     for k in range(m.n_links):
         link = &m.links[k]
         io = &e.links[link.slot]
+        reach_link(e, link.slot)
         link.io = io[0]
         link.up = e.core.link[link.slot].up
         link.pace = e.paces[io.pace]
@@ -119,6 +120,7 @@ cdef void go_on(engine_t *e, move_t *m, i64 now) noexcept nogil:
         link = &m.links[k]
         slot = link.slot
         io = &e.links[slot]
+        reach_link(e, slot)
         if not e.core.link[slot].used:
             e.core.link[slot].used = 1
             e.core.link[slot].up = link.up

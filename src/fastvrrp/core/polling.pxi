@@ -61,7 +61,7 @@ cdef inline void stamp_socket(int fd, bint on) noexcept nogil:
 cdef void stamp_sockets(engine_t *e, bint on) noexcept nogil:
     """Not while every packet wakes: a clock that is read for each packet costs the whole host."""
     cdef u32 k
-    for k in range(2 * e.core.cap_link):
+    for k in range(2 * e.high_link):
         stamp_socket(e.links[k >> 1].fd[k & 1], on)
     e.io.arrivals.stamped = on
 

@@ -24,7 +24,8 @@ cdef class Engine:
     cdef int cpu
     cdef bint lock_memory
     cdef readonly int rt_errno
-    # sockets of each link slot as handed over last, raw ones before those of rings: closed only by the next link()
+    # sockets + 1 of each link slot as handed over last, raw ones before those of rings: closed only by the next
+    # link(). 0: none, so that no page of slots that are not used is touched
     cdef int *newest
 
     def __cinit__(self, *, u32 instances=8192, u32 links=1024, u32 groups=1024, int rt_priority=0,
@@ -85,10 +86,6 @@ cdef class Engine:
         self.newest = <int *> calloc(4 * links, sizeof(int))
         if self.newest == NULL:
             raise MemoryError()
-        for k in range(links):
-            memset(&self.newest[4 * k], 0xFF, 4 * sizeof(int))
-            e.links[k].fd[0] = e.links[k].fd[1] = -1
-            e.links[k].tx_head = NONE
         if (netio_init(&e.io) or announcer_init(&e.announcer) or applier_init(&e.applier, instances)
                 or ring_init(&e.commands, sizeof(command_t), COMMAND_RING)
                 or ring_init(&e.events, sizeof(action_t), EVENT_RING)):
@@ -121,13 +118,12 @@ cdef class Engine:
         if self.arena != NULL:
             for k in range(e.core.cap_vr):
                 block_free(e.core.cfg[k])
-            for k in range(e.core.cap_link):
-                if e.links != NULL:
-                    close_fd(e.links[k].fd[0])
-                    close_fd(e.links[k].fd[1])
-                    for six in range(2):
-                        if e.links[k].ring[six] != NULL:
-                            free_ring(e.links[k].ring[six])
+            for k in range(e.high_link):
+                close_fd(e.links[k].fd[0])
+                close_fd(e.links[k].fd[1])
+                for six in range(2):
+                    if e.links[k].ring[six] != NULL:
+                        free_ring(e.links[k].ring[six])
             munmap(self.arena, self.arena_size)
         if self.page != NULL:
             munmap(self.page, MAX_THREADS * PULSE_STRIDE)
@@ -284,8 +280,8 @@ cdef class Engine:
             free(d)
             raise OSError(failed, f"VRRP socket on interface {ifindex}: {_os.strerror(failed)}")
         for six in range(2):
-            fresh[six] = d.fd[six]
-            fresh[2 + six] = d.ring[six].fd if d.ring[six] != NULL else -1
+            fresh[six] = d.fd[six] + 1
+            fresh[2 + six] = d.ring[six].fd + 1 if d.ring[six] != NULL else 0
         if rejoin and ifindex > 0:
             groups = <groups_t *> calloc(1, sizeof(groups_t) + len(groups4) + len(groups6))
             if groups != NULL:                              # no memory: the sockets are members, as far as it goes
@@ -306,9 +302,9 @@ cdef class Engine:
         cdef u32 k
         in_range("link", slot, 0, self.e.core.cap_link - 1)
         for k in range(4):
-            if self.newest[4 * slot + k] >= 0:
+            if self.newest[4 * slot + k]:
                 fill_accept(&accept, vrids6 if k & 1 else vrids4, any_ttl & (1 << (k & 1)) and k < 2)
-                set_filter(self.newest[4 * slot + k], k & 1, k >= 2, &accept)
+                set_filter(self.newest[4 * slot + k] - 1, k & 1, k >= 2, &accept)
 
     def commit(self, list instances, *, list remove=None, i64 epoch):
         cdef u32 n = len(instances)
@@ -382,7 +378,7 @@ cdef class Engine:
                 raise RuntimeError("an engine does not go on with what another one let go")
         for k in range(n_links):
             memcpy(&receiver.newest[4 * m.links[k].slot], &self.newest[4 * m.links[k].slot], 4 * sizeof(int))
-            memset(&self.newest[4 * m.links[k].slot], 0xFF, 4 * sizeof(int))
+            memset(&self.newest[4 * m.links[k].slot], 0, 4 * sizeof(int))
         free(m)
         return True
 
@@ -418,7 +414,7 @@ cdef class Engine:
         cdef u32 k
         cdef u32 six
         cdef int rings = 0
-        for k in range(self.e.core.cap_link):
+        for k in range(self.e.high_link):
             for six in range(2):
                 rings += self.e.links[k].ring[six] != NULL
         side_by_side(self._close_some, rings)
@@ -427,7 +423,7 @@ cdef class Engine:
         cdef u32 k
         cdef u32 six
         cdef pring_t *r
-        for k in range(first, self.e.core.cap_link, step):
+        for k in range(first, self.e.high_link, step):
             for six in range(2):
                 r = self.e.links[k].ring[six]
                 self.e.links[k].ring[six] = NULL

@@ -1,4 +1,5 @@
-"""Making a model apart from what stays, so that all of its memory goes back to the system."""
+"""Making a model, and all that a change of configuration needs, apart from what stays, so that its
+memory goes back to the system."""
 
 from __future__ import annotations
 
@@ -21,18 +22,33 @@ def is_possible() -> bool:
     )
 
 
+_held = False  # between `hold` and `release`
+
+
+def hold() -> None:
+    """Objects that are made until `release` have memory of the C library. Where they are freed does
+    not matter."""
+    global _held
+    _held = is_possible()
+    _core.allocate_apart(_held)
+
+
+def release() -> None:
+    """The interpreter's allocator is in use again. Harmless without `hold`."""
+    global _held
+    _held = False
+    _core.allocate_apart(False)
+
+
 @contextmanager
 def memory_apart() -> Iterator[None]:
-    """Objects that are made inside have memory of the C library. Where they are freed does not
-    matter."""
-    possible = is_possible()
-    if possible:
+    """As between `hold` and `release`, also among these."""
+    if is_possible():
         _core.allocate_apart(True)
     try:
         yield
     finally:
-        if possible:
-            _core.allocate_apart(False)
+        _core.allocate_apart(_held)
 
 
 def decode(data: bytes | memoryview) -> model.Configuration:

@@ -119,6 +119,7 @@ class Daemon:
         Raises ConfigurationRefused.
         """
         configuration = assign_preferences(configuration)
+        apart.hold()  # what a change sets in motion takes more than what stays of it
         gc.disable()  # a large configuration is a million objects without a cycle
         try:
             async with self._changing:
@@ -202,6 +203,7 @@ class Daemon:
             self._running.reporter.settle()
             self._running.plane.pack()
         address_text.cache_clear()
+        apart.release()
         settle_memory()
 
     async def _prepare(self, parts: Parts, configuration: model.Configuration) -> Draft:
