@@ -51,10 +51,11 @@ def load(
 
 class Again(NamedTuple):
     """What `load_again` found. `memory` is for the next time, with the bytes of the configuration
-    (`memory.Last`); `parsed` says how many blocks were parsed, by keyword."""
+    (`memory.Last`); `parsed` says how many of the `blocks` were parsed, by keyword."""
 
     loaded: Loaded
     memory: bytes
+    blocks: int
     parsed: dict[str, int]
 
 
@@ -106,7 +107,8 @@ def _load(path: str | Path, how: _How, blocks: Blocks) -> Again:
     def read(omissions: Omissions) -> Loaded:
         return _read(path, how, Blocks(), omissions).loaded
 
-    return Again(tolerated(again.loaded, read, is_reload=how.is_reload), b"", again.parsed)
+    loaded = tolerated(again.loaded, read, is_reload=how.is_reload)
+    return again._replace(loaded=loaded, memory=b"")
 
 
 def _read(path: str | Path, how: _How, blocks: Blocks, omissions: Omissions | None = None) -> Again:
@@ -117,7 +119,7 @@ def _read(path: str | Path, how: _How, blocks: Blocks, omissions: Omissions | No
     try:
         checks = Checks(True, True, True, True) if how.strict_includes else Checks()
         loaded = loader.load(Path(path), config_id, definitions, checks, omissions)
-        return Again(loaded, loader.memory(config_id), loader.parsed)
+        return Again(loaded, loader.memory(config_id), loader.count, loader.parsed)
     finally:
         loader.diagnostics.placed = None  # no circle is left
         if was_enabled:

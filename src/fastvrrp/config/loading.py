@@ -114,6 +114,7 @@ class Loader:
         self.instances: dict[str, RawInstance] = {}
         self.groups: dict[str, RawGroup] = {}
         self.virtual_servers: list[RawVirtualServer] = []
+        self.count = 0  # of blocks
         self.parsed: dict[str, int] = {}  # blocks that were not taken over, by their keyword
         self.servers_read: list[Origin | None] = []  # see Blocks.memory; None: to be read again
         self.instances_read: list[Origin | None] = []
@@ -155,7 +156,7 @@ class Loader:
             if named or self.net_namespace is not None:
                 self.context.leave_namespace()
             blocks.check(self.context)
-            self.parsed = blocks.parsed(builder.root)
+            self.count, self.parsed = blocks.parsed(builder.root)
             for order, node in enumerate(builder.root):
                 self._statement(node, order)
             configuration = self._configuration(source)

@@ -246,14 +246,16 @@ class Blocks:
         assert self._includes is not None
         return self._includes.again(files)
 
-    def parsed(self, root: Iterable[Node]) -> dict[str, int]:
-        """How many blocks there are whose text was parsed, by keyword."""
-        found: dict[str, int] = {}
+    def parsed(self, root: Iterable[Node]) -> tuple[int, dict[str, int]]:
+        """How many blocks there are, and of how many the text was parsed, by keyword."""
+        count, found = 0, dict[str, int]()
         for node in root:
-            if node.body is None or isinstance(node, TakenNode) or id(node) in self._recalled:
+            if node.body is None:
                 continue
-            found[node.words[0]] = found.get(node.words[0], 0) + 1
-        return found
+            count += 1
+            if not isinstance(node, TakenNode) and id(node) not in self._recalled:
+                found[node.words[0]] = found.get(node.words[0], 0) + 1
+        return count, found
 
     def _parameters_of(self, record: Record) -> tuple[tuple[str, ...], bytes]:
         assert self._memory is not None

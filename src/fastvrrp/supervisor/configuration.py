@@ -70,6 +70,7 @@ class Source:
         self.loaded: str | None = None
         self.last_reload: dict[str, Any] | None = None
         self._read_s: float | None = None  # that reading took the last time
+        self._blocks: dict[str, int | None] = {"blocks": None, "parsed": None}  # that were read
 
     async def read(self, reading: Reading | None = None) -> Outcome:
         """Parse and check; the messages are for `log_messages`. `reading`: it has been started
@@ -94,8 +95,10 @@ class Source:
             began_ns = time.time_ns()
             began = time.monotonic()
             self._read_s = None
+            self._blocks = dict.fromkeys(self._blocks)
             outcome = await self._read()
             self._read_s = time.monotonic() - began
+            self._blocks = {"blocks": outcome.blocks, "parsed": outcome.parsed}
             files = _files(self.path, outcome)
             if not _written_since(files, began_ns - SETTLE_NS) or time.monotonic() > limit:
                 break
@@ -164,7 +167,7 @@ class Source:
     ) -> dict[str, Any]:
         """The result of a reload as on the control socket; remembered for `status`. `apply_s`:
         from when it was read until it was in effect, unless it came to nothing before."""
-        took = {"read_s": self._read_s, "apply_s": apply_s}
+        took = {"read_s": self._read_s, **self._blocks, "apply_s": apply_s}
         records = [message_record(message) for message in messages]
         self.last_reload = {
             "time": wall_clock(),

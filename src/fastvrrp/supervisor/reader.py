@@ -18,10 +18,13 @@ from fastvrrp.supervisor.held import Held, dropped
 
 
 class Outcome(model.Struct):
-    """What came of reading a file; `held` is None after errors."""
+    """What came of reading a file; `held` is None after errors. Of its `blocks` so many were
+    parsed, the others are known."""
 
     messages: tuple[model.Message, ...]
     held: Held | None
+    blocks: int = 0
+    parsed: int = 0
 
     @property
     def errors(self) -> int:
@@ -57,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if loaded.configuration is not None:
         messages = (*messages, *dropped(loaded.configuration, only))
         held = Held.of(loaded.configuration, only=only, memory=again.memory)
-    data = msgspec.msgpack.encode(Outcome(messages=messages, held=held))
+    parsed = sum(again.parsed.values())
+    outcome = Outcome(messages=messages, held=held, blocks=again.blocks, parsed=parsed)
+    data = msgspec.msgpack.encode(outcome)
     with open(out_fd, "wb") as out:  # noqa: PTH123 (a descriptor)
         out.write(data)
         out.flush()
