@@ -19,7 +19,11 @@ from native_entries import (
     server,
     servers,
 )
-from remembering import after, first
+from remembering import after, first, reading
+
+from fastvrrp.config.native.expand import Pairs
+from fastvrrp.config.native.lower import Maker
+from fastvrrp.config.node import Node
 
 
 @pytest.fixture
@@ -125,6 +129,39 @@ def test_parts_for_one_router(read: Reader) -> None:
     # another one's name
     read.config_id = "r2"
     assert after(read, text, held).parsed == 20
+
+
+def test_models_of_what_nodes_change(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made of their statements either, unless something is to be said of them."""
+    made: list[str] = []
+    block = Maker.block
+
+    def counted(self: Maker, path: str, pairs: Pairs) -> list[Node]:
+        made.append(path)
+        return block(self, path, pairs)
+
+    read.config_id = "r1"
+    part = own(*(f"V{n}: {{priority: {n + 100}}}" for n in range(1, 21)))
+    text = GLOBAL + part + instances(*MANY)
+    held = first(read, text)
+    monkeypatch.setattr(Maker, "block", counted)
+    for other, count in (
+        (f"# more\n{GLOBAL}" + instances(*MANY[::-1]) + "\n" + part, 0),
+        (text.replace("priority: 107", "priority: 108"), 1),
+        (text.replace(MANY[4], instance(5, "version: 3")), 1),
+        (text.replace("      V9: {priority: 109}\n", ""), 1),
+    ):
+        read.path.write_text(other)
+        made.clear()
+        assert reading(read, held).parsed <= count
+        assert made.count("vrrp_instance") == count
+        after(read, other, held)
+    # what is said of lines in the part, and of lines under it
+    warned = text.replace(MANY[1], instance(2, "state: MASTER", "preempt: false"))
+    warned = warned.replace("V3: {", "V3: {preempt: false, state: MASTER, ")
+    held = first(read, warned)
+    found = after(read, f"\n\n{warned}", held)
+    assert (len(found.messages), found.blocks) == (2, {})
 
 
 def test_entries_that_one_router_has_alone(read: Reader) -> None:

@@ -123,6 +123,9 @@ class Records:
             or (span.templates and self._others.of_templates)
         ):
             return None
+        also = range(0) if span.found is None else span.found.also
+        if also and self._others.about(span.file, also.start, len(also)):
+            return None  # it could not be said again where that stands then
         last, more = span.record, span.record.more
         at = span.file, span.line, last.lines
         further = Further(

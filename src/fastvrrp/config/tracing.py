@@ -70,6 +70,7 @@ class Found(NamedTuple):
     files      that it includes
     templates  among the parameters
     label      of an entry of YAML, or ""
+    also       lines of another text that it was made of
     """
 
     nodes: list[Node]
@@ -86,6 +87,7 @@ class Found(NamedTuple):
     files: tuple[str, ...] = ()
     templates: Mapping[str, tuple[Raw, ...]] = {}
     label: str = ""
+    also: range = range(0)
 
 
 class Tracer:

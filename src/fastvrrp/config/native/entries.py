@@ -7,8 +7,9 @@ taken the whole run so: nothing above is open (quotes, brackets), and no entry o
 another one. Then what is known comes to where it was: what became of the entry (`remembered`), or
 its tree (`trees`), to which defaults, templates, `for` and what `nodes` say are applied anew.
 
-Trees are kept of whatever has places outside of its own text: entries that something of `nodes` is
-laid over, or that have statements out of presets; and of all that does not become blocks.
+Trees are kept of whatever has places outside of its own text: statements out of presets, or of an
+entry that something of `nodes` is laid over; and of all that does not become blocks. A model that
+came of an entry and of what is laid over it is found by both texts.
 
 That holds for entries that are plain blocks, so others are parsed each time: those in whose first
 or last line there is a part of a value or of brackets of several, or at whose end a text may go on
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from fastvrrp.config.diagnostics import Diagnostics
+from fastvrrp.config.memory import Record
 from fastvrrp.config.native.document import (
     NODES_MAX,
     Alias,
@@ -58,12 +60,16 @@ _Place = tuple[str, str, int]  # section, file and line of an entry that becomes
 
 
 class _Known(NamedTuple):
-    """`value` stands in its place; `is_tree`: it is that of its text."""
+    """`value` stands in its place.
+
+    tree  its record, if there is one of the tree alone
+    pair  whether it is what `nodes` have for an entry, or that entry
+    """
 
     entry: Entry
-    match: Match
     value: Yaml
-    is_tree: bool
+    tree: Record | None = None
+    pair: bool = False
 
 
 class _Cut(NamedTuple):
@@ -92,6 +98,7 @@ class Entries:
         self._own: Path = NODES, config_id
         self._taken: dict[_Place, list[Node]] = {}
         self._read: dict[_Place, Entry] = {}  # what may be remembered with what becomes of it
+        self._changes: dict[_Place, tuple[Entry, Entry]] = {}  # what `nodes` have, for what
         self._restored: set[tuple[str, int]] = set()  # lines of which there were trees
         self._below: dict[tuple[str, int], tuple[str, int]] = {}  # what `nodes` change, by that
         self._files: set[str] = set()
@@ -109,19 +116,16 @@ class Entries:
         if _ODD_IN_FILE.search(text):
             return _Cut(text, [], [])
         found = entries(text)
-        changed = {
-            (e.path[2], e.name) for e in found if len(e.path) > 2 and e.path[:2] == self._own
-        }
+        changed = {(*e.path[2:], e.name): e for e in found if e.path[:2] == self._own}
+        pairs = self._pairs(found, changed, file)
         cut = _Cut("", found, [])
         parts, at = [], 0
         run: list[_Known] = []
         for entry in found:
-            match = self._blocks.known(entry)
-            is_tree = match is not None and bool(match.record.more.tree)
-            if match is None or (not is_tree and (*entry.path, entry.name) in changed):
+            known = self._known(entry, file, pairs, is_changed=(*entry.path, entry.name) in changed)
+            if known is None:
                 run = []
                 continue
-            known = self._known(match, entry, file)
             is_next = run and run[-1].entry.path == entry.path
             if is_next and _BETWEEN.fullmatch(text, at, entry.at):
                 run.append(known)
@@ -136,15 +140,39 @@ class Entries:
         parts.append(text[at:])
         return cut._replace(text="".join(parts))
 
-    def _known(self, match: Match, entry: Entry, file: str) -> _Known:
-        tree = match.record.more.tree
-        if tree:
+    def _pairs(self, found: list[Entry], changed: dict[Path, Entry], file: str) -> set[int]:
+        """The lines of entries that are known with what this node has for them, and of that."""
+        pairs: set[int] = set()
+        for base in found if changed else ():
+            above = changed.get((*base.path, base.name)) if len(base.path) == 1 else None
+            if above is None or not base.name or len(above.path) != 3:
+                continue
+            match = self._blocks.known(_paired(above, base))
+            if match is not None:
+                self._take(match, above, file)
+                pairs.update((base.line, above.line))
+        return pairs
+
+    def _known(
+        self, entry: Entry, file: str, pairs: set[int], *, is_changed: bool
+    ) -> _Known | None:
+        at = file, entry.line, entry.column
+        instead = Scalar("", *at) if entry.name else Mapping(*at, {})
+        match = self._blocks.known(entry)
+        tree = match.record if match is not None and match.record.more.tree else None
+        if entry.line in pairs:
+            return _Known(entry, instead, tree, pair=True)
+        if tree is not None:
             lines = range(entry.line, entry.line + entry.lines)
             self._restored.update([(file, line) for line in lines])
-            return _Known(entry, match, unpacked(tree, file, entry.line), True)
+            return _Known(entry, unpacked(tree.more.tree, file, entry.line), tree)
+        if match is None or is_changed:
+            return None
+        self._take(match, entry, file)
+        return _Known(entry, instead)
+
+    def _take(self, match: Match, entry: Entry, file: str) -> None:
         self._taken[entry.path[-1], file, entry.line] = self._blocks.take_entry(match, entry, file)
-        at = file, entry.line, entry.column
-        return _Known(entry, match, Scalar("", *at) if entry.name else Mapping(*at, {}), False)
 
     def composed(self, cut: _Cut, file: str, root: Yaml | None, notes: Notes, errors: int) -> None:
         """What the parser made of it, with so many errors, gets what is known. Raises Unread."""
@@ -166,8 +194,11 @@ class Entries:
             values = _values(container)
             for entry in there:
                 if entry.line in known:
-                    if known[entry.line].is_tree:
-                        self._blocks.keep_tree(entry, known[entry.line].match.record)
+                    last = known[entry.line]
+                    if last.tree is not None:
+                        self._blocks.keep_tree(entry, last.tree)
+                        if not last.pair:
+                            self._may_become(entry, file)
                 elif entry.line in values and entry.line not in mixed:
                     self._remember(entry, values[entry.line], file)
         self._lay_over(root, cut, file)
@@ -190,7 +221,7 @@ class Entries:
         own = nodes and isinstance(nodes.value, Mapping) and nodes.value.pairs.get(self._own[1])
         if not own or not isinstance(own.value, Mapping):
             return
-        taken = [k.entry for k in cut.known if not k.is_tree]
+        taken = [k.entry for k in cut.known if k.tree is None and not k.pair]
         for section, (_, above) in own.value.pairs.items():
             if section not in root.pairs:
                 continue
@@ -204,9 +235,12 @@ class Entries:
             if any(entry.path in paths and entry.name in names for entry in taken):
                 raise Unread
             for name in names:
-                key = above.pairs[name].key
-                self._read.pop((section, file, key.line), None)
-                self._below[file, key.line] = file, below.pairs[name].key.line
+                line, under = above.pairs[name].key.line, below.pairs[name].key.line
+                changes = self._read.pop((section, file, line), None)
+                base = self._read.get((section, file, under))
+                if changes is not None and base is not None:
+                    self._changes[section, file, line] = changes, base
+                self._below[file, line] = file, under
 
     def settle(self) -> None:
         """All files are read, so it is known what presets say. Raises Unread."""
@@ -227,9 +261,9 @@ class Entries:
         before = len(self._diagnostics.messages)
         nodes = list(made)
         self.note(start, nodes)
-        entry = self._read.get(key)
+        entry, base = self._changes.get(key) or (self._read.get(key), None)
         if entry is not None and nodes:
-            self._blocks.read(self._found(entry, nodes, before))
+            self._blocks.read(self._found(entry, base, nodes, before))
         return nodes
 
     def note(self, start: Yaml, nodes: Iterable[Node]) -> None:
@@ -242,7 +276,7 @@ class Entries:
         at = start.file, start.line
         return at in self._restored and self._below.get(at, at) in self._restored
 
-    def _found(self, entry: Entry, nodes: list[Node], before: int) -> Found:
+    def _found(self, entry: Entry, base: Entry | None, nodes: list[Node], before: int) -> Found:
         node = nodes[0]
         places = [unmark(at) for at in node.marks or ()]
         is_there = {line for line, _ in places} == {entry.line} and node.line == entry.line
@@ -250,7 +284,7 @@ class Entries:
             nodes,
             node.file,
             entry.line,
-            entry.text,
+            entry.text if base is None else _paired(entry, base).text,
             entry.line + entry.lines - 1,
             is_there and len(nodes) == 1,
             (node.words, tuple([column for _, column in places])),
@@ -258,6 +292,7 @@ class Entries:
             0,
             (before, len(self._diagnostics.messages)),
             label=entry.label,
+            also=range(0) if base is None else range(base.line, base.line + base.lines),
         )
 
     def said_each_time(self, begin: int) -> None:
@@ -268,6 +303,11 @@ class Entries:
         """All entries have become statements. Raises Unread where a known one has not."""
         if self._taken:
             raise Unread
+
+
+def _paired(above: Entry, base: Entry) -> Entry:
+    """An entry and what is laid over it, to be looked up: only both texts decide what it means."""
+    return above._replace(text=f"{above.text}\n\0{base.text}")
 
 
 def _compare(cut: _Cut, notes: Notes, errors: int) -> None:
@@ -362,8 +402,7 @@ def _filled_pairs(pairs: Pairs, heads: dict[int, list[_Known]], file: str) -> Pa
             if not is_empty or (name, pair.key.column) != (first.name, first.column):
                 raise Unread
             new = {
-                e.name: Pair(Scalar(e.name, file, e.line, e.column), known)
-                for e, _, known, _ in run
+                e.name: Pair(Scalar(e.name, file, e.line, e.column), known) for e, known, *_ in run
             }
             if len(new) != len(run):
                 raise Unread  # a name twice, which is an error
