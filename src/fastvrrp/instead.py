@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -27,14 +28,30 @@ def in_place_of(name: str, module: ModuleType | None) -> Iterator[None]:
             del sys.modules[name]
 
 
-class _Quoting(ModuleType):
+class StandIn(ModuleType):
+    """Has what we know to be asked for. Anything else comes from the real one, so that another
+    version of a library costs time and nothing else."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # the import itself asks for these
+        return getattr(self.real(), name)
+
+    def real(self) -> ModuleType:
+        """Loads it if need be."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]  # in the middle of an import
+        import importlib
+
+        return importlib.import_module(self.__name__)
+
+
+class _Quoting(StandIn):
     """What pathlib takes from urllib.parse while it is loaded."""
 
-    @staticmethod
-    def quote_from_bytes(text: bytes) -> str:
-        from urllib.parse import quote_from_bytes
-
-        return quote_from_bytes(text)
+    def quote_from_bytes(self, text: bytes) -> str:
+        quoted: str = self.real().quote_from_bytes(text)
+        return quoted
 
 
 with in_place_of("urllib.parse", _Quoting("urllib.parse")):

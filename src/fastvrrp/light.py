@@ -19,17 +19,17 @@ import types
 from types import ModuleType
 from typing import Any
 
-from fastvrrp.instead import in_place_of
+from fastvrrp.instead import StandIn, in_place_of
 
 
-class _Uuid(ModuleType):
+class _Uuid(StandIn):
     """What msgspec compares with when it does not know a type."""
 
     UUID = type("UUID", (), {})
     SafeUUID = type("SafeUUID", (), {"unknown": None})
 
 
-class _Decimal(ModuleType):
+class _Decimal(StandIn):
     Decimal = type("Decimal", (), {})
 
 
@@ -52,43 +52,30 @@ class _NoTls(ModuleType):
         return -1 if name.startswith("SSL_") else type(name, (Exception,), {})
 
 
-class _Inspect(ModuleType):
+class _Inspect(StandIn):
     """What event loops ask inspect while they start; anything else is asked of itself."""
 
     @staticmethod
     def isgenerator(thing: object) -> bool:
         return isinstance(thing, types.GeneratorType)
 
-    @staticmethod
-    def iscoroutinefunction(thing: Any) -> bool:
+    def iscoroutinefunction(self, thing: Any) -> bool:
         while isinstance(thing, types.MethodType):
             thing = thing.__func__
         if isinstance(thing, types.BuiltinFunctionType):
             return False
         if isinstance(thing, types.FunctionType) and not hasattr(thing, _MARKER):
             return bool(thing.__code__.co_flags & _COROUTINE)
-        return bool(_inspect().iscoroutinefunction(thing))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_inspect(), name)
+        return bool(self.real().iscoroutinefunction(thing))
 
 
 _COROUTINE = 0x80  # CO_COROUTINE of code.h
 _MARKER = "_is_coroutine_marker"  # inspect.markcoroutinefunction
 
 
-def _inspect() -> Any:
-    """The real one."""
-    if isinstance(sys.modules.get("inspect"), _Inspect):
-        del sys.modules["inspect"]  # in the middle of an import
-    import inspect
-
-    return inspect
-
-
 def complete() -> None:
     """Load what was left out and may be asked for later."""
-    _inspect()
+    import inspect  # noqa: F401
 
 
 def asyncio_without_tls() -> None:

@@ -168,6 +168,32 @@ def test_a_router_loads_nothing_that_it_does_not_need_for_its_first_advert() -> 
     assert modules & _NEEDLESS == set()
 
 
+@pytest.mark.parametrize(
+    ("stand_in", "name", "attribute"),
+    [
+        ("light._Decimal", "decimal", "Context"),
+        ("light._Uuid", "uuid", "uuid4"),
+        ("light._Inspect", "inspect", "signature"),
+        ("instead._Quoting", "urllib.parse", "quote"),
+    ],
+)
+def test_another_version_of_a_library_gets_what_it_asks_for(
+    stand_in: str, name: str, attribute: str
+) -> None:
+    """What we do not know of comes from the real module."""
+    program = (
+        "import sys\n"
+        "from fastvrrp import instead, light\n"
+        f"assert {name!r} not in sys.modules\n"
+        f"one = {stand_in}({name!r})\n"
+        f"with instead.in_place_of({name!r}, one):\n"
+        f"    assert not hasattr(one, '__path__') and sys.modules[{name!r}] is one\n"
+        f"    asked = one.{attribute}\n"
+        f"assert asked is sys.modules[{name!r}].{attribute} and asked is one.{attribute}\n"
+    )
+    loaded(program)
+
+
 def test_event_loops_know_what_a_callback_is_without_inspect() -> None:
     program = (
         "import functools, sys\n"
