@@ -54,6 +54,7 @@ from fastvrrp.config.statements import restored
 from fastvrrp.config.taken import (
     NOWHERE,
     UNREAD,
+    Compact,
     Entry,
     Head,
     Match,
@@ -77,20 +78,6 @@ if TYPE_CHECKING:
     from fastvrrp.config.trackers import Trackers
 
 KINDS = frozenset(("virtual_server", "vrrp_instance"))
-
-
-class _Ipvs(msgspec.Struct, frozen=True):
-    virtual_servers: tuple[msgspec.Raw, ...] = ()
-
-
-class _Rest(msgspec.Struct, frozen=True):
-    ipvs: _Ipvs = _Ipvs()
-
-
-class _Compact(msgspec.Struct, array_like=True):
-    """As much of what `compact` writes as is needed here."""
-
-    rest: _Rest
 
 
 class Blocks:
@@ -124,7 +111,7 @@ class Blocks:
     def _remember(self, last: Last) -> None:
         try:
             memory = decoder(Memory).decode(last.memory)
-            servers = decoder(_Compact).decode(last.ipvs).rest.ipvs.virtual_servers
+            servers = decoder(Compact).decode(last.ipvs).rest.ipvs.virtual_servers
             instances = Instances(last.vrrp, NOWHERE) if memory.instances else None
         except msgspec.MsgspecError:
             return  # of another version, see Last.of
@@ -238,7 +225,7 @@ class Blocks:
         self._say(file, line, more.of_text)
         is_templated = self._is_templated(parameters, more.files)
         said = self._since(begin)
-        self._add(Span(record, nodes, file, line, parameters, is_templated, said))
+        self._spans.append(Span(record, nodes, file, line, parameters, is_templated, said))
         return nodes
 
     def _includes_again(self, files: tuple[str, ...]) -> bool:
@@ -273,7 +260,7 @@ class Blocks:
         begin, at = len(self._diagnostics.messages), (node.file, node.line)
         self._say(*at, more.of_text)
         self._is_used = True
-        self._add(Span(record, [node], *at, parameters, is_templated, self._since(begin)))
+        self._spans.append(Span(record, [node], *at, parameters, is_templated, self._since(begin)))
 
     def known(self, entry: Entry) -> Match | None:
         """What is known of an entry of a YAML file."""
@@ -340,9 +327,6 @@ class Blocks:
             return True
         return not self._definitions.templates.keys().isdisjoint(parameters[0])
 
-    def _add(self, span: Span) -> None:
-        self._spans.append(span)
-
     def _say(self, file: str, line: int, said: Iterable[Said]) -> None:
         assert self._diagnostics is not None
         for one in said:
@@ -378,7 +362,7 @@ class Blocks:
         if record is None:
             return
         is_templated = bool(found.label) or self._is_templated(parameters, found.files)
-        self._add(
+        self._spans.append(
             Span(
                 record,
                 found.nodes,
@@ -398,7 +382,7 @@ class Blocks:
         record = Record(node.text, _digest(text), lines, len(text))
         at = node.file, node.line
         found = Found([node], *at, text, 0, True, None, (), 0, (said, said))
-        self._add(Span(record, [node], *at, NO_PARAMETERS, False, (said, said), found))
+        self._spans.append(Span(record, [node], *at, NO_PARAMETERS, False, (said, said), found))
 
     def server(self, node: TakenNode, defaults: Defaults) -> TakenServer:
         """What came of a virtual_server. Raises Unread where other defaults apply to it now."""

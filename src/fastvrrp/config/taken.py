@@ -57,6 +57,20 @@ class Head(msgspec.Struct, frozen=True):
     protocol: str = "TCP"
 
 
+class _Ipvs(msgspec.Struct, frozen=True):
+    virtual_servers: tuple[msgspec.Raw, ...] = ()
+
+
+class _Rest(msgspec.Struct, frozen=True):
+    ipvs: _Ipvs = _Ipvs()
+
+
+class Compact(msgspec.Struct, array_like=True):
+    """As much of what `compact` writes as is needed to find virtual servers."""
+
+    rest: _Rest
+
+
 class _Check(msgspec.Struct, frozen=True):
     """As much of a check as is needed here; MISC_CHECK has a command."""
 
