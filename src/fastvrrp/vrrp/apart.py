@@ -1,5 +1,5 @@
-"""Making a model, and all that a change of configuration needs, apart from what stays, so that its
-memory goes back to the system."""
+"""Making a model, and all that a start needs, apart from what stays, so that its memory goes back
+to the system."""
 
 from __future__ import annotations
 

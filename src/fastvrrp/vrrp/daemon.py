@@ -119,7 +119,10 @@ class Daemon:
         Raises ConfigurationRefused.
         """
         configuration = assign_preferences(configuration)
-        apart.hold()  # what a change sets in motion takes more than what stays of it
+        if self._running is None:
+            # What a start sets in motion takes more than what stays of it. After a reload that uses
+            # the arenas that are there; apart it would lie among what the last one left.
+            apart.hold()
         gc.disable()  # a large configuration is a million objects without a cycle
         try:
             async with self._changing:
