@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from vrrp_tools import Bench
 
+from looping import run as run
+
 
 @pytest.fixture(params=[False, True], ids=["fresh", "packed"])
 def make_bench(request: pytest.FixtureRequest) -> Iterator[Callable[..., Bench]]:

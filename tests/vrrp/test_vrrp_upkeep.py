@@ -20,7 +20,7 @@ from fastvrrp.net.wire import PROTOCOL
 from fastvrrp.vrrp import replay, upkeep
 from fastvrrp.vrrp.draft import BusyError
 from fastvrrp.vrrp.upkeep import SETTLE_S, Upkeep
-from looping import Clockwork, until
+from looping import Clockwork, Run, until
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 
@@ -345,6 +345,22 @@ async def test_ours_without_a_master_is_removed(it: Scene) -> None:
     it.bench.add_vip("10.0.1.100", "VI_1")
     await it.upkeep.run()
     assert it.monitor.played == [RTM_DELADDR]
+
+
+def test_comparisons_that_are_asked_for_together_are_one(bench: Bench, run: Run) -> None:
+    """At once and a little later, on either event loop: uvloop has no timer for what is due now."""
+
+    async def body() -> None:
+        it = Scene(bench)
+        it.bench.apply(configuration(instance()))
+        it.bench.add_vip("10.0.1.100", "VI_1")
+        for delay_s in (SETTLE_S, 0.0, SETTLE_S, 0.0):
+            it.upkeep.schedule(delay_s)
+        await until(lambda: it.monitor.played)
+        await it.upkeep.close()
+        assert it.monitor.played == [RTM_DELADDR]
+
+    run(body())
 
 
 @scene

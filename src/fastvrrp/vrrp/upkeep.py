@@ -96,6 +96,7 @@ class Upkeep:
         self._doubts: asyncio.TimerHandle | None = None
         self._refresh_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0  # of that timer, which cannot be asked: for a moment uvloop has none
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._retry_s = 0.0
@@ -313,9 +314,10 @@ class Upkeep:
             return
         due = self._loop.time() + delay_s
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._due_s <= due:
                 return
             self._timer.cancel()
+        self._due_s = due
         self._timer = self._loop.call_at(due, self._due)
 
     def _due(self) -> None:
