@@ -73,6 +73,12 @@ def test_aliases_of_what_stands_elsewhere(read: Reader) -> None:
     assert after(read, before.replace("&A 3s", "&B 3s").replace(MANY[1], two), held).parsed
 
 
+def test_stars_in_comments(read: Reader) -> None:
+    """They are no aliases, of which so many might stand for too much."""
+    text = instances(*(instance(n, f"# {'*' * 4000}", "version: 3") for n in range(1, 21)))
+    assert after(read, text, first(read, text)).blocks == {}
+
+
 def test_everything_else(read: Reader) -> None:
     """Not a line of it, wherever it stands, is for libyaml."""
     several = server(20).replace("10.0.0.2:80", "{address: '10.0.2.<n>:80', for: {n: 2..9}}")

@@ -54,6 +54,7 @@ _ODD_IN_FILE = re.compile(
 )
 _BETWEEN = re.compile(r"(?:\n *(?:#[^\n]*)?(?=\n))*\n")
 _ANCHOR = re.compile(r"&([A-Za-z0-9_-]+)")
+_ALIAS = re.compile(r"\*[A-Za-z0-9_-]")  # and more: comments and texts may look so
 _ALIASED_MAX = 100  # values that an alias in an entry that is remembered stands for
 
 _Place = tuple[str, str, int]  # section, file and line of an entry that becomes blocks
@@ -315,7 +316,7 @@ def _compare(cut: _Cut, notes: Notes, errors: int) -> None:
     texts = [known.entry.text for known in cut.known]
     anchors = {name for text in texts if "&" in text for name in _ANCHOR.findall(text)}
     nodes = sum(alias.nodes for alias in notes.aliases)
-    nodes += _ALIASED_MAX * sum(text.count("*") for text in texts)
+    nodes += _ALIASED_MAX * sum(len(_ALIAS.findall(text)) for text in texts if "*" in text)
     if errors or nodes > NODES_MAX or any(alias.name in anchors for alias in notes.aliases):
         raise Unread
 
