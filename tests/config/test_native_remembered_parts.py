@@ -79,6 +79,21 @@ def test_stars_in_comments(read: Reader) -> None:
     assert after(read, text, first(read, text)).blocks == {}
 
 
+def test_words_out_of_presets_in_another_file(read: Reader) -> None:
+    """The line in which they stand there may be one of the entry here."""
+    presets = "defaults:\n  track_scripts:\n" + "\n" * 8 + "    script: {command: /bin/frob}\n"
+    read.file("presets.yaml", presets)
+    entry = "track_scripts:\n  S:\n" + "\n" * 6 + "    script: {user: nobody}\n"
+    entry += "\n" * 6 + "    weight: 3\n"
+    text = "include: presets.yaml\n" + entry + instances(*MANY[:3])
+    held = first(read, text)
+    for above in ("# more\n", "\n\n\n"):
+        found = after(read, above + text, held)
+        [said] = [m.position for m in found.messages if "/bin/frob" in m.text]
+        line = (above + text[: text.index("    script")]).count("\n") + 1
+        assert (said.file, said.line, said.column) == (str(read.path), line, 5)
+
+
 def test_everything_else(read: Reader) -> None:
     """Not a line of it, wherever it stands, is for libyaml."""
     several = server(20).replace("10.0.0.2:80", "{address: '10.0.2.<n>:80', for: {n: 2..9}}")

@@ -77,11 +77,14 @@ class Maker:
         self.wrong(error.node, error.about(name), error.want)
 
     def statement(self, words: Iterable[Word], body: list[Node] | None = None) -> Node:
-        """A statement of words, with their places."""
+        """A statement of words, with their places. It stands in one file: a word that presets of
+        another one add is where its keyword is."""
         texts, marks = [], []
         first = None
         for text, node in words:
             first = first or node
+            if node.file != first.file:
+                node = first
             texts.append(text)
             marks.append(mark(node.line, node.column))
         assert first is not None
