@@ -79,6 +79,19 @@ virtual_server 192.0.2.200 80 {
 """
 
 
+def processes(run_dir: Path) -> list[int]:
+    """Everything that has to do with a run directory or with the files beside it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if os.fsencode(run_dir.parent) in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
 class Daemon:
     """Context manager: a supervisor with fake children in `directory`. `plan` is the VRRP
     process's, `servers` the IPVS process's."""

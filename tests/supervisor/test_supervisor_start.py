@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
-from supervised import CONFIGURATION, Daemon, wait_for
+from supervised import CONFIGURATION, Daemon, processes, wait_for
 
 from fastvrrp.config import base, compact, model, servers
 from fastvrrp.config.compact import without_places
@@ -31,19 +31,6 @@ from fastvrrp.track import runner_wire
 PLAIN = CONFIGURATION.format(extra="")
 
 
-def processes(run_dir: Path) -> list[int]:
-    """Everything that has to do with a run directory or with the files beside it."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if os.fsencode(run_dir.parent) in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return found
-
-
 def descriptors() -> set[str]:
     """Each with what it is: numbers are given again, and what a test before left may go."""
     found = set()
@@ -51,26 +38,6 @@ def descriptors() -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # the one of this very list
             found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")  # noqa: PTH115
     return found
-
-
-def test_a_signal_at_the_very_end_says_nothing() -> None:
-    """While the event loop is being closed: what signals wake it by is gone already."""
-    program = (
-        "import asyncio, contextlib, os, signal\n"
-        "from fastvrrp.supervisor.early import EarlySignals\n"
-        "from fastvrrp.supervisor.signals import Signals\n"
-        "class Loop(asyncio.SelectorEventLoop):\n"
-        "    def _close_self_pipe(self):\n"
-        "        super()._close_self_pipe()\n"
-        "        os.kill(os.getpid(), signal.SIGCHLD)\n"
-        "async def life():\n"
-        "    with contextlib.closing(Signals(EarlySignals())):\n"
-        "        pass\n"
-        "with asyncio.Runner(loop_factory=Loop) as runner:\n"
-        "    runner.run(life())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_first_steps_load_nothing_large() -> None:

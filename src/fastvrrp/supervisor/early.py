@@ -39,7 +39,7 @@ class EarlySignals:
     def __init__(self, *, ignore_sigint: bool = False) -> None:
         self.waiting: list[int] = []  # each once: a reload or dumps, for whoever comes next
         self.stops = tuple(n for n in STOPS if not (ignore_sigint and n == signal.SIGINT))
-        self._stopped = False
+        self.stopped = False  # a stop was asked for, whatever came of it
         self._deferred = False
         if ignore_sigint:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -52,13 +52,23 @@ class EarlySignals:
     def stop_deferred(self) -> Iterator[None]:
         """A stop waits until the end: what is being made must not get lost half made."""
         self._deferred = True
-        yield
-        self._deferred = False
-        if self._stopped:
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.stopped:
             raise SystemExit(0)
 
+    def only_note(self) -> None:
+        """From here on a stop ends nothing by itself: whoever calls this looks at `stopped`.
+
+        What ends us is an exception, of which an event loop that is being made, or a callback of
+        the interpreter's memory, makes a text for the log.
+        """
+        self._deferred = True
+
     def _stop(self, number: int, frame: object) -> None:
-        again, self._stopped = self._stopped, True
+        again, self.stopped = self.stopped, True
         if not self._deferred and not again:  # a second one would interrupt the tidying up
             raise SystemExit(0)
 
@@ -116,6 +126,7 @@ class Early:
             child.discard()
 
     def close(self) -> None:
+        self.signals.only_note()  # or it would end us half way
         self.discard_child()
         if (reading := self.take_reading()) is not None:
             reading.close()

@@ -30,10 +30,18 @@ class Signals:
         for other in (signal.SIGHUP, *DUMPS):
             loop.add_signal_handler(other, self._arrived, other)
         loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+        self._numbers = {*early.stops, signal.SIGHUP, *DUMPS, signal.SIGCHLD}
+        if early.stopped:
+            self._stop.set()
 
     def close(self) -> None:
         """Nothing is woken any more. asyncio closes what signals wake its loop by before it forgets
-        them: whatever came in between, the end of an orphan say, left a traceback in the log."""
+        them: whatever came in between, the end of an orphan say, left a traceback in the log.
+
+        Nor does any of them end us: when asyncio has forgotten them, the kernel would do with them
+        what it does with a program that knows none, and our PID files would be left.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
         signal.set_wakeup_fd(-1)
 
     def connect(self, receiver: Receiver) -> None:
