@@ -185,6 +185,32 @@ def test_a_start_that_fails(
     assert not list(daemon.directory.glob("*.pid"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_it_finds_out_which_daemon_it_is(daemon: Compat, number: int) -> None:
+    """An instance name is read from files that may take for ever to be read: nobody goes on with
+    that. What asks for a reload meanwhile does not end it."""
+    included = daemon.directory / "included.conf"
+    os.mkfifo(included)
+    daemon.config.write_text(f"global_defs {{\n    instance X\n}}\ninclude {included}\n")
+    process = subprocess.Popen(daemon.argv(), env=daemon.environment())
+
+    def reader() -> list[int]:
+        return [pid for pid in process_tree(process.pid) if pid != process.pid]
+
+    wait_for(lambda: any(map(waits_for_a_file, reader())), 20, "the reader")
+    reading = reader()
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(number)
+    assert process.wait(20) == 0
+    assert all(map(gone, reading))
+    assert not list(daemon.directory.glob("*.pid"))
+
+
+def waits_for_a_file(pid: int) -> bool:
+    """Whether it opens a FIFO that nobody writes into."""
+    return "wait_for_partner" in Path(f"/proc/{pid}/wchan").read_text()
+
+
 def test_a_mistake_costs_what_it_is_in(daemon: Compat) -> None:
     """As with keepalived, whatever starts it goes on with the file that it has. A reload that would
     cost an instance is refused, one with the same mistakes is not."""

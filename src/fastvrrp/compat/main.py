@@ -7,6 +7,7 @@ of the log.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ from fastvrrp.compat.options import Given, UsageError
 from fastvrrp.compat.pidfiles import Identity, PidFiles, Running, paths
 from fastvrrp.config.include import matching
 from fastvrrp.supervisor.destinations import FACILITIES, Destinations
+from fastvrrp.supervisor.early import Early, EarlySignals
 from fastvrrp.supervisor.housekeeping import UMASK
 from fastvrrp.supervisor.manner import Manner
 from fastvrrp.supervisor.reading import Wanted
@@ -123,10 +125,15 @@ def _daemon(given: Given) -> int:
 
 def _run(given: Given, readiness: background.Readiness | None) -> int:
     """In the process that is the daemon."""
+    with contextlib.closing(Early(ignore_sigint="ignore-sigint" in given)) as early:
+        return _live(given, readiness, early)
+
+
+def _live(given: Given, readiness: background.Readiness | None, begun: Early) -> int:
     asked = umask(given)
     os.umask(UMASK if asked is None else asked)
     what = wanted(given)
-    identity = identify(what)
+    identity = identify(what, begun.signals)
     to = destinations(given, identity, foreground=readiness is None)
     run_dir = directory(given, identity)
     files = PidFiles(
@@ -145,7 +152,37 @@ def _run(given: Given, readiness: background.Readiness | None) -> int:
     early = readiness.handler if readiness is not None else None
     logging_to.setup(to, "supervisor", also=() if early is None else (early,))
     _tell(given, run_dir)
-    restore = _core_dumps(given)
+    manner = Manner(
+        names=NAMES,
+        pid_files=files,
+        exit_configuration=EXIT_CONFIGURATION,
+        exit_missing=EXIT_MISSING,
+        exit_running=EXIT_RUNNING,
+        respawn="dont-respawn" not in given,
+        keep_services="dont-release-ipvs" in given,
+        ignore_sigint="ignore-sigint" in given,
+        umask=asked,
+        dump_dir=dump_dir(),
+        early=early,
+        on_ready=readiness.tell if readiness is not None else lambda: None,
+    )
+    restore = None
+    try:
+        with begun.signals.stop_deferred():
+            restore = _core_dumps(given)
+            code = _acquire(files)
+        if code is not None:
+            return code
+        return start.run(start.Options(wanted=what, run_dir=run_dir, log=to, manner=manner), begun)
+    finally:
+        begun.signals.only_note()
+        files.close()
+        if restore is not None:
+            CORE_PATTERN.write_text(restore)
+
+
+def _acquire(files: PidFiles) -> int | None:
+    """The exit code if that is not possible."""
     try:
         files.acquire()
     except Running as exc:
@@ -154,26 +191,7 @@ def _run(given: Given, readiness: background.Readiness | None) -> int:
     except OSError as exc:
         log.error("cannot use pid file %s: %s", exc.filename, exc.strerror)
         return EXIT_USAGE
-    try:
-        manner = Manner(
-            names=NAMES,
-            pid_files=files,
-            exit_configuration=EXIT_CONFIGURATION,
-            exit_missing=EXIT_MISSING,
-            exit_running=EXIT_RUNNING,
-            respawn="dont-respawn" not in given,
-            keep_services="dont-release-ipvs" in given,
-            ignore_sigint="ignore-sigint" in given,
-            umask=asked,
-            dump_dir=dump_dir(),
-            early=early,
-            on_ready=readiness.tell if readiness is not None else lambda: None,
-        )
-        return start.run(start.Options(wanted=what, run_dir=run_dir, log=to, manner=manner))
-    finally:
-        files.close()
-        if restore is not None:
-            CORE_PATTERN.write_text(restore)
+    return None
 
 
 def _tell(given: Given, run_dir: Path) -> None:
@@ -187,7 +205,7 @@ def _tell(given: Given, run_dir: Path) -> None:
         log.info("The control socket is in %s", run_dir)
 
 
-def identify(what: Wanted) -> Identity:
+def identify(what: Wanted, signals: EarlySignals) -> Identity:
     """What tells this daemon from others of the host, as far as its files can be read."""
     try:
         text = b"\n".join(file.read_bytes() for file in matching(what.file))
@@ -196,13 +214,13 @@ def identify(what: Wanted) -> Identity:
     identity = Identity(net_namespace=what.net_namespace)
     if _MAY_NAME.search(text) is None:
         return identity
-    defs = _global_defs(what)
+    defs = _global_defs(what, signals)
     return Identity(*defs) if defs is not None else identity
 
 
-def _global_defs(what: Wanted) -> tuple[str | None, str | None, bool] | None:
+def _global_defs(what: Wanted, signals: EarlySignals) -> tuple[str | None, str | None, bool] | None:
     """Network namespace, instance, use_pid_dir; read in a process that ends, because a parser
-    takes memory and we are to live for years. None for a file with errors."""
+    takes memory and we are to live for years. None for a file with errors. Raises OSError."""
     import msgspec
 
     from fastvrrp.supervisor import fork
@@ -210,13 +228,13 @@ def _global_defs(what: Wanted) -> tuple[str | None, str | None, bool] | None:
     from fastvrrp.supervisor.reader import Outcome
     from fastvrrp.supervisor.reading import start_reading
 
-    reading = start_reading(what, fork.launch)
-    try:
+    with contextlib.ExitStack() as ends:
+        with signals.stop_deferred():
+            reading = start_reading(what, fork.launch)
+            ends.callback(reading.close)
         if reading.process.wait() != 0:
             return None
         held = msgspec.msgpack.decode(read_all(reading.out), type=Outcome).held
-    finally:
-        reading.close()
     if held is None:
         return None
     defs = held.global_defs
