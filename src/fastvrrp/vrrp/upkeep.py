@@ -94,6 +94,8 @@ class Upkeep:
         self._deaf: set[str] = set()  # interfaces whose sockets may hear no multicast any more
         self._doubtful: set[Any] = set()  # keys of objects whose owners may be masters or not
         self._doubts: asyncio.TimerHandle | None = None
+        self._taken: dict[tuple[str, Any], None] = {}  # masters, and keys of what they have lost
+        self._restoring: asyncio.Handle | None = None
         self._refresh_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0  # of that timer, which cannot be asked: for a moment uvloop has none
@@ -167,20 +169,45 @@ class Upkeep:
         if not any(self._is_master(owner) for owner in owners):
             self._doubt(key)
             return
-        # The engine's word about who is master comes first: its programs cause most of this.
-        if not self._plane.client.poll():
-            self.schedule(SOON_S)
+        self._taken.update({(owner, key): None for owner in owners if self._is_master(owner)})
+        if self._restoring is None:
+            self._restoring = self._loop.call_soon(self._restore)
+
+    def _restore(self) -> None:
+        """Put back what was taken from masters, but for what went because of our own programs: who
+        lost mastership and has it again, perhaps several times, has left that behind as well."""
+        self._restoring = None
+        taken, self._taken = self._taken, {}
+        # What the kernel has told, then what the engine has: its programs cause most of this.
+        self._monitor.drain()
+        if self._frozen or not self._plane.client.poll():
+            self.schedule(SETTLE_S)
             return
-        for owner in owners:
-            if self._is_master(owner):
+        lacking = {owner: key for owner, key in taken if self._lacks(owner, key)}
+        if lacking:
+            # What the engine calls played by now is told by the kernel by now: look again.
+            self._monitor.drain()
+        for owner, key in lacking.items():  # one replay brings everything back
+            items = [i for i in self._plane.desired.items(key) if i.owner == owner]
+            if items and self._lacks(owner, key):
                 self._limit.log(
                     f"restore {owner}",
                     logging.WARNING,
                     "(%s) %s was removed by somebody else: putting it back",
                     owner,
-                    next(i.text for i in desired.items(key) if i.owner == owner),
+                    items[0].text,
                 )
                 self._replays.request(owner)
+
+    def _lacks(self, owner: str, key: Any) -> bool:
+        """Whether a master whose program has been played does not have an object of its own."""
+        items = [i for i in self._plane.desired.items(key) if i.owner == owner and i.restore]
+        observed = self._monitor.observed
+        return (
+            self._is_master(owner)
+            and not all(is_present(item, observed) for item in items)
+            and self._vips_up(owner)
+        )
 
     def _is_master(self, owner: str) -> bool:
         return owner != STATIC and self._plane.state(owner) == _core.MASTER
@@ -439,7 +466,7 @@ class Upkeep:
         """Stop reacting: what goes from now on goes because we do."""
         self._closed = True
         self._replays.close()
-        for handle in (self._timer, self._refresh_handle, self._doubts):
+        for handle in (self._timer, self._refresh_handle, self._doubts, self._restoring):
             if handle is not None:
                 handle.cancel()
 
