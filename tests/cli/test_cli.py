@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ def fastvrrp(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 # ---------------------------------------------------------------------- help and errors
+
+
+@pytest.mark.parametrize("command", [("check",), ("convert", "--to", "yaml")])
+def test_closed_standard_streams_are_nowhere_to_write_to(
+    tmp_path: Path, command: Sequence[str]
+) -> None:
+    file = tmp_path / "keepalived.conf"
+    file.write_text("global_defs {\n    router_id R\n}\n")
+    words = [sys.executable, "-m", "fastvrrp", *command, file]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words], timeout=30)
+    assert done.returncode == 0
 
 
 def test_help_names_every_command_and_imports_none_of_them() -> None:

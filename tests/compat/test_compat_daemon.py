@@ -185,6 +185,31 @@ def test_a_start_that_fails(
     assert not list(daemon.directory.glob("*.pid"))
 
 
+@pytest.mark.parametrize("options", [("-n", "-G"), ("-G",)])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(
+    daemon: Compat, options: Sequence[str], closed: str
+) -> None:
+    """Nothing that is opened instead of them is taken for them."""
+    daemon.options = options
+    daemon.config.write_text(TEXT)
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *daemon.argv()]
+    process = daemon.node.call(subprocess.Popen, command, env=daemon.environment())
+    if "-n" in options:
+        written = daemon.pid_file("vrrp")
+        wait_for(
+            lambda: process.poll() is not None or (written.exists() and written.read_text() != ""),
+            20,
+            "a router",
+        )
+    else:
+        assert process.wait(20) == 0
+    assert process.poll() in (None, 0)
+    os.kill(daemon.number("main"), signal.SIGTERM)
+    wait_for(lambda: not list(daemon.directory.glob("*.pid")), 20, "the end")
+    assert process.wait(20) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_it_finds_out_which_daemon_it_is(daemon: Compat, number: int) -> None:
     """An instance name is read from files that may take for ever to be read: nobody goes on with

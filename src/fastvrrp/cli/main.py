@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import fastvrrp.instead  # noqa: F401 (pathlib without what it does not need)
+from fastvrrp import streams
 from fastvrrp.cli.commands import COMMANDS
 
 
@@ -35,6 +36,7 @@ def _arguments(words: Sequence[str]) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code (2: the command line is wrong)."""
+    streams.complete()
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["keepalived"] and words[1:] not in (["--help"], ["-h"]):
         compat = importlib.import_module("fastvrrp.compat.main")  # options of another kind

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastvrrp import streams
 from fastvrrp.compat import background, options, version
 from fastvrrp.compat.options import Given, UsageError
 from fastvrrp.compat.pidfiles import Identity, PidFiles, Running, paths
@@ -53,6 +54,7 @@ _MAY_NAME = re.compile(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The whole command line; returns the exit code."""
+    streams.complete()
     words = sys.argv[1:] if argv is None else list(argv)
     if Path(sys.argv[0]).name == "genhash" or words[:1] in (["-T"], ["--genhash"]):
         from fastvrrp.cli.main import main as command
