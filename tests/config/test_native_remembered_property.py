@@ -117,7 +117,7 @@ ENTRIES = (
     instance(3, "template: base"),
     instance(3, "priority: 7"),
     instance(4, "track_scripts: [S]"),
-    instance(4, "track_scripts: {S: 3}"),
+    instance(4, "track_scripts: [{script: S, weight: 3}]"),
     instance(5, "notify: /bin/true"),
     instance(5, "notify: '/bin/true\n      a'"),
     instance(6, "notify: |\n      /bin/true"),
@@ -221,7 +221,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "V2": (
         instance(2),
         instance(2, "template: [base, low]"),
-        instance(2, "track_scripts: {S: 4}"),
+        instance(2, "track_scripts: [{script: S, weight: 4}]"),
         instance(2, "track_interfaces: [eth1, eth9]"),
         instance(2).replace("    priority: 100\n", ""),
         instance(2, "notify: /bin/true", "garp_master_delay: 9s"),
