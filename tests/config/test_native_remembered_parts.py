@@ -79,6 +79,17 @@ def test_stars_in_comments(read: Reader) -> None:
     assert after(read, text, first(read, text)).blocks == {}
 
 
+def test_entries_that_begin_alike(read: Reader) -> None:
+    """However many lengths they have: where an entry ends is known before it is looked up."""
+    alike = [
+        f"  - protocol: TCP\n    address: 10.2.0.{n}:80\n    scheduler: rr\n    method: NAT\n"
+        f"    virtualhost: {'a' * n}.example\n    real_servers: [10.0.0.2:80]\n"
+        for n in range(1, 201)
+    ]
+    text = servers(*alike)
+    assert after(read, text, first(read, text)).blocks == {}
+
+
 def test_words_out_of_presets_in_another_file(read: Reader) -> None:
     """The line in which they stand there may be one of the entry here."""
     presets = "defaults:\n  track_scripts:\n" + "\n" * 8 + "    script: {command: /bin/frob}\n"

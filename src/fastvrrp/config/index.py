@@ -5,12 +5,13 @@ same text and differ in what their parameters mean.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from fastvrrp.config.lines import Parts
 from fastvrrp.config.memory import Record, digest
 
-# More lengths than these of blocks that begin alike are not remembered: it takes less to parse one
-# than to compare it with so many.
+# More lengths than these of blocks that begin alike are not tried: it takes less to parse one than
+# to compare it with so many.
 _SIZES_MAX = 128
 
 Parameters = tuple[tuple[str, ...], bytes]
@@ -32,8 +33,6 @@ class Index:
     def add(self, record: Record, parameters: Parameters, number: int) -> None:
         """Of several that are the same the first one counts."""
         sizes = self._heads.setdefault(record.head, {})
-        if record.size not in sizes and len(sizes) >= _SIZES_MAX:
-            return
         names, meaning = parameters
         same = sizes.setdefault(record.size, {}).setdefault(record.digest, {})
         same.setdefault(names, {}).setdefault(meaning, (record, number))
@@ -45,7 +44,7 @@ class Index:
     def at(self, text: str, at: int, line: str, parts: Parts | None) -> Iterator[Alike]:
         """What may stand at this offset of a text, which is the last of these parts, in which there
         is this line."""
-        for size, known in self._heads.get(line, {}).items():
+        for size, known in islice(self._heads.get(line, {}).items(), _SIZES_MAX):
             end = at + size
             if end < len(text):
                 if text[end] != "\n":
