@@ -143,6 +143,21 @@ def test_a_block_is_not_given_back_with_new_events_in_it(engine: _core.Engine) -
     assert sent - len(told) == engine.counters()["events_lost"]
 
 
+def test_the_end_is_told_although_there_was_no_room_for_it(engine: _core.Engine) -> None:
+    """Whoever stops a router in a storm of events would wait in vain, and call it a failure."""
+    for epoch in range(1, 65_536 + 2):
+        engine.commit([], remove=[], epoch=epoch)
+    wait_for(lambda: engine.counters()["events_lost"], 60, "the ring is full")
+    engine.stop_instances()
+    let_it_work(engine)
+    kinds: set[int] = set()
+    wait_for(
+        lambda: _core.EV_STOPPED in kinds or kinds.update(e.kind for e in engine.events()),
+        10,
+        "the end is told",
+    )
+
+
 def owner(slot: int, *, fault: int) -> _core.Instance:
     """Says nothing to anybody, and is announced where nobody is."""
     address = (slot + 1).to_bytes(4, "big")

@@ -9,6 +9,7 @@ cdef enum:
     COMMANDS_PER_TURN = 256
     EPOLL_BATCH = 64
     COALESCE_NS = 1000000
+    ROOM_NS = 10000000          # until the end is told where there was no room for it
     PAUSED_NS = 5000000         # a turn this late follows a pause of ours: every socket before any timer
     CATCHING_TURNS = 16
     LATENESS_BUCKETS = 40       # by power of two nanoseconds
@@ -611,8 +612,11 @@ cdef void engine_flush(engine_t *e, i64 now) noexcept nogil:
         e.pushed = 0
         ring_bell(&e.applier.work)
     if e.stopping and not e.stopped_told and e.outstanding == 0 and e.n_owed == 0:
-        e.stopped_told = 1
-        tell_simple(e, EV_STOPPED, NONE, 0, 0, now)
+        if ring_used(&e.events) <= e.events.mask:
+            e.stopped_told = 1
+            tell_simple(e, EV_STOPPED, NONE, 0, 0, now)
+        else:                                           # somebody waits for it, and nothing else may wake us
+            e.again_ns = imin(e.again_ns, now + ROOM_NS)
     if e.told:
         e.told = 0
         ring_bell(&e.events)
