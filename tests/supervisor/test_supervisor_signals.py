@@ -89,3 +89,48 @@ def test_a_stop_while_the_event_loop_is_made(tmp_path: Path) -> None:
     done = subprocess.run(command, timeout=30, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert processes(run_dir) == []
+
+
+def test_a_stop_comes_into_no_code_that_expects_none(tmp_path: Path) -> None:
+    """While types are made a library calls Python from C, and crashed when that was interrupted.
+    So what is being loaded is loaded; but nothing is begun after it."""
+    run_dir, file = tmp_path / "run", tmp_path / "fastvrrp.conf"
+    file.write_text(CONFIGURATION.format(extra=""))
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from fastvrrp.supervisor import early, start\n"
+        "begin = start._import_common\n"
+        "def interrupted(first):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    begin(first)\n"
+        "    print('loaded', flush=True)\n"
+        "start._import_common = interrupted\n"
+        "early.Early.spawn = lambda *arguments: print('begun', flush=True)\n"
+        "file, run_dir = map(pathlib.Path, sys.argv[1:])\n"
+        "sys.exit(start.run(start.Options(start.Wanted(file), run_dir)))\n"
+    )
+    command = [sys.executable, "-c", program, file, run_dir]
+    done = subprocess.run(command, timeout=30, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "loaded\n", "")
+    assert processes(run_dir) == []
+
+
+def test_a_stop_ends_at_once_what_waits_for_another_daemon(tmp_path: Path) -> None:
+    """One that was killed, whose child still undoes its work, has ten seconds for that."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir(0o750)
+    program = (
+        "import os, pathlib, signal, sys, time\n"
+        "from fastvrrp.supervisor import start\n"
+        "def waits(*arguments):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(0)\n"
+        "    print('waited', flush=True)\n"
+        "start.acquire = waits\n"
+        "file = pathlib.Path('/nonexistent')\n"
+        "sys.exit(start.run(start.Options(start.Wanted(file), pathlib.Path(sys.argv[1]))))\n"
+    )
+    command = [sys.executable, "-c", program, run_dir]
+    done = subprocess.run(command, timeout=30, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert processes(run_dir) == []

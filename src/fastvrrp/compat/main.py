@@ -170,14 +170,12 @@ def _live(given: Given, readiness: background.Readiness | None, begun: Early) ->
     )
     restore = None
     try:
-        with begun.signals.stop_deferred():
-            restore = _core_dumps(given)
-            code = _acquire(files)
+        restore = _core_dumps(given)
+        code = _acquire(files)
         if code is not None:
             return code
         return start.run(start.Options(wanted=what, run_dir=run_dir, log=to, manner=manner), begun)
     finally:
-        begun.signals.only_note()
         files.close()
         if restore is not None:
             CORE_PATTERN.write_text(restore)
@@ -210,7 +208,8 @@ def _tell(given: Given, run_dir: Path) -> None:
 def identify(what: Wanted, signals: EarlySignals) -> Identity:
     """What tells this daemon from others of the host, as far as its files can be read."""
     try:
-        text = b"\n".join(file.read_bytes() for file in matching(what.file))
+        with signals.stop_at_once():
+            text = b"\n".join(file.read_bytes() for file in matching(what.file))
     except OSError:
         text = b""  # the daemon says more about that
     identity = Identity(net_namespace=what.net_namespace)
@@ -230,11 +229,10 @@ def _global_defs(what: Wanted, signals: EarlySignals) -> tuple[str | None, str |
     from fastvrrp.supervisor.reader import Outcome
     from fastvrrp.supervisor.reading import start_reading
 
-    with contextlib.ExitStack() as ends:
-        with signals.stop_deferred():
-            reading = start_reading(what, fork.launch)
-            ends.callback(reading.close)
-        if reading.process.wait() != 0:
+    with contextlib.closing(start_reading(what, fork.launch)) as reading:
+        with signals.stop_at_once():
+            code = reading.process.wait()
+        if code != 0:
             return None
         held = msgspec.msgpack.decode(read_all(reading.out), type=Outcome).held
     if held is None:

@@ -34,13 +34,16 @@ class EarlySignals:
 
     Without handlers the kernel would end us at a SIGHUP or SIGUSR1 (signal(7)), and ignore a stop
     where we are process 1 of a container.
+
+    A stop is only noted: as an exception it would get lost in a destructor, or come into the middle
+    of an extension's C code, which need not expect one there (msgspec crashes).
     """
 
     def __init__(self, *, ignore_sigint: bool = False) -> None:
         self.waiting: list[int] = []  # each once: a reload or dumps, for whoever comes next
         self.stops = tuple(n for n in STOPS if not (ignore_sigint and n == signal.SIGINT))
-        self.stopped = False  # a stop was asked for, whatever came of it
-        self._deferred = False
+        self.stopped = False
+        self._at_once = False
         if ignore_sigint:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in self.stops:
@@ -48,28 +51,24 @@ class EarlySignals:
         for other in (signal.SIGHUP, *DUMPS):
             signal.signal(other, self._arrived)
 
-    @contextlib.contextmanager
-    def stop_deferred(self) -> Iterator[None]:
-        """A stop waits until the end: what is being made must not get lost half made."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
+    def end_if_stopped(self) -> None:
+        """Raises SystemExit after a stop."""
         if self.stopped:
             raise SystemExit(0)
 
-    def only_note(self) -> None:
-        """From here on a stop ends nothing by itself: whoever calls this looks at `stopped`.
-
-        What ends us is an exception, of which an event loop that is being made, or a callback of
-        the interpreter's memory, makes a text for the log.
-        """
-        self._deferred = True
+    @contextlib.contextmanager
+    def stop_at_once(self) -> Iterator[None]:
+        """Here a stop raises SystemExit when it comes: we wait for others, perhaps for long."""
+        try:
+            self._at_once = True
+            self.end_if_stopped()
+            yield
+        finally:
+            self._at_once = False
 
     def _stop(self, number: int, frame: object) -> None:
         again, self.stopped = self.stopped, True
-        if not self._deferred and not again:  # a second one would interrupt the tidying up
+        if self._at_once and not again:  # a second one would interrupt the tidying up
             raise SystemExit(0)
 
     def _arrived(self, number: int, frame: object) -> None:
@@ -97,7 +96,7 @@ class Early:
         import fastvrrp.config.compact  # noqa: F401 (once, and for all three)
 
         self.has_read = True
-        with self.signals.stop_deferred(), contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             self._reading = start_reading(wanted, fork.launch)
 
     def spawn(self, settings: Settings) -> None:
@@ -105,7 +104,7 @@ class Early:
         from fastvrrp.supervisor.spawn import spawn
 
         self.role = settings.role
-        with self.signals.stop_deferred(), contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             self._child = spawn(settings, fork.launch)
 
     def take_reading(self) -> Reading | None:
@@ -126,7 +125,6 @@ class Early:
             child.discard()
 
     def close(self) -> None:
-        self.signals.only_note()  # or it would end us half way
         self.discard_child()
         if (reading := self.take_reading()) is not None:
             reading.close()

@@ -69,7 +69,6 @@ def supervise(
         with contextlib.closing(Signals(early.signals)) as signals:
             return await Supervisor(options, children, run_dir, notifier, early, signals).run()
 
-    early.signals.only_note()
     with asyncio.Runner() as runner:
         return runner.run(supervise())
 

@@ -58,7 +58,8 @@ def run(options: Options, early: Early | None = None) -> int:
         os.umask(UMASK if manner.umask is None else manner.umask)
         with contextlib.closing(Notifier(os.environ)) as notifier:
             try:
-                run_dir = acquire(options.run_dir)
+                with early.signals.stop_at_once():
+                    run_dir = acquire(options.run_dir)
             except RunDirError as exc:
                 log.error("%s", exc)
                 return manner.exit_running if isinstance(exc, AlreadyRunning) else 1
@@ -81,6 +82,7 @@ def _run(options: Options, run_dir: RunDir, notifier: Notifier, early: Early) ->
         import fastvrrp.supervisor.main  # noqa: F401
 
         early.read(options.wanted)
+    early.signals.end_if_stopped()
     early.spawn(first)
     from fastvrrp.supervisor.main import supervise
 
