@@ -23,6 +23,7 @@ from remembering import after, first, reading
 
 from fastvrrp.config.native.expand import Pairs
 from fastvrrp.config.native.lower import Maker
+from fastvrrp.config.native.outline import entries
 from fastvrrp.config.node import Node
 
 
@@ -77,6 +78,18 @@ def test_stars_in_comments(read: Reader) -> None:
     """They are no aliases, of which so many might stand for too much."""
     text = instances(*(instance(n, f"# {'*' * 4000}", "version: 3") for n in range(1, 21)))
     assert after(read, text, first(read, text)).blocks == {}
+
+
+def test_nothing_below_a_key() -> None:
+    """What stands beside it is not below it: it would be looked at once more for each such key."""
+    text = "templates:\n  instances:\n  track_files:\n    F: {weight: 3}\n"
+    text += (
+        "nodes:\n  r1:\n  r2:\n    instances:\n    virtual_servers:\n    - address: 10.1.0.1:80\n"
+    )
+    assert [(entry.path, entry.line) for entry in entries(text)] == [
+        (("templates", "track_files"), 4),
+        (("nodes", "r2", "virtual_servers"), 10),
+    ]
 
 
 def test_entries_that_begin_alike(read: Reader) -> None:

@@ -44,7 +44,7 @@ def entries(text: str) -> list[Entry]:
         names.add(named[1])
         nothing = _NOTHING.match(text, named.end())
         if nothing is not None and _has_entries((named[1],)):
-            found += _within(text, nothing.end(), line, (named[1],))
+            found += _within(text, nothing.end(), line, (named[1],), 0)
         else:
             whole = _pattern(0, is_named=True).match(text, at)
             assert whole is not None
@@ -66,8 +66,8 @@ def _has_entries(path: Path) -> bool:
     return len(path) == 1 and not is_plain
 
 
-def _within(text: str, end: int, line: int, path: Path) -> Iterator[Entry]:
-    """The entries below a line that ends there."""
+def _within(text: str, end: int, line: int, path: Path, above: int) -> Iterator[Entry]:
+    """The entries below a key that is indented so far `above`, in a line that ends there."""
     indent = -1
     has_inner = path[0] in (NODES, TEMPLATES)
     while end < len(text):
@@ -80,10 +80,12 @@ def _within(text: str, end: int, line: int, path: Path) -> Iterator[Entry]:
         if not content or content[0] == "#":
             continue
         width = len(head) - len(content)
+        if width < above or (width == above and content[:2] != "- "):
+            return
         if indent < 0:
             indent = width
             of_key, of_item = _pattern(width, is_named=True), _pattern(width, is_named=False)
-        if width < indent or (not width and content[:2] != "- "):
+        if width < indent:
             return
         if width > indent:
             continue
@@ -97,7 +99,7 @@ def _within(text: str, end: int, line: int, path: Path) -> Iterator[Entry]:
             and _NOTHING.match(head, named.end())
             and _has_entries((*path, name))
         ):
-            yield from _within(text, end, line, (*path, name))
+            yield from _within(text, end, line, (*path, name), width)
         elif (named is not None or _LISTED.match(head)) and _is_plain(whole[0]):
             yield Entry(path, name, whole[0], at, line, width + 1)
         line += whole[0].count("\n")
