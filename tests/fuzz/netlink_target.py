@@ -98,7 +98,8 @@ class Followed:
         if present:
             self.addresses[address.key] = address
         else:
-            assert self.addresses.pop(address.key) == address
+            # of one that the kernel had not told of before as well
+            assert self.addresses.pop(address.key, address) == address
 
     def _rule(self, rule: RuleKey, present: bool) -> None:
         well_formed(rule)
