@@ -6,7 +6,7 @@ same `Instance` records. Times are CLOCK_MONOTONIC nanoseconds (int); addresses 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, final
 
 K = TypeVar("K")
 D = TypeVar("D")
@@ -772,6 +772,19 @@ class AddressTable:
     def __iter__(self) -> Iterator[AddressKey]: ...
     def values(self) -> Iterator[Address]:
         """Raises RuntimeError when addresses are put meanwhile and entries have to move."""
+
+@final
+class AddressSet:
+    """Packed addresses, 4 or 16 bytes each, in little memory. Immutable. Nothing else is in it.
+
+    Raises ValueError for another length, TypeError for what is not bytes.
+    """
+
+    def __init__(self, addresses: Iterable[bytes] = ()) -> None: ...
+    def __contains__(self, address: object) -> bool: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]:
+        """IPv4 first, each family in order."""
 
 def read_addresses(
     fd: int,

@@ -4,7 +4,7 @@
 # Everything below pyapi.pxi is `noexcept nogil` and touches no Python object.
 
 from libc.string cimport memcmp, memcpy, memset
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport bsearch, calloc, free, malloc, realloc
 
 include "core/sys.pxi"
 include "core/const.pxi"
@@ -40,6 +40,7 @@ include "core/pyrings.pxi"
 include "core/pyengine.pxi"
 include "core/pynet.pxi"
 include "core/pytable.pxi"
+include "core/pyset.pxi"
 include "core/pymirror.pxi"
 include "core/pyitem.pxi"
 include "core/pyalike.pxi"

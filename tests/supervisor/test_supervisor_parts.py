@@ -12,6 +12,8 @@ import stat
 import subprocess
 import sys
 import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from fastvrrp.supervisor import dumpfile, logs
 from fastvrrp.supervisor.given import Given
 from fastvrrp.supervisor.link import adopt
 from fastvrrp.supervisor.process import Orphans, describe_code
+from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.supervisor.rundir import RunDirError, acquire
 from fastvrrp.supervisor.sdnotify import Notifier
 from fastvrrp.track.inotify import IN_CLOSE_WRITE, IN_MOVED_TO, Inotify
@@ -161,7 +164,7 @@ def test_rate_limit_by_cause() -> None:
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     logger.addHandler(handler)
-    limit = logs.RateLimit(logger, burst=2, interval_s=60, clock=lambda: now[0])
+    limit = RateLimit(logger, burst=2, interval_s=60, clock=lambda: now[0])
     logged = [limit.log("bad checksum", logging.WARNING, "from %d", n) for n in range(1000)]
     assert logged[:2] == [True, True]
     assert not any(logged[2:])
@@ -178,16 +181,61 @@ def test_rate_limit_by_cause() -> None:
 
 
 def test_rate_limit_has_bounded_memory() -> None:
-    limit = logs.RateLimit(logging.Logger("test"), causes=4)
+    limit = RateLimit(logging.Logger("test"), causes=4)
     for number in range(1000):
         limit.log(f"cause {number}", logging.DEBUG, "x")
     assert len(limit._windows) == 4
 
 
+def test_rate_limit_tells_thousands_of_causes_apart() -> None:
+    """In little memory, and those that are over make room for others."""
+    now = [0.0]
+    lines: list[str] = []
+    logger = logging.Logger("test")
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    limit = RateLimit(logger, burst=2, interval_s=60, causes=5001, clock=lambda: now[0])
+
+    def count() -> None:
+        for number in range(4000):
+            limit.log(f"a {number}", logging.DEBUG, "shown nowhere")
+
+    assert _traced(count) < 4000 * 48
+    for number in range(4000):
+        now[0] += 0.001
+        for _ in range(1 + number % 3):
+            limit.log(f"a {number}", logging.INFO, f"{number}")
+    assert lines == [f"{number}" for number in range(4000)], "two of each, one of which came before"
+    lines.clear()
+    now[0] = 62.0
+    for number in range(5000):
+        limit.log(f"b {number}", logging.INFO, f"{number}")
+    assert lines == [f"{number}" for number in range(5000)], "those that are over are forgotten"
+    lines.clear()
+    limit.log("a 2", logging.INFO, "anew")
+    assert lines == ["anew"], "by the cause that all others share"
+    now[0] = 125.0
+    for number in (1, 2, 2, 2):
+        limit.log(f"b {number}", logging.INFO, "again")
+    assert lines == ["anew", "again", "again", "again"]
+
+
+def _traced(act: Callable[[], object]) -> int:
+    """Bytes that stay."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
 def test_rate_limit_is_not_evaded_by_many_causes() -> None:
     """Causes in turn, more than are counted: none is forgotten to be logged as new."""
     now = [0.0]
-    limit = logs.RateLimit(
+    limit = RateLimit(
         logging.Logger("test"), burst=2, interval_s=60, causes=4, clock=lambda: now[0]
     )
 

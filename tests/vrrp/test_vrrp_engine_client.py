@@ -212,6 +212,61 @@ class TestBursts:
 
         self.run(bench, test)
 
+    def test_a_burst_and_its_end_are_told(self, bench: Bench) -> None:
+        """Once each, however long it takes; what is not a burst is none."""
+        seen: list[str] = []
+        bench.client._on_burst = lambda: seen.append("burst")
+        bench.client._on_calm = lambda: seen.append("calm")
+
+        async def test(told: Callable[[], int]) -> None:
+            loop = asyncio.get_running_loop()
+            bench.engine.tell(_core.EV_LINK_RESYNC)
+            await asyncio.sleep(2.5 * BURST_PAUSE_S)
+            assert seen == []
+            began = loop.time()
+            while loop.time() - began < 3 * BURST_PAUSE_S:
+                for _ in range(BURST_EVENTS):
+                    bench.engine.tell(_core.EV_LINK_RESYNC)
+                await asyncio.sleep(BURST_PAUSE_S / 20)
+            assert seen == ["burst"]
+            while "calm" not in seen:
+                await asyncio.sleep(0.002)
+                assert loop.time() - began < 5.0
+            assert bench.engine.queue == deque()
+            await asyncio.sleep(2.5 * BURST_PAUSE_S)
+            assert seen == ["burst", "calm"]
+
+        self.run(bench, test)
+
+    def test_a_listener_that_fails_in_a_burst_is_told_the_rest(self, bench: Bench) -> None:
+        usual, failures = bench.listener.event, 0
+
+        def fail(event: _core.Event) -> None:
+            nonlocal failures
+            bench.listener.event = usual  # type: ignore[method-assign]
+            failures += 1
+            raise RuntimeError(str(event))
+
+        async def test(told: Callable[[], int]) -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda loop, context: None)
+            for _ in range(BURST_EVENTS + 1):
+                bench.engine.tell(_core.EV_LINK_RESYNC)
+            began = loop.time()
+            while told() < BURST_EVENTS:
+                await asyncio.sleep(0.002)
+                assert loop.time() - began < 5.0
+            bench.listener.event = fail  # type: ignore[method-assign]
+            while not failures:
+                await asyncio.sleep(0.002)
+                assert loop.time() - began < 5.0
+            bench.engine.tell(_core.EV_LINK_RESYNC)
+            while told() < BURST_EVENTS + 1:
+                await asyncio.sleep(0.002)
+                assert loop.time() - began < 5.0
+
+        self.run(bench, test)
+
     def test_a_pause_ends_with_the_client(self, bench: Bench) -> None:
         async def test(told: Callable[[], int]) -> None:
             for _ in range(2 * BURST_EVENTS):

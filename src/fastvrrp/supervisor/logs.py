@@ -1,7 +1,6 @@
 """Logging of every process of the daemon: stderr, as text or JSON, with journald priorities.
 
-`setup` once per process, or `destinations.setup` where more than stderr may be asked for;
-`RateLimit` for causes that may come in floods.
+`setup` once per process, or `destinations.setup` where more than stderr may be asked for.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -137,73 +136,3 @@ def setup(
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A reader of stderr that went away must not become an exception inside the daemon.
     logging.raiseExceptions = False
-
-
-MORE_CAUSES = "more causes than are counted"
-
-
-class Log(Protocol):
-    """The part of a Logger that a RateLimit needs."""
-
-    def log(self, level: int, msg: str, /, *args: object) -> None: ...
-
-
-class RateLimit:
-    """Logs the first `burst` messages of a cause per interval, and later how many were left out.
-
-    Keyed by cause, never by anything a sender chooses (a source address), so that nobody can
-    get around the limit. `causes` bounds the memory all the same: beyond it new causes share one
-    window, because to forget one that is still counted would let it log anew.
-    """
-
-    def __init__(
-        self,
-        logger: Log,
-        *,
-        burst: int = 5,
-        interval_s: float = 60.0,
-        causes: int = 16384,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._logger = logger
-        self._burst = burst
-        self._interval_s = interval_s
-        self._causes = causes
-        self._clock = clock
-        self._windows: dict[str, list[float]] = {}  # cause -> [start, logged, left out]
-        self._swept = -interval_s
-
-    def log(self, cause: str, level: int, text: str, *args: object) -> bool:
-        """Log unless the cause had its share. Returns whether it was logged."""
-        now = self._clock()
-        if cause not in self._windows and not self._has_room(now):
-            cause = MORE_CAUSES
-        window = self._windows.get(cause)
-        if window is None or now - window[0] >= self._interval_s:
-            if window is not None and window[2]:
-                self._logger.log(
-                    level,
-                    "%d more like this in the last %.0f s: %s",
-                    window[2],
-                    now - window[0],
-                    cause,
-                )
-            window = self._windows[cause] = [now, 0, 0]
-        if window[1] >= self._burst:
-            window[2] += 1
-            return False
-        window[1] += 1
-        self._logger.log(level, text, *args)
-        return True
-
-    def _has_room(self, now: float) -> bool:
-        """Whether one more cause may be counted; what is long over is forgotten for it."""
-        limit = self._causes - 1  # one place is for those that share it
-        if len(self._windows) >= limit and now - self._swept >= self._interval_s / 10:
-            self._swept = now
-            self._windows = {
-                cause: window
-                for cause, window in self._windows.items()
-                if now - window[0] < self._interval_s
-            }
-        return len(self._windows) < limit

@@ -48,12 +48,17 @@ def keep_large_apart() -> None:
 
 def settle_memory() -> None:
     """What was just built stays for long: the collector need not look at it any more, and what
-    building it took goes back to the system (malloc_trim(3); not every C library has it)."""
-    import ctypes
-
+    building it took goes back to the system."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    give_back_memory()
+
+
+def give_back_memory() -> None:
+    """What was freed goes back to the system (malloc_trim(3); not every C library has it)."""
+    import ctypes
+
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fastvrrp import _core
-from fastvrrp._core import AddressItem
+from fastvrrp._core import AddressItem, AddressSet
 from fastvrrp.config import model
 from fastvrrp.net.addresses import packed
 from fastvrrp.net.objects import AddressKey, Link
@@ -358,9 +358,9 @@ class Context:
         return self._learning[key]
 
 
-def virtual_addresses(configuration: model.Configuration) -> frozenset[bytes]:
+def virtual_addresses(configuration: model.Configuration) -> AddressSet:
     """Packed virtual addresses that are not the router's own: those of an owner are."""
-    return frozenset(
+    return AddressSet(
         packed(address.address, address.family)
         for instance in configuration.vrrp_instances
         if instance.priority != OWNER

@@ -23,7 +23,7 @@ from fastvrrp.net.monitor import Monitor
 from fastvrrp.net.programs import assign_preferences
 from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.messages import InstanceState
-from fastvrrp.supervisor.process import keep_large_apart, settle_memory
+from fastvrrp.supervisor.process import give_back_memory, keep_large_apart, settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import apart, tuning
@@ -64,6 +64,7 @@ class Daemon:
         self._pulse = arguments.pulse
         self._chores_handle: asyncio.TimerHandle | None = None
         self._settling: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.TimerHandle | None = None
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
@@ -167,6 +168,8 @@ class Daemon:
                 pulse=self._pulse,
                 on_tracked=self._tracked,
                 on_left_out=self._arm_chores,
+                on_burst=apart.hold,
+                on_calm=self._tidy_soon,
                 on_static=self._static_groups,
             )
             parts.reporter.subscribed = self._subscribed
@@ -205,9 +208,27 @@ class Daemon:
         if self._running is not None:
             self._running.reporter.settle()
             self._running.plane.pack()
+        self._end_burst()
+        settle_memory()
+
+    def _tidy_soon(self) -> None:
+        """After many events, as after a change: what was made of them had memory of its own."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        self._tidying = self._loop.call_later(MEMORY_S, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if self._settling is None and not self._changing.locked():  # else that follows
+            self._end_burst()
+            give_back_memory()
+
+    def _end_burst(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
         address_text.cache_clear()
         apart.release()
-        settle_memory()
 
     async def _prepare(self, parts: Parts, configuration: model.Configuration) -> Draft:
         """Everything up to the commit, looked at before anything is touched: what is refused
@@ -350,7 +371,7 @@ class Daemon:
         self._link.handed_over()
         async with self._changing:  # a change under way ends at its commit
             self._running = None
-            for handle in (self._chores_handle, self._settling):
+            for handle in (self._chores_handle, self._settling, self._tidying):
                 if handle is not None:
                     handle.cancel()
             if parts is not None:

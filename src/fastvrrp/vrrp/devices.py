@@ -32,7 +32,7 @@ from fastvrrp.net.objects import Link
 from fastvrrp.net.observed import Observed
 from fastvrrp.net.rtnl import NO_SUCH_FAMILY
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
-from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.naming import Identity, Resolver
 
 log = logging.getLogger(__name__)

@@ -87,7 +87,7 @@ class Draft(msgspec.Struct, eq=False):
     configuration: model.Configuration
     plan: reload.Plan
     static: Objects
-    virtual: frozenset[bytes]
+    virtual: _core.AddressSet
     slots: Slots
     links: SlotTable[str]
     groups: SlotTable[str]

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from fastvrrp import _core
 from fastvrrp._core import Mirror, Mirrors
-from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.shards import Engine
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,18 @@ class Listener(Protocol):
 class EngineClient:
     """Reads an engine's events into mirrors and a listener. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        on_burst: Callable[[], None] = lambda: None,
+        on_calm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_burst` is called when more events come than are delivered at once, `on_calm` when
+        the last of these were."""
         self.engine = engine
+        self._on_burst = on_burst
+        self._on_calm = on_calm
         self.overflows = 0
         self._limit = RateLimit(log)
         self._listener: Listener | None = None
@@ -183,19 +193,24 @@ class EngineClient:
         if count >= BURST_EVENTS:
             self._loop.remove_reader(self.engine.fileno())
             self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
+            self._on_burst()
 
     def _resume(self, count: int) -> None:
         """After a pause: deliver everything, `count` of it in earlier turns of the loop."""
         assert self._loop is not None
-        fresh = self._drain(EVENTS_PER_TURN)
-        count += fresh
-        if fresh == EVENTS_PER_TURN:
-            self._paused = self._loop.call_soon(self._resume, count)
-        elif count >= BURST_EVENTS:
-            self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
-        else:
-            self._paused = None
-            self._loop.add_reader(self.engine.fileno(), self._readable)
+        fresh = EVENTS_PER_TURN  # should a listener fail: nobody else would ask again
+        try:
+            fresh = self._drain(EVENTS_PER_TURN)
+        finally:
+            count += fresh
+            if fresh == EVENTS_PER_TURN:
+                self._paused = self._loop.call_soon(self._resume, count)
+            elif count >= BURST_EVENTS:
+                self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
+            else:
+                self._paused = None
+                self._loop.add_reader(self.engine.fileno(), self._readable)
+                self._on_calm()
 
     def _drain(self, limit: int) -> int:
         """Deliver a batch of at most `limit`; how many there were."""

@@ -80,13 +80,16 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
         pulse: Ends,
         on_tracked: Callable[[str, int, int], None],
         on_left_out: Callable[[], None],
+        on_burst: Callable[[], None],
+        on_calm: Callable[[], None],
         on_static: Callable[[set[str]], None],
     ) -> Parts:
         """Everything for this first configuration; nothing of it is in effect yet. `monitor` runs,
         and is closed when this fails.
 
         `servers`, `statics`: see Trackers; `on_static`: see Upkeep; `pulse`: see
-        tuning.start_engine; `on_left_out`: the reporter has something to settle.
+        tuning.start_engine; `on_left_out`: the reporter has something to settle;
+        `on_burst`, `on_calm`: see EngineClient.
 
         Raises OSError, PermissionError when a capability is missing.
         """
@@ -99,7 +102,7 @@ class Parts(msgspec.Struct, frozen=True, eq=False):
             cpu_latency.ask(configuration.global_defs.vrrp_cpu_dma_latency_us)
             engine = tuning.start_engine(configuration, pulse)
             undo.callback(engine.stop)
-            client = EngineClient(engine)
+            client = EngineClient(engine, on_burst=on_burst, on_calm=on_calm)
             undo.callback(client.detach)
             trackers = Trackers(configuration, runner, on_tracked, servers=servers, statics=statics)
             notifier = Notifier(configuration, runner)

@@ -89,7 +89,7 @@ class Plane:
         self.configuration = model.Configuration()
         self.running: Mapping[str, Running] = {}
         self.desired = Desired()
-        self.virtual: frozenset[bytes] = frozenset()
+        self.virtual = _core.AddressSet()
         self.natives = Natives(observed, self.desired.knows)
         self.links = LinkTable(client, capacity.links)
         self._observed = observed
@@ -223,7 +223,7 @@ class Plane:
     def _context(
         self,
         configuration: model.Configuration,
-        virtual: frozenset[bytes],
+        virtual: _core.AddressSet,
         links: SlotTable[str],
         groups: SlotTable[str],
     ) -> Context:

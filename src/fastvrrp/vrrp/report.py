@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from fastvrrp import _core
-from fastvrrp.supervisor.logs import RateLimit
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.draft import Running
 from fastvrrp.vrrp.engine_client import Transition
 from fastvrrp.vrrp.flapping import Flapping

@@ -27,7 +27,7 @@ from fastvrrp.net.journal import Contents, Journal, JournalError, contents_of
 from fastvrrp.net.memberships import Memberships, solicited
 from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.observed import Observed
-from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.compile import virtual_addresses
 from fastvrrp.vrrp.devices import Devices
 

@@ -36,7 +36,7 @@ from fastvrrp.net.reconcile import (
     to_play,
 )
 from fastvrrp.net.wire import PROTOCOL
-from fastvrrp.supervisor.logs import RateLimit
+from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.differences import forgot_groups, relevant_link_change
 from fastvrrp.vrrp.draft import BusyError, RefusedError
 from fastvrrp.vrrp.plane import Plane
