@@ -128,7 +128,7 @@ def without_measured(cases: list[Case], results: Results, names: Iterable[str]) 
     return [
         case
         for case in cases
-        if any(results.get(case.name, n) is None for n in case.contenders if n in names)
+        if any(not results.has(case.name, n) for n in case.contenders if n in names)
     ]
 
 

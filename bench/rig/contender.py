@@ -151,6 +151,7 @@ KNOWN = {
         _variant(KEEPALIVED, "rt-unlimited", "vrrp_rt_priority 50", "vrrp_rlimit_rttime 5000000"),
     )
 }
+REFERENCES = frozenset(name for name in KNOWN if name.startswith(KEEPALIVED.name))
 
 
 def compile_bytecode() -> None:

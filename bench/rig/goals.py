@@ -58,7 +58,7 @@ def reading_beyond_one(results: Results, contender: str) -> Summary | None:
 def _clean(series: Series) -> bool:
     """Whether every advert came on time and nobody took over, in every round."""
     wrong = ("over_1_5", "silent", "false_takeovers")
-    if any(number > 0 for key in wrong for number in series.numbers(key)):
+    if series.failures or any(number > 0 for key in wrong for number in series.numbers(key)):
         return False
     return all(share > 0.99 for share in series.numbers("rate_share"))
 
@@ -109,8 +109,15 @@ class Goal:
         return (found.high if self.worst else found.median) <= self.limit
 
 
-def _count(measure: str, case: str, key: str, limit: float = 0, by: str = "fastvrrp") -> Goal:
-    return Goal(measure, Of(case, key), limit, by, digits=0, worst=True)
+def _count(
+    measure: str,
+    case: str,
+    key: str,
+    limit: float = 0,
+    by: str = "fastvrrp",
+    floor: Reader | None = None,
+) -> Goal:
+    return Goal(measure, Of(case, key), limit, by, digits=0, worst=True, floor=floor)
 
 
 def _cost(load: str, words: str, limit: float | None, backend: str = "raw") -> Goal:
@@ -146,10 +153,13 @@ def _punctual(daemon: str, awake: str = "") -> tuple[Goal, ...]:
 
 
 def _carried(load: str, words: str, by: str) -> tuple[Goal, ...]:
-    """A load for a minute without a fault."""
+    """A load for a minute without a fault; the floor has it for ten seconds."""
     case = f"saturation-{load}-60s"
+    backend = "packet" if "packet" in by else "raw"
+    floor = Of(f"floor-packets-{backend}-{load}", "over_1_5", whose="floor")
+    late = f"{words}, 60 s: adverts later than half an interval"
     return (
-        _count(f"{words}, 60 s: adverts later than half an interval", case, "late", by=by),
+        _count(late, case, "late", by=by, floor=floor),
         _count(f"{words}, 60 s: false takeovers", case, "false_takeovers", by=by),
     )
 

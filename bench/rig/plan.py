@@ -19,6 +19,10 @@ RAW = ("fastvrrp", "keepalived")
 EVERY_SOCKET = ("fastvrrp", "fastvrrp-packet", "keepalived")
 AWAKE = ("fastvrrp-awake", "fastvrrp-packet-awake", "keepalived-awake")
 REAL_TIME = ("fastvrrp-rt", "keepalived-rt", "keepalived-rt-unlimited")
+LARGEST_LOADS: tuple[tuple[Literal["raw", "packet"], float], ...] = (
+    ("raw", 0.02),
+    ("packet", 0.01),
+)
 BACKENDS: tuple[Literal["raw", "packet"], ...] = ("raw", "packet")
 
 
@@ -40,6 +44,12 @@ def floors() -> list[Case]:
                 contenders=("floor", "floor-awake"),
             )
             for backend in BACKENDS
+        ),
+        *(
+            PacketFloor(
+                backend=backend, instances=4096, interval_s=interval_s, seconds=10.0, capture_s=10.0
+            )
+            for backend, interval_s in LARGEST_LOADS
         ),
         AddressFloor(instances=4096, batch=1),
         AddressFloor(instances=4096, batch=64),

@@ -148,6 +148,18 @@ def disturbance(results: Results) -> list[str]:
     return [text, ""]
 
 
+def failures(results: Results) -> list[str]:
+    """Who did not get through which case."""
+    failed = [one for one in results.series.values() if one.failures]
+    if not failed:
+        return []
+    lines = ["## What failed", "", *_head("case", "daemon", "rounds", "how")]
+    for one in failed:
+        how = "; ".join(dict.fromkeys(one.failures))
+        lines.append(_row([one.case, one.contender, str(len(one.failures)), how]))
+    return [*lines, ""]
+
+
 def render(results: Results, plots: Sequence[str]) -> str:
     """The whole page."""
     lines = ["# Results", ""]
@@ -165,5 +177,6 @@ def render(results: Results, plots: Sequence[str]) -> str:
         lines += table(results, layout)
         if layout.kind == "startup":
             lines += memory_per_instance(results)
+    lines += failures(results)
     lines += micro(results)
     return "\n".join(lines)

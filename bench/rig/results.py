@@ -24,6 +24,7 @@ class Series:
     parameters: dict[str, Any]
     rounds: list[dict[str, Any]] = field(default_factory=list)
     measured: str = ""  # day and time of the last round
+    failures: list[str] = field(default_factory=list)  # of rounds that are missing
 
     def by_round(self, key: str) -> dict[int, float]:
         """The value in each round that has it, by the round's number."""
@@ -55,8 +56,14 @@ class Results:
     def get(self, case: str, contender: str) -> Series | None:
         return self.series.get((case, contender))
 
+    def has(self, case: str, contender: str) -> bool:
+        """Whether there is anything to tell of it."""
+        series = self.get(case, contender)
+        return series is not None and bool(series.rounds or series.failures)
+
     def of_kind(self, kind: str) -> list[Series]:
-        return [s for s in self.series.values() if s.kind == kind]
+        """Those with figures."""
+        return [s for s in self.series.values() if s.kind == kind and s.rounds]
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import machine
 from .cases.base import Case, Values
-from .contender import Contender
+from .contender import REFERENCES, Contender
 from .results import OTHERS, ROUND, Results, Series
 
 
@@ -34,10 +34,11 @@ def expected_minutes(case: Case, contenders: Iterable[str], rounds: int | None) 
 def run_case(
     case: Case, contenders: Mapping[str, Contender], rounds: int, results: Results
 ) -> list[str]:
-    """All rounds of a case, into the results; what failed, in words.
+    """All rounds of a case, into the results; what failed that should not have, in words.
 
     The order of the contenders turns round every time, so that none always runs first. A round
-    that fails is reported and left out of the medians.
+    that fails is reported and left out of the medians. That a daemon we compare with does not get
+    through a case is a result.
     """
     chosen = [name for name in case.contenders if name in contenders]
     series = {name: Series(case.name, case.kind, name, case.parameters()) for name in chosen}
@@ -49,15 +50,18 @@ def run_case(
             try:
                 values = run_once(case, contenders[name])
             except (RuntimeError, OSError) as error:
-                failures.append(f"{case.name} {name} round {number + 1}: {error}")
-                print(f"FAILED {failures[-1]}", flush=True)
+                failure = f"{case.name} {name} round {number + 1}: {error}"
+                print(f"FAILED {failure}", flush=True)
+                series[name].failures.append(str(error).partition("\n")[0])
+                if name not in REFERENCES:
+                    failures.append(failure)
                 continue
             series[name].rounds.append(values | {ROUND: number, OTHERS: others})
             series[name].measured = time.strftime("%Y-%m-%d %H:%M")
             seconds = time.monotonic() - begin
             print(f"{case.name} {name} {seconds:.0f} s: {_shown(values)}", flush=True)
     for one in series.values():
-        if one.rounds:
+        if one.rounds or one.failures:
             results.put(one)
     return failures
 

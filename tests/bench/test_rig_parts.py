@@ -6,17 +6,21 @@ import argparse
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.configuration import link_count, places, render
 from bench.micro.parsing import Host
 from bench.rig import guest, plan, plots, report
 from bench.rig.__main__ import arguments as rig_arguments
-from bench.rig.__main__ import chosen_cases, parse_case
+from bench.rig.__main__ import chosen_cases, parse_case, without_measured
+from bench.rig.cases.base import Case, Values
 from bench.rig.cases.steady import Steady
 from bench.rig.cases.takeover import Takeover
+from bench.rig.contender import KNOWN, Contender
 from bench.rig.figures import curve, histogram_quantile, lateness, quantile, summary, thinned
 from bench.rig.results import Results, Series, add_micro, load, load_for
+from bench.rig.run import run_case
 
 from bench import servers
 from fastvrrp.config.load import load as load_configuration
@@ -208,6 +212,41 @@ def test_micro_results_are_per_operation(tmp_path: Path) -> None:
     book = Results(dict(MACHINE))
     add_micro(book, file)
     assert "| core | tick | 1000 | 100 |" in report.render(book, [])
+
+
+class _Fails(Case):
+    """For one of two daemons."""
+
+    kind = "steady"
+    name = "steady-255@0.1"
+    contenders = ("keepalived-rt", "fastvrrp")
+    expected_s = 0.0
+
+    def __init__(self, victim: str) -> None:
+        self.victim = victim
+
+    def parameters(self) -> dict[str, Any]:
+        return {"instances": 255, "interval_s": 0.1}
+
+    def run(self, contender: Contender, scratch: Path) -> Values:
+        if contender.name == self.victim:
+            raise RuntimeError("it was killed\nand its log is long")
+        return {"together_us": 10.0}
+
+
+@pytest.mark.parametrize("name", ["keepalived-rt", "fastvrrp"])
+def test_a_daemon_that_does_not_get_through_a_case(name: str, tmp_path: Path) -> None:
+    """Of those we compare with it is a result, of ours a failure."""
+    case = _Fails(name)
+    book = Results(dict(MACHINE))
+    failures = run_case(case, KNOWN, 2, book)
+    assert [failure.partition(" round")[0] for failure in failures] == [
+        f"{case.name} {name}" for _ in range(2) if name == "fastvrrp"
+    ]
+    book.save(tmp_path)
+    found = load_for(tmp_path, dict(MACHINE))
+    assert f"| {case.name} | {name} | 2 | it was killed |" in report.render(found, [])
+    assert without_measured([case], found, KNOWN) == []
 
 
 def test_case_on_the_command_line() -> None:
