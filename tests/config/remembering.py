@@ -12,7 +12,7 @@ from fastvrrp.config.memory import Last
 from fastvrrp.config.model import Configuration, Message
 from fastvrrp.config.remembered import KINDS
 from fastvrrp.ipvs.decoding import Decoder
-from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.held import Held, Stowed
 
 
 class Result(NamedTuple):
@@ -30,16 +30,16 @@ class Result(NamedTuple):
         held = self.held
         if held is None:
             return None, []
-        parts = {name: replace(part, data=b"") for name, part in held.parts.items()}
-        decoded = [held.parts["vrrp"].decode(), Decoder().decode(held.parts["ipvs"].data)]
-        return replace(held, memory=b"", check=b"", parts=parts), decoded
+        parts = {name: replace(part, data=Stowed()) for name, part in held.parts.items()}
+        decoded = [held.parts["vrrp"].decode(), Decoder().decode(held.parts["ipvs"].data.get())]
+        return replace(held, memory=Stowed(), check=b"", parts=parts), decoded
 
 
 def reading(read: Reader, before: Held | None) -> Result:
     """Read the file of `read` while `before` is in effect."""
     last = None
-    if before is not None and before.memory:
-        last = Last.of(before.last())
+    if before is not None and (kept := before.last()):
+        last = Last.of(kept)
         assert last is not None
     again = load_again(
         read.path, last, config_id=read.config_id, environ=read.environ, host=read.host

@@ -311,7 +311,7 @@ def test_a_part_has_its_own_commands() -> None:
     assert commands("ipvs") == {"vrrp": set(), "ipvs": own}
     assert commands("vrrp") == {"vrrp": set(), "ipvs": set()}
     held = Held.of(configuration)
-    balancer = Decoder().decode(held.parts["ipvs"].data)
+    balancer = Decoder().decode(held.parts["ipvs"].data.get())
     routers = held.parts["vrrp"].decode()
     for one in (balancer, routers):
         assert one.global_defs.notify_fifo == model.Fifo(path="/common")

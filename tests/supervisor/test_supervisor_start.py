@@ -25,7 +25,7 @@ from fastvrrp.control import protocol
 from fastvrrp.ipvs.decoding import Decoder
 from fastvrrp.supervisor import held, messages, reader, reading, roles, spawn
 from fastvrrp.supervisor.configuration import ReadError, Source, log_messages
-from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.held import Held, Stowed
 from fastvrrp.track import runner_wire
 
 PLAIN = CONFIGURATION.format(extra="")
@@ -443,7 +443,7 @@ def test_what_is_held_is_the_whole_configuration(tmp_path: Path) -> None:
     part = outcome.held.parts["vrrp"]
     assert part.decode() == without_places(loaded.configuration)
     assert part.decode() != loaded.configuration, "there are places in it"
-    assert outcome.held == Held.of(loaded.configuration, memory=outcome.held.memory)
+    assert outcome.held == Held.of(loaded.configuration, memory=outcome.held.memory.get())
     assert (part.count, part.needed) == (1, True)
     assert {command.argv for command in part.commands} == {("/bin/true",)}
     assert outcome.held.source_files == (str(file),)
@@ -463,15 +463,15 @@ def test_the_reader_of_a_reload_knows_what_is_in_effect(tmp_path: Path) -> None:
     outcome = asyncio.run(source.read())
     assert outcome.held is not None
     part = outcome.held.parts["ipvs"]
-    changed = replace(part, data=part.data.replace(b"10.0.1.7", b"10.0.2.7"))
-    parts = outcome.held.parts | {"ipvs": changed}
-    check = digest(outcome.held.memory, changed.data, parts["vrrp"].data)
+    data = part.data.get().replace(b"10.0.1.7", b"10.0.2.7")
+    parts = outcome.held.parts | {"ipvs": replace(part, data=Stowed(data))}
+    check = digest(outcome.held.memory.get(), data, parts["vrrp"].data.get())
     source.accept(replace(outcome.held, parts=parts, check=check))
     file.write_text("".join(servers[:7]).replace("10.0.1.4", "10.0.3.4"))
     outcome = asyncio.run(source.read())
     assert not descriptors() - before
     assert outcome.held is not None
-    ipvs = Decoder().decode(outcome.held.parts["ipvs"].data).ipvs
+    ipvs = Decoder().decode(outcome.held.parts["ipvs"].data.get()).ipvs
     addresses = [real.address for one in ipvs.virtual_servers for real in one.real_servers]
     assert addresses == [f"10.0.{ {4: 3, 7: 2}.get(n, 1) }.{n}" for n in range(1, 8)]
 

@@ -81,11 +81,12 @@ class Child:
     async def configure(self, configuration: Part, epoch: int) -> Sequence[str]:
         """Hand over a configuration; returns what changed, for people.
 
-        Raises ChildGone, or ValueError with the child's words when it refused.
+        Raises ChildGone, or ValueError with the child's words when it refused; also if what is
+        kept of `configuration` is damaged.
         """
+        fd = channel.sealed_memfd("fastvrrp-configuration", configuration.data.get())
         answer: asyncio.Future[messages.Configured] = self._loop.create_future()
         self._configures[epoch] = answer
-        fd = channel.sealed_memfd("fastvrrp-configuration", configuration.data)
         try:
             self._channel.send(messages.Configure(epoch), [fd])
         finally:

@@ -4,7 +4,7 @@ The parts are bytes (`config.compact`), a thousandth of the parser's memory. No
 child gets what is not its own: a router need not know of 37,000 real servers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import msgspec
@@ -15,12 +15,45 @@ from fastvrrp.config.packing import PackedServer
 from fastvrrp.config.taken import TakenServer, in_bytes
 from fastvrrp.supervisor.roles import IPVS, VRRP
 
+WORTH_PACKING = 96 * 1024  # bytes; of less zlib takes as much as it saves
+
+
+class Stowed(msgspec.Struct, array_like=True, gc=False):
+    """Bytes that are used when a child dies or a file is read again, and otherwise only kept.
+    `pack` compresses them; what they say never changes."""
+
+    data: bytes = b""
+    is_packed: bool = False
+
+    def get(self) -> bytes:
+        """As they were. Raises ValueError if they are not what they were."""
+        if not self.is_packed:
+            return self.data
+        import zlib  # `pack` has loaded it
+
+        try:
+            return zlib.decompress(self.data)
+        except zlib.error as exc:
+            raise ValueError(f"what was kept in memory is damaged: {exc}") from exc
+
+    def pack(self) -> None:
+        if self.is_packed:
+            return
+        import zlib  # a start has no use for it
+
+        packed = zlib.compress(self.data, 1)
+        if len(packed) < len(self.data):
+            self.data, self.is_packed = packed, True
+
+
+_NOTHING = compact.encode(model.Configuration())
+
 
 class Part(model.Struct):
     """What one child gets. The defaults are those of a child that has nothing to do."""
 
     needed: bool = False  # there is work for the process
-    data: bytes = compact.encode(model.Configuration())
+    data: Stowed = msgspec.field(default_factory=lambda: Stowed(_NOTHING))
     count: int = 0  # of instances or virtual servers
     commands: tuple[model.Command, ...] = ()  # that it may have run, each once
     follows: tuple[str, ...] = ()  # instances or virtual servers whose state it wants to know
@@ -28,8 +61,8 @@ class Part(model.Struct):
 
     def decode(self) -> model.Configuration:
         """The configuration of the routers, without places in files; the other process reads its
-        own with `ipvs.decoding`. Raises msgspec.MsgspecError."""
-        return compact.decode(self.data)
+        own with `ipvs.decoding`. Raises msgspec.MsgspecError, ValueError."""
+        return compact.decode(self.data.get())
 
 
 class Held(model.Struct):
@@ -39,7 +72,8 @@ class Held(model.Struct):
     source_files: tuple[str, ...]
     namespace_ipvs: str | None  # in which the IPVS process works, where that is another one
     parts: dict[str, Part]  # by name of the role (roles.Role)
-    memory: bytes = b""  # for the next reading, see config.remembered
+    # for the next reading, see config.remembered
+    memory: Stowed = msgspec.field(default_factory=Stowed)
     check: bytes = b""  # of the memory and what belongs to it, see Last
 
     @classmethod
@@ -58,16 +92,29 @@ class Held(model.Struct):
             source_files=configuration.source_files,
             namespace_ipvs=configuration.ipvs.net_namespace,
             parts=parts,
-            memory=memory,
-            check=digest(memory, parts[IPVS.name].data, parts[VRRP.name].data) if memory else b"",
+            memory=Stowed(memory),
+            check=_digest(memory, parts) if memory else b"",
         )
 
     def last(self) -> bytes:
         """What the next reader gets of it; nothing where nothing is to be taken over."""
-        if not self.memory:
-            return b""
-        ipvs, vrrp = self.parts[IPVS.name], self.parts[VRRP.name]
-        return msgspec.msgpack.encode(Last(self.memory, ipvs.data, vrrp.data, self.check))
+        try:
+            memory = self.memory.get()
+            ipvs, vrrp = self.parts[IPVS.name].data.get(), self.parts[VRRP.name].data.get()
+        except ValueError:
+            return b""  # as the reader does with what is not what it was
+        return msgspec.msgpack.encode(Last(memory, ipvs, vrrp, self.check)) if memory else b""
+
+    def pack(self) -> None:
+        """Keep it in little memory; who has a part of it has it so, too."""
+        stowed = [self.memory, *(part.data for part in self.parts.values())]
+        if sum(len(one.data) for one in stowed) >= WORTH_PACKING:
+            for one in stowed:
+                one.pack()
+
+
+def _digest(memory: bytes, parts: Mapping[str, Part]) -> bytes:
+    return digest(memory, parts[IPVS.name].data.get(), parts[VRRP.name].data.get())
 
 
 def dropped(configuration: model.Configuration, only: str | None) -> list[model.Message]:
@@ -132,7 +179,7 @@ def vrrp_part(configuration: model.Configuration, *, alone: bool) -> Part:
     return Part(
         needed=_has_vrrp(configuration),
         count=len(configuration.vrrp_instances),
-        data=compact.encode(part),
+        data=Stowed(compact.encode(part)),
         commands=_distinct(commands),
         follows=tuple({one.name: None for servers_of in tracked for one in servers_of}),
         by_time=bool(
@@ -185,7 +232,7 @@ def ipvs_part(configuration: model.Configuration, *, alone: bool) -> Part:
     return Part(
         count=len(ipvs.virtual_servers),
         needed=bool(ipvs.virtual_servers or sync or ipvs.timeouts != servers.Timeouts()),
-        data=compact.encode(part),
+        data=Stowed(compact.encode(part)),
         commands=_distinct(commands),
         follows=() if sync is None or sync.instance is None else (sync.instance,),
         by_time=True,

@@ -123,10 +123,11 @@ class Supervisor:
             return 1
         self._accept(held)
         Copies(held.global_defs, 0).keep(held.source_files)
+        defs = held.global_defs
+        del held  # this frame is there to the end, and a reload brings another one
         self._planned = PlannedReload(lambda: self._spawn(self.reload()))
         self._executor = Executor()
         self._common_fifo = CommonFifo(self._executor)
-        defs = held.global_defs
         try:
             await janitor.clean_leftovers(self._run_dir.journal)
             await self._script("startup_script", defs.startup_script, defs.startup_script_timeout_s)
@@ -191,10 +192,9 @@ class Supervisor:
         return True
 
     async def _serve(self) -> None:
-        held = self._source.held
         self._children = Children(
             self._settings,
-            held,
+            self._source.held,
             self._source.epoch,
             self._executor,
             clean=lambda part, states: janitor.clean_up(part, states, self._run_dir.journal),
@@ -204,7 +204,7 @@ class Supervisor:
             spare=self._early.take_child,
         )
         role = self._early.role
-        if role is not None and not held.parts[role.name].needed:
+        if role is not None and not self._source.held.parts[role.name].needed:
             self._early.discard_child()
         self._server = ControlServer(
             self._run_dir.control,
@@ -224,7 +224,7 @@ class Supervisor:
             return
         if not self._children.needed:
             log.warning("%s configures nothing that could be run yet", self._source.path)
-        await self._common_fifo.settle(held)
+        await self._common_fifo.settle(self._source.held)
         self._children.start()
         self._changed()
         self._signals.connect(self)
@@ -355,7 +355,10 @@ class Supervisor:
 
     def _settle(self) -> None:
         self._settling = None
+        if self._reloading.locked():
+            return  # which comes back here when it is over
         self._children.pack()
+        self._source.held.pack()
         process.settle_memory()
 
     def _tell_status(self) -> None:
