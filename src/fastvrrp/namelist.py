@@ -69,5 +69,9 @@ class NameList(Sequence[str]):
             at = (at + 1) & mask
         return -1
 
+    def is_same(self, other: NameList) -> bool:
+        """Whether the names and their order are the other's."""
+        return self._text == other._text and self._ends == other._ends
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.find(name) >= 0

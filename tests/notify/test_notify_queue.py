@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from notify_helpers import Fake, configuration, instance
 
 from fastvrrp.config import model
+from fastvrrp.namelist import NameList
 from fastvrrp.notify import scripts as scripts_module
 from fastvrrp.notify.queue import Notifier
 from fastvrrp.notify.scripts import Call, ScriptQueue
@@ -78,6 +79,33 @@ def test_the_configuration_is_not_kept(run: Run) -> None:
         await notifier.reload(second)
         assert [sys.getrefcount(first), sys.getrefcount(second)] == counts
         await notifier.stop_all()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("names", "is_used"), [(["A", "B"], True), (["B", "A"], False), (["AB"], False), (["A"], False)]
+)
+def test_names_that_somebody_keeps_anyway_are_shared(
+    run: Run, names: list[str], is_used: bool
+) -> None:
+    """Of those that nobody is told of, which are most of thousands."""
+
+    async def scene() -> None:
+        kept, runner = NameList(names), Fake()
+        count = sys.getrefcount(kept)
+        notifier = Notifier(configuration(instance("A"), instance("B")), runner)
+        notifier.instance_state("B", "MASTER", 100)
+        notifier.share(kept)
+        assert sys.getrefcount(kept) == count + is_used
+        notify = model.Notify(notify=command("/n"))
+        await notifier.reload(configuration(instance("A", notify), instance("B", notify)))
+        assert sys.getrefcount(kept) == count
+        for name in "BA":  # the one has been told before
+            notifier.instance_state(name, "MASTER", 100)
+        await until(lambda: runner.ended)
+        await notifier.stop_all()
+        assert runner.ended[0] == ("/n", "INSTANCE", "A", "MASTER", "100")
 
     run(scene())
 

@@ -35,8 +35,9 @@ def test_memory_goes_back_after_a_refusal(
 
     parts: Any = SimpleNamespace(
         plane=SimpleNamespace(
-            configuration=configuration(), pack=lambda: done.append("what runs is packed")
+            configuration=configuration(), pack=lambda: "the names of what runs are packed"
         ),
+        notifier=SimpleNamespace(share=done.append),
         upkeep=SimpleNamespace(freeze=nothing, thaw=nothing, touches=0),
         surroundings=SimpleNamespace(resolve=refuse),
         reporter=SimpleNamespace(settle=nothing),
@@ -59,4 +60,4 @@ def test_memory_goes_back_after_a_refusal(
                 await settled.wait()
 
     asyncio.run(main())
-    assert done == (["what runs is packed"] if is_running else [])
+    assert done == (["the names of what runs are packed"] if is_running else [])

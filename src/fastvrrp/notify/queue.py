@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from fastvrrp.config import model
+from fastvrrp.namelist import NameList
 from fastvrrp.notify.fifo import FifoWriter
 from fastvrrp.notify.mail import Mailer
 from fastvrrp.notify.quiet import TOLD, Quiet
@@ -176,6 +177,10 @@ class Notifier:
             for entity in self._entities.values():
                 if entity.state:
                     self._line(entity, entity.state, final=True)
+
+    def share(self, names: NameList) -> None:
+        """The names of all instances in the order of the configuration, which somebody keeps."""
+        self._quiet[INSTANCE].share(names)
 
     async def stop_all(self, priorities: Mapping[str, int] | None = None) -> None:
         """Tell STOP for every instance, then every group; then close FIFOs and mail.

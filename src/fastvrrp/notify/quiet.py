@@ -33,6 +33,11 @@ class Quiet:
         at = self._names.find(name)
         return UNTOLD if at < 0 else (_STATES[self._states[at]], self._priorities[at])
 
+    def share(self, names: NameList) -> None:
+        """Use this list instead of an own one if it says the same."""
+        if self._names.is_same(names):
+            self._names = names
+
     def note(self, name: str, state: str, priority: int) -> bool:
         """Take it in if the name is here; whether it is. A state that is not TOLD changes nothing;
         without one only the priority counts."""

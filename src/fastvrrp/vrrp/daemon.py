@@ -207,7 +207,7 @@ class Daemon:
             return
         if self._running is not None:
             self._running.reporter.settle()
-            self._running.plane.pack()
+            self._running.notifier.share(self._running.plane.pack())
         self._end_burst()
         settle_memory()
 

@@ -309,8 +309,9 @@ class Plane:
             self.set_tracking(entry.running.name, *self._tracker_state(entry.running.name))
         return epoch
 
-    def pack(self) -> None:
-        """Keep the configuration in little memory, now that it is in effect."""
+    def pack(self) -> NameList:
+        """Keep the configuration in little memory, now that it is in effect; returns the names of
+        those that run."""
         packed_ones = Packed(self.configuration.vrrp_instances)
         self.configuration = replace(self.configuration, vrrp_instances=packed_ones)
         self._names = names = NameList(self.running)  # in the same order (`_adopt`)
@@ -318,6 +319,7 @@ class Plane:
         roster = Roster(names, list(self.running.values()), packed_ones, self.desired)
         self.running, self._by_slot = roster, roster.by_slot()
         forget_patterns()
+        return names
 
     def _blocks(self, draft: Draft) -> Iterator[_core.Instance]:
         """What was built when the draft was made, unless the trackers have spoken since; what
