@@ -8,6 +8,18 @@ from itertools import accumulate
 from typing import overload
 
 
+def array_up_to(highest: int) -> array[int]:
+    """An empty one for numbers from 0 to `highest`, in as few bytes each as these take."""
+    return array("B" if highest < 1 << 8 else "H" if highest < 1 << 16 else "I")
+
+
+def narrow(numbers: array[int]) -> array[int]:
+    """The same, which are not negative, in as few bytes each as they take."""
+    narrowed = array_up_to(max(numbers, default=0))
+    narrowed.extend(iter(numbers))  # as it is it would have to be of the same type
+    return narrowed
+
+
 def placed(hashes: Iterable[int], count: int) -> array[int]:
     """An index of `count` hashes: open addressing in a power of two of places, a third of them
     free. Each has the number of a hash, from 1 on, or 0."""
@@ -15,7 +27,8 @@ def placed(hashes: Iterable[int], count: int) -> array[int]:
     while size < count + count // 2:
         size *= 2
     mask = size - 1
-    places = array("I", bytes(4 * size))
+    places = array_up_to(size - 1)  # one of them is always free
+    places.frombytes(bytes(places.itemsize * size))
     for number, value in enumerate(hashes, 1):
         at = value & mask
         while places[at]:
@@ -32,7 +45,8 @@ class NameList(Sequence[str]):
     def __init__(self, names: Iterable[str] = ()) -> None:
         listed = list(names)
         self._text = "".join(listed)
-        self._ends = array("I", accumulate(map(len, listed)))
+        self._ends = array_up_to(len(self._text))
+        self._ends.extend(accumulate(map(len, listed)))
         self._places = placed(map(hash, listed), len(listed))
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fastvrrp import _core
 from fastvrrp._core import AddressItem
-from fastvrrp.namelist import NameList, placed
+from fastvrrp.namelist import NameList, narrow, placed
 from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.programs import NOTHING_MISSING, Objects
 
@@ -35,8 +35,7 @@ class Shelf:
         """`everything` belongs to `names`, one by one; what is not plain is left out."""
         self.names = names
         self._kinds: list[_Kind | None] = [None]
-        self._kind_of = array("I")
-        self._ends = array("I")
+        kind_of, ends = array("I"), array("I")
         numbers: dict[_Kind, int] = {}
         parts: list[bytes] = []
         hashes: list[int] = []  # of the items, one by one
@@ -60,13 +59,14 @@ class Shelf:
                     owners.append(position)
                     begins.append(end)
                     end += size
-            self._kind_of.append(kind)
-            self._ends.append(end)
+            kind_of.append(kind)
+            ends.append(end)
+        self._kind_of, self._ends = narrow(kind_of), narrow(ends)
         self._data = b"".join(parts)
         self._places = placed(hashes, len(hashes))
         each = array("I", range(len(names)))
         # None: each owner has one address, which is where its own begin.
-        self._items_of = None if owners == each else (owners, begins)
+        self._items_of = None if owners == each else (narrow(owners), narrow(begins))
 
     def __contains__(self, owner: str) -> bool:
         return self.has(self.names.find(owner))

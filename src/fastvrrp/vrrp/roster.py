@@ -3,18 +3,17 @@ while somebody looks at it."""
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import overload
 
 from fastvrrp.config import model
 from fastvrrp.config.compact import Packed
-from fastvrrp.namelist import NameList
+from fastvrrp.namelist import NameList, array_up_to, narrow
 from fastvrrp.net.reconcile import Desired
 from fastvrrp.vrrp.compile import Compiled, Record
 from fastvrrp.vrrp.draft import Fresh, Running
-
-_NOBODY = -1
 
 
 class Roster(Mapping[str, Running]):
@@ -31,24 +30,26 @@ class Roster(Mapping[str, Running]):
         self.records: list[Record] = []
         self.objects: dict[int, Fresh] = {}  # those that are no views
         self.trackings: dict[int, tuple[int, int]] = {}  # of views, if there is anything
-        self.slots = array("I")
         self.vrids = bytearray()
-        self.record_of = array("I")
-        self._positions = array("i", [_NOBODY]) * (max((r.slot for r in running), default=-1) + 1)
+        slots, record_of = array("I"), array("I")
+        by_slot = array_up_to(len(running))  # numbers from 1 on, or 0
+        by_slot.extend(itertools.repeat(0, max((one.slot for one in running), default=-1) + 1))
         numbers: dict[int, int] = {}  # of the records, each of which is one object
         for position, one in enumerate(running):
             compiled = one.compiled
             number = numbers.setdefault(id(compiled.record), len(numbers))
             if number == len(self.records):
                 self.records.append(compiled.record)
-            self.slots.append(one.slot)
+            slots.append(one.slot)
             self.vrids.append(compiled.vrid)
-            self.record_of.append(number)
-            self._positions[one.slot] = position
+            record_of.append(number)
+            by_slot[one.slot] = position + 1
             if compiled.listed is not None or not desired.is_packed(compiled.objects.owner):
                 self.objects[position] = Fresh(one.slot, origin, compiled, one.tracking, position)
             elif one.tracking != _UNTRACKED:
                 self.trackings[position] = one.tracking
+        self.slots, self.record_of = narrow(slots), narrow(record_of)
+        self._by_slot = by_slot
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -69,7 +70,7 @@ class Roster(Mapping[str, Running]):
         return self.objects.get(position) or View(self, position)
 
     def by_slot(self) -> Sequence[Running | None]:
-        return BySlot(self, self._positions)
+        return BySlot(self, self._by_slot)
 
 
 _UNTRACKED = (0, 0)
@@ -78,12 +79,13 @@ _UNTRACKED = (0, 0)
 class BySlot(Sequence["Running | None"]):
     """The instances of a roster by their slots."""
 
-    def __init__(self, roster: Roster, positions: array[int]) -> None:
+    def __init__(self, roster: Roster, numbers: array[int]) -> None:
+        """`numbers`: from 1 on, or 0."""
         self._roster = roster
-        self._positions = positions
+        self._numbers = numbers
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._numbers)
 
     @overload
     def __getitem__(self, index: int) -> Running | None: ...
@@ -92,8 +94,8 @@ class BySlot(Sequence["Running | None"]):
     def __getitem__(self, index: int | slice) -> Running | list[Running | None] | None:
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
-        position = self._positions[index]
-        return None if position == _NOBODY else self._roster.at(position)
+        number = self._numbers[index]
+        return self._roster.at(number - 1) if number else None
 
 
 class View:
