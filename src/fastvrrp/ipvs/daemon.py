@@ -25,6 +25,7 @@ from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.process import settle_memory
 from fastvrrp.supervisor.roles import IPVS
+from fastvrrp.supervisor.settling import Settling
 from fastvrrp.track.runner import RunnerClient
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Daemon:
         self._subscribed = False
         self._states: dict[str, str] = {}  # of instances we follow
         self._exit_code = 0
-        self._settling: asyncio.TimerHandle | None = None
+        self._settling = Settling(settle_memory, SETTLE_S)  # once a reload has been answered
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._link = Link(
             arguments,
@@ -82,7 +83,7 @@ class Daemon:
                     raise ConfigurationRefused("the process is stopping")
                 if self._parts is not None:
                     changes = await self._parts.reload(configuration)
-                    self._settle_soon()
+                    self._settling.soon()
                     return changes
                 return await self._start(configuration)
         except (ConfigurationRefused, asyncio.CancelledError):
@@ -118,12 +119,6 @@ class Daemon:
         settle_memory()
         self._link.ready()
         return changes
-
-    def _settle_soon(self) -> None:
-        """What a reload took goes back to the system, once it has been answered."""
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settling = self._loop.call_later(SETTLE_S, settle_memory)
 
     async def _give_up(self, code: int) -> Sequence[str]:
         """End without an answer: the exit code tells the supervisor what is of use now."""

@@ -39,6 +39,7 @@ from fastvrrp.supervisor.roles import VRRP
 from fastvrrp.supervisor.rundir import RunDir
 from fastvrrp.supervisor.runner import Executor
 from fastvrrp.supervisor.sdnotify import Notifier
+from fastvrrp.supervisor.settling import Settling
 from fastvrrp.supervisor.signals import Signals
 from fastvrrp.supervisor.spawn import Settings
 from fastvrrp.supervisor.start import Options
@@ -104,7 +105,7 @@ class Supervisor:
         self._sweep: asyncio.TimerHandle | None = None
         self._feeding: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
-        self._settling: asyncio.TimerHandle | None = None
+        self._settling = Settling(self._settle, MEMORY_S, is_changing=self._reloading.locked)
         self._planned: PlannedReload
         self._executor: Executor
         self._common_fifo: CommonFifo
@@ -236,7 +237,8 @@ class Supervisor:
         log.info("Stopping")
         self._notifier.stopping("stopping")
         self._planned.close()
-        for handle in (self._feeding, self._status, self._sweep, self._settling):
+        self._settling.close()
+        for handle in (self._feeding, self._status, self._sweep):
             if handle is not None:
                 handle.cancel()
         for task in list(self._tasks):
@@ -349,14 +351,9 @@ class Supervisor:
         """After a change, when the states that came of it were told."""
         if self._signals.stopped:
             return
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settling = self._loop.call_later(MEMORY_S, self._settle)
+        self._settling.soon()
 
     def _settle(self) -> None:
-        self._settling = None
-        if self._reloading.locked():
-            return  # which comes back here when it is over
         self._children.pack()
         self._source.held.pack()
         process.settle_memory()

@@ -25,6 +25,7 @@ from fastvrrp.supervisor.link import Arguments, ConfigurationRefused, Link
 from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.supervisor.process import give_back_memory, keep_large_apart, settle_memory
 from fastvrrp.supervisor.rundir import JOURNAL_NAME
+from fastvrrp.supervisor.settling import Settling
 from fastvrrp.track.runner import RunnerClient
 from fastvrrp.vrrp import apart, tuning
 from fastvrrp.vrrp.draft import Draft, RefusedError
@@ -63,8 +64,9 @@ class Daemon:
         self._view_handle: asyncio.Handle | None = None
         self._pulse = arguments.pulse
         self._chores_handle: asyncio.TimerHandle | None = None
-        self._settling: asyncio.TimerHandle | None = None
         self._tidying: asyncio.TimerHandle | None = None
+        # After a change, when what it has set in motion is done: adverts, addresses, reports.
+        self._settling = Settling(self._settle, MEMORY_S, is_changing=self._changing.locked)
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
@@ -132,7 +134,7 @@ class Daemon:
                         return await self._reload(self._running, configuration)
                     return await self._start(configuration)
                 finally:
-                    self._settle_soon()  # also after a refusal: its model took as much
+                    self._settling.soon()  # also after a refusal: its model took as much
         except PermissionError as exc:
             log.error("a permission is missing (NET_ADMIN, NET_RAW): %s", exc)
             return await self._give_up(EXIT_PERMISSION)
@@ -193,18 +195,8 @@ class Daemon:
         self._arm_chores()
         return ()  # everything is new, and nobody is told of each
 
-    def _settle_soon(self) -> None:
-        """After a change, when what it has set in motion is done: adverts, addresses, reports."""
-        if self._settling is not None:
-            self._settling.cancel()
-        self._settling = self._loop.call_later(MEMORY_S, self._settle)
-
     def _settle(self) -> None:
         """Keep what there is now in little memory."""
-        self._settling = None
-        if self._changing.locked():
-            self._settle_soon()
-            return
         if self._running is not None:
             self._running.reporter.settle()
             self._running.notifier.share(self._running.plane.pack())
@@ -219,7 +211,7 @@ class Daemon:
 
     def _tidy(self) -> None:
         self._tidying = None
-        if self._settling is None and not self._changing.locked():  # else that follows
+        if not self._settling.is_due and not self._changing.locked():  # else that follows
             self._end_burst()
             give_back_memory()
 
@@ -371,7 +363,8 @@ class Daemon:
         self._link.handed_over()
         async with self._changing:  # a change under way ends at its commit
             self._running = None
-            for handle in (self._chores_handle, self._settling, self._tidying):
+            self._settling.close()
+            for handle in (self._chores_handle, self._tidying):
                 if handle is not None:
                     handle.cancel()
             if parts is not None:
