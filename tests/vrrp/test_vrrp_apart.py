@@ -8,7 +8,14 @@ import pytest
 from vrrp_tools import configuration, instance, vip
 
 from fastvrrp.config import compact
-from fastvrrp.vrrp.apart import decode, hold, is_possible, memory_apart, release
+from fastvrrp.vrrp.apart import (
+    decode,
+    hold,
+    is_possible,
+    memory_apart,
+    memory_of_what_stays,
+    release,
+)
 
 MANY = 20000
 
@@ -50,6 +57,27 @@ def test_a_block_among_others_ends_nothing() -> None:
         assert sys.getallocatedblocks() - before < MANY / 10
     finally:
         release()
+    before = sys.getallocatedblocks()
+    kept += [float(n) for n in range(MANY)]
+    assert sys.getallocatedblocks() - before > MANY / 2
+
+
+@pytest.mark.skipif(not is_possible(), reason="this interpreter's allocator is another one")
+def test_what_stays_is_the_interpreters_also_among_what_goes() -> None:
+    kept: list[float] = []
+    hold()
+    try:
+        before = sys.getallocatedblocks()
+        with memory_of_what_stays():
+            kept += [float(n) for n in range(MANY)]
+        assert sys.getallocatedblocks() - before > MANY / 2
+        before = sys.getallocatedblocks()
+        kept += [float(n) for n in range(MANY)]
+        assert sys.getallocatedblocks() - before < MANY / 10
+    finally:
+        release()
+    with memory_of_what_stays():
+        pass
     before = sys.getallocatedblocks()
     kept += [float(n) for n in range(MANY)]
     assert sys.getallocatedblocks() - before > MANY / 2

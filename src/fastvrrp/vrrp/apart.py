@@ -51,6 +51,17 @@ def memory_apart() -> Iterator[None]:
         _core.allocate_apart(_held)
 
 
+@contextmanager
+def memory_of_what_stays() -> Iterator[None]:
+    """The interpreter's allocator, also between `hold` and `release`: what is made now would lie
+    among what goes, and keep its pages."""
+    _core.allocate_apart(False)
+    try:
+        yield
+    finally:
+        _core.allocate_apart(_held)
+
+
 def decode(data: bytes | memoryview) -> model.Configuration:
     """The same as compact.decode."""
     with memory_apart():

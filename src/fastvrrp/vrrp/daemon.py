@@ -383,9 +383,10 @@ class Daemon:
 def _load_rest() -> ModuleType:
     """Not before the first advert; but no later than then, because our files may be another
     version's, or gone, when somebody asks for a dump. Returns what writes those."""
-    from fastvrrp.vrrp import dumps
+    with apart.memory_of_what_stays():
+        from fastvrrp.vrrp import dumps
 
-    light.complete()
+        light.complete()
 
     return dumps
 
