@@ -94,6 +94,7 @@ class Duel:
     addresses_b: Addresses
     load_s: float  # from exec of a to its last address
     since_ns: int  # start of b: from here on it should never take an address
+    observed_ns: int = 0  # when the last observer was there, whose coming can itself delay daemons
 
     def false_takeovers(self, since_ns: int | None = None, until_ns: int | None = None) -> int:
         """How often the backup took an address although the master lives."""
@@ -112,6 +113,7 @@ class Duel:
         Raises RuntimeError when the observer lost frames: their gaps would look like lateness.
         """
         with Intervals(self.network.b, self.interval_s) as receiver, before_all():
+            self.observed_ns = now_ns()
             time.sleep(seconds)
             report = receiver.stop()
         if report["dropped"]:

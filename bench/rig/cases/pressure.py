@@ -31,7 +31,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pressure(LoadCase):
-    """Takeovers are counted from the start of the loops; what happened before is told apart."""
+    """Takeovers are counted while they are observed; what happened before is told apart."""
 
     kind: ClassVar[str] = "pressure"
     loops: int = 4
@@ -51,13 +51,12 @@ class Pressure(LoadCase):
             duel(network, contender, self.interval_s, scratch) as pair,
         ):
             settled = pair.settled()
-            begin_ns = now_ns()
             with busy_loops(self.loops):
                 values = pair.observe(self.seconds)
             end_ns = now_ns()
             pair.require_alive()
             return values | {
                 "settled": settled,
-                "false_takeovers": pair.false_takeovers(begin_ns, end_ns),
-                "false_takeovers_before": pair.false_takeovers(until_ns=begin_ns),
+                "false_takeovers": pair.false_takeovers(pair.observed_ns, end_ns),
+                "false_takeovers_before": pair.false_takeovers(until_ns=pair.observed_ns),
             }

@@ -113,5 +113,6 @@ class Saturation(LoadCase):
                 "late_percent": 100 * late / max(1, values["intervals"] + values["silent"]),
                 "a_cpu_percent": used[0].cpu_ns / 1e7 / seconds,
                 "b_cpu_percent": used[1].cpu_ns / 1e7 / seconds,
-                "false_takeovers": pair.false_takeovers(),
+                "false_takeovers": pair.false_takeovers(pair.observed_ns),
+                "false_takeovers_before": pair.false_takeovers(until_ns=pair.observed_ns),
             }

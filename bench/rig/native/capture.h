@@ -77,6 +77,9 @@ static inline void capture_open(struct capture *c)
         fail("mmap");
     c->block = 0;
     c->taken = c->arrived = c->dropped = 0;
+    /* A kernel without preemption keeps a processor for 0.1 s while it makes the ring. What that delayed is over
+     * when the first frame is taken. */
+    usleep(500000);
     if (bind(c->fd, (struct sockaddr *)&any, sizeof any))
         fail("bind");
 }
