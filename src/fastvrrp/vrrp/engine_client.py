@@ -27,6 +27,7 @@ POLL_LIMIT_S = 0.05
 BURST_EVENTS = 16  # within a pause are the beginning of a burst
 BURST_PAUSE_S = 0.025  # notify scripts of a takeover wait as long
 STATE_ENTERED = _core.EV_STATE
+_NOTED = frozenset((_core.EV_PRIORITY, _core.EV_MASTER_CHANGED))  # in mirrors
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
@@ -238,15 +239,17 @@ class EngineClient:
             if self._stopped is not None and not self._stopped.done():
                 self._stopped.set_result(None)
         else:
-            mirror = self.mirror(event.slot) if kind != _core.EV_GROUP else None
-            if mirror is not None:
-                self._note(mirror, event)
+            if kind in _NOTED:
+                self._note(event)
             self._listener.event(event)
 
-    def _note(self, mirror: Mirror, event: _core.Event) -> None:
+    def _note(self, event: _core.Event) -> None:
+        mirror = self.mirror(event.slot)
+        if mirror is None:
+            return
         if event.kind == _core.EV_PRIORITY:
             mirror.priority = event.b
-        elif event.kind == _core.EV_MASTER_CHANGED:
+        else:
             mirror.master_address = event.address
             mirror.master_priority = event.a
 
