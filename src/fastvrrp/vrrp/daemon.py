@@ -64,9 +64,10 @@ class Daemon:
         self._view_handle: asyncio.Handle | None = None
         self._pulse = arguments.pulse
         self._chores_handle: asyncio.TimerHandle | None = None
-        self._tidying: asyncio.TimerHandle | None = None
         # After a change, when what it has set in motion is done: adverts, addresses, reports.
         self._settling = Settling(self._settle, MEMORY_S, is_changing=self._changing.locked)
+        # After many events: what was made of them had memory of its own.
+        self._tidying = Settling(self._tidy, MEMORY_S)
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
@@ -171,7 +172,7 @@ class Daemon:
                 on_tracked=self._tracked,
                 on_left_out=self._arm_chores,
                 on_burst=apart.hold,
-                on_calm=self._tidy_soon,
+                on_calm=self._tidying.soon,
                 on_static=self._static_groups,
             )
             parts.reporter.subscribed = self._subscribed
@@ -203,22 +204,13 @@ class Daemon:
         self._end_burst()
         settle_memory()
 
-    def _tidy_soon(self) -> None:
-        """After many events, as after a change: what was made of them had memory of its own."""
-        if self._tidying is not None:
-            self._tidying.cancel()
-        self._tidying = self._loop.call_later(MEMORY_S, self._tidy)
-
     def _tidy(self) -> None:
-        self._tidying = None
         if not self._settling.is_due and not self._changing.locked():  # else that follows
             self._end_burst()
             give_back_memory()
 
     def _end_burst(self) -> None:
-        if self._tidying is not None:
-            self._tidying.cancel()
-            self._tidying = None
+        self._tidying.close()
         address_text.cache_clear()
         apart.release()
 
@@ -364,9 +356,9 @@ class Daemon:
         async with self._changing:  # a change under way ends at its commit
             self._running = None
             self._settling.close()
-            for handle in (self._chores_handle, self._tidying):
-                if handle is not None:
-                    handle.cancel()
+            self._tidying.close()
+            if self._chores_handle is not None:
+                self._chores_handle.cancel()
             if parts is not None:
                 await parts.upkeep.close()
                 await parts.upkeep.remove_all()
