@@ -184,6 +184,34 @@ def test_a_refusal_is_reported_and_leaves_the_state() -> None:
     assert firewall.table is None
 
 
+@pytest.mark.netns
+def test_it_is_made_again_when_somebody_changed_it(namespace: str) -> None:
+    """Taken away, emptied, or replaced by another; tables of others are nobody's business."""
+
+    async def main() -> None:
+        firewall = Firewall(commit)
+        assert not await firewall.repair()
+        await firewall.apply(configuration("10.0.0.1"))
+        text = run("nft", "list", "ruleset")
+        for damage in (
+            "flush ruleset",
+            "flush table inet fastvrrp",
+            "flush chain inet fastvrrp in",
+            "delete table inet fastvrrp; add table inet fastvrrp",
+        ):
+            run("nft", damage)
+            assert await firewall.repair(), damage
+            assert run("nft", "list", "ruleset") == text
+            assert not await firewall.repair()
+        run("nft", "add table inet other; add chain inet other c; delete table inet other")
+        assert not await firewall.repair()
+        await firewall.remove()
+        assert not await firewall.repair()
+        assert run("nft", "list", "ruleset") == ""
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def neighbour(link: Callable[..., int]) -> Iterator[str]:
     """v0 here; its other end with 10.0.0.2 and fe80::2 in a namespace of its own."""

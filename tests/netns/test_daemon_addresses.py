@@ -184,6 +184,24 @@ def test_no_accept(world: World) -> None:
     assert VIP not in world.router.run("nft", "list", "ruleset")
 
 
+def test_no_accept_survives_a_restart_of_nftables(world: World) -> None:
+    """Which flushes everybody's tables; whoever flushes only our rules is no better."""
+    world.start(config(instance("no_accept")))
+    nft = ("nft", "list", "table", "inet", "fastvrrp")
+
+    def is_complete() -> bool:
+        shown = world.router.run(*nft, check=False)
+        return VIP in shown and "ip daddr @vips4 drop" in shown and "ip saddr @vips4 drop" in shown
+
+    assert is_complete()
+    for command in ("flush ruleset", "flush table inet fastvrrp", "delete table inet fastvrrp"):
+        world.router.run("nft", command)
+        wait_for(is_complete, 5, f"the table after {command}")
+    assert "somebody else changed the nftables table" in world.daemon.log()
+    assert world.daemon.stop() == 0
+    assert world.router.run("nft", "list", "ruleset") == ""
+
+
 @pytest.mark.timing
 def test_garp_settings(world: World) -> None:
     """garp_master_repeat, _delay, _refresh and _refresh_repeat count as configured (keepalived)."""

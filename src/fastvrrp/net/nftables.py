@@ -32,7 +32,8 @@ IFNAME_IPV6_ADDR = (IFNAME[0] << 6 | IPV6_ADDR[0], IFNAME[1] + IPV6_ADDR[1], 0)
 
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM = 0, 2, 3, 6, 9, 12
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN = 0, 1, 2, 3
+_NEWRULE, _GETRULE, _NEWSET, _NEWSETELEM = 6, 7, 9, 12
 _NLM_F_CREATE_APPEND = wire.NLM_F_CREATE | wire.NLM_F_APPEND
 _NESTED = 0x8000
 _SET_ANONYMOUS_CONSTANT = 0x3
@@ -44,6 +45,10 @@ _HEAD = struct.Struct(">BBH")  # struct nfgenmsg
 
 Message = tuple[int, int, bytes]
 """Kind, flags and attributes of one request of a transaction."""
+
+Identity = tuple[bytes, ...]
+"""Handles of a table and of its rules: they tell it from one of the same name that somebody made
+later, and from itself without its rules."""
 
 
 class NoNftables(OSError):
@@ -166,12 +171,7 @@ def commit(messages: Sequence[Message]) -> None:
     Raises OSError, and nothing was changed then; NoNftables when the kernel lacks it.
     """
     data = batch(messages)
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    try:
-        sock = socket.socket(wire.AF_NETLINK, kind, NETLINK_NETFILTER)
-    except OSError as exc:
-        raise _explained(exc.errno or errno.EIO) from exc
-    with sock:
+    with open_socket() as sock:
         sock.bind((0, 0))
         sock.settimeout(_TIMEOUT_S)
         enlarge_receive_buffer(sock, len(data) + (1 << 18))  # an error repeats the request
@@ -180,6 +180,51 @@ def commit(messages: Sequence[Message]) -> None:
         error = _answer(sock, len(messages))
     if error:
         raise _explained(error)
+
+
+def open_socket() -> socket.socket:
+    """Unbound. Raises OSError; NoNftables when the kernel has no netfilter."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    try:
+        return socket.socket(wire.AF_NETLINK, kind, NETLINK_NETFILTER)
+    except OSError as exc:
+        raise _explained(exc.errno or errno.EIO) from exc
+
+
+def identify(table: str) -> Identity | None:
+    """Which table has this name now, None when there is none. The kernel answers at once: it takes
+    no lock for that. Raises OSError."""
+    name = wire.string(1, table)
+    with open_socket() as sock:
+        sock.bind((0, 0))
+        sock.settimeout(_TIMEOUT_S)
+        handles = _ask(sock, _GETTABLE, _NEWTABLE, name, handle=4, flags=wire.NLM_F_ACK)
+        if not handles:
+            return None
+        return *handles, *_ask(sock, _GETRULE, _NEWRULE, name, handle=3, flags=wire.NLM_F_DUMP)
+
+
+def _ask(
+    sock: socket.socket, request: int, answer: int, body: bytes, *, handle: int, flags: int
+) -> list[bytes]:
+    """Handles of the objects that the kernel answers with. Raises OSError."""
+    data = _HEAD.pack(NFPROTO_INET, 0, 0) + body
+    kind = _SUBSYSTEM << 8 | request
+    sock.sendto(wire.message(kind, wire.NLM_F_REQUEST | flags, data, request), (0, 0))
+    found: list[bytes] = []
+    while True:
+        received, (sender, _) = sock.recvfrom(1 << 18)
+        view = memoryview(received)
+        for frame in wire.frames(view) if sender == 0 else ():
+            if frame.kind in (wire.NLMSG_ERROR, wire.NLMSG_DONE):
+                error = wire.answer(view, frame)
+                if error not in (0, errno.ENOENT):
+                    raise _explained(error)
+                return found
+            if frame.kind == _SUBSYSTEM << 8 | answer:
+                start = frame.start + _HEAD.size
+                attributes = wire.attributes(view, start, frame.end, frozenset((handle,)))
+                found.append(attributes[handle])
 
 
 def _enlarge_send_buffer(sock: socket.socket, size: int) -> None:

@@ -27,6 +27,7 @@ from fastvrrp.net.journal import Contents, Journal, JournalError, contents_of
 from fastvrrp.net.memberships import Memberships, solicited
 from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.observed import Observed
+from fastvrrp.net.tablewatch import TableWatch
 from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.compile import virtual_addresses
 from fastvrrp.vrrp.devices import Devices
@@ -63,6 +64,8 @@ class Surroundings:
         self._devices = devices
         self._is_native = is_native
         self._firewall = Firewall(commit_nftables)
+        self._tables = TableWatch(self._tables_changed)
+        self._repair: asyncio.Task[None] | None = None
         self._memberships = Memberships()
         self._settings: tuple[sysctl.Setting, ...] = ()
         self._limit = RateLimit(log, burst=1)
@@ -85,6 +88,10 @@ class Surroundings:
         both = self._contents(old, settings) | self._contents(new, settings)
         try:
             self._write(both)
+            if is_needed(new):
+                self._tables.open()
+            else:
+                self._tables.close()
             await self._firewall.apply(new)
         except FirewallError as exc:
             if not protects(new):
@@ -98,6 +105,22 @@ class Surroundings:
         if self._devices is None:
             return False
         return await self._devices.bring(new.devices, virtual_addresses(new))
+
+    def _tables_changed(self) -> None:
+        if self._repair is None:
+            repair = self._repair_firewall()
+            self._repair = asyncio.get_running_loop().create_task(repair, name="nftables")
+
+    async def _repair_firewall(self) -> None:
+        try:
+            if await self._firewall.repair():
+                text = "somebody else changed the nftables table %s: made again"
+                self._limit.log("table", logging.WARNING, text, self._firewall.table)
+        except FirewallError as exc:
+            text = "somebody else changed the nftables table %s, and it cannot be made again: %s"
+            self._limit.log("no table", logging.ERROR, text, self._firewall.table, exc)
+        finally:
+            self._repair = None
 
     async def restore(self, old: model.Configuration) -> None:
         """After a change that was refused: as before."""
@@ -223,6 +246,7 @@ class Surroundings:
     async def undo(self, *, complete: bool) -> None:
         """Devices, firewall and settings as they were found. With `complete` nothing of ours is
         left in the kernel and the journal goes; otherwise it stays for the clean-up."""
+        self._tables.close()
         self._memberships.close()
         if self._devices is not None and not await self._devices.remove_all():
             complete = False
