@@ -68,6 +68,32 @@ def test_a_change_under_way_is_not_interrupted() -> None:
     assert play(story) == [round(int(LATEST_S / 0.4) * 0.4 + 3, 3)]
 
 
+def test_changes_that_wait_for_each_other_do_not_put_it_off() -> None:
+    """Each begins as soon as the one before has ended, as reloads do."""
+
+    async def story(settled: list[float]) -> None:
+        loop = asyncio.get_running_loop()
+        changing = asyncio.Lock()
+        settling = noting(settled, changing.locked)
+
+        async def change() -> None:
+            async with changing:
+                await asyncio.sleep(0.4)
+                settling.soon()
+
+        under_way = set()
+        while loop.time() < 3 * LATEST_S:
+            while len(under_way) < 2:  # one of them waits
+                task = loop.create_task(change())
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+            await asyncio.sleep(0.1)
+        assert len(settled) == 2
+        assert [round(at / 0.4, 3) % 1 for at in settled] == [0, 0], "between two of them"
+
+    play(story)
+
+
 def test_not_after_the_end() -> None:
     async def story(settled: list[float]) -> None:
         settling = noting(settled)

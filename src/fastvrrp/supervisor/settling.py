@@ -30,7 +30,7 @@ class Settling:
         self._pause_s = pause_s
         self._is_changing = is_changing
         self._latest: float | None = None  # loop time; None: there is nothing to settle
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
 
     def soon(self) -> None:
         """Something has changed."""
@@ -40,7 +40,10 @@ class Settling:
         if self._handle is not None:
             self._handle.cancel()
         due = min(now + self._pause_s, self._latest)
-        self._handle = self._loop.call_at(due, self._due)
+        if due > now:
+            self._handle = self._loop.call_at(due, self._due)
+        else:  # high time, and a timer's turn comes after that of a change that waits for this one
+            self._handle = self._loop.call_soon(self._due)
 
     def _due(self) -> None:
         self._handle = None
