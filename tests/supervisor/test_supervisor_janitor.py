@@ -19,7 +19,7 @@ from supervised import wait_for
 from fastvrrp import _core
 from fastvrrp.config import model
 from fastvrrp.supervisor import janitor
-from fastvrrp.supervisor.held import Held
+from fastvrrp.supervisor.held import Held, Part, Stowed
 from fastvrrp.supervisor.messages import InstanceState
 
 ROUTER = "sup-router"
@@ -247,3 +247,22 @@ def test_an_interface_that_is_gone_does_not_stop_the_rest(
     )
     assert "(V) priority 0 to 224.0.0.18" in caplog.text
     assert "sent priority 0 for 0 of 1 masters" in caplog.text
+
+
+class Short(Stowed):
+    def get(self) -> bytes:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("kept", [Short(), Stowed(b"nothing", is_packed=True), Stowed(b"\xc1")])
+def test_the_kernel_is_cleaned_up_without_a_configuration(
+    kept: Stowed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Memory is too short for it, or it is damaged."""
+    cleaned: list[Path] = []
+    journal = tmp_path / "journal"
+    journal.touch()
+    monkeypatch.setattr(janitor, "clean_journal", cleaned.append)
+    asyncio.run(janitor.clean_up(Part(data=kept), [InstanceState("V", "MASTER")], journal))
+    assert cleaned == [journal]
+    assert "no priority 0 for 1 masters: " in caplog.text

@@ -15,10 +15,12 @@ from supervised import Daemon, wait_for
 
 from fastvrrp.config.memory import Last, digest
 from fastvrrp.config.model import GlobalDefs
+from fastvrrp.control.protocol import NOT_FOUND, ControlError
 from fastvrrp.supervisor.held import WORTH_PACKING, Held, Part, Stowed
 
 MB = 1 << 20
 SERVERS = 3000
+MANY = 4096
 
 PROGRAM = """
 import ctypes
@@ -52,6 +54,14 @@ def balancer(paths: Sequence[str]) -> str:
         f"lvs_sched rr\nlvs_method NAT\nprotocol TCP\n"
         f"real_server 10.1.0.1 80 {{\nHTTP_GET {{\nurl {{\npath /{path}\n}}\n}}\n}}\n}}\n"
         for n, path in enumerate(paths, 1)
+    )
+
+
+def routers(count: int) -> str:
+    return "".join(
+        f"vrrp_instance V{n} {{\ninterface sup{n // 255}\nvirtual_router_id {n % 255 + 1}\n"
+        f"virtual_ipaddress {{\n10.{n >> 8}.{n & 255}.1/32\n}}\n}}\n"
+        for n in range(count)
     )
 
 
@@ -104,6 +114,40 @@ def test_nothing_stays_of_the_first_configuration(tmp_path: Path) -> None:
         wait_for(lambda: anonymous(daemon) < small + len(much) / 4, "little memory")
 
 
+def test_nothing_stays_of_what_a_crash_took(tmp_path: Path) -> None:
+    """Priority 0 for thousands of masters takes what they are, and the next child says of each how
+    it is."""
+
+    def answers(daemon: Daemon) -> bool:
+        try:
+            daemon.request("status", name="nobody")
+        except ControlError as exc:
+            return exc.code == NOT_FOUND
+        return False
+
+    def crash(daemon: Daemon, life: int) -> None:
+        os.kill(daemon.lives()[-1][1], signal.SIGKILL)
+        wait_for(lambda: daemon.did().count("configure 1 ") > life, "another child has it")
+        wait_for(lambda: answers(daemon), "it runs, and has said how they are")
+
+    def crash_often(daemon: Daemon) -> None:
+        daemon.ready()
+        for life in range(1, 4):  # the last time what the start took is long gone
+            crash(daemon, life)
+
+    daemon = Daemon(tmp_path)
+    daemon.configure(routers(1))
+    with daemon:
+        crash_often(daemon)
+        small = anonymous(daemon)
+    (tmp_path / "vrrp.log").unlink()
+    daemon = Daemon(tmp_path)
+    daemon.configure(routers(MANY))
+    with daemon:
+        crash_often(daemon)
+        wait_for(lambda: anonymous(daemon) < small + 700 * MANY, "little memory")
+
+
 @pytest.mark.parametrize("data", [b"x" * MB, random.Random(1).randbytes(MB), b"x", b""])
 def test_what_is_kept_is_what_it_was(data: bytes) -> None:
     stowed = Stowed(data)
@@ -134,6 +178,23 @@ def test_a_small_configuration_stays_as_it_is() -> None:
         held.pack()
         assert held.parts["vrrp"].data.is_packed == is_packed
         assert held.memory.is_packed == is_packed
+
+
+def test_where_memory_is_short_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_short(data: bytes, *given: object) -> bytes:
+        raise MemoryError
+
+    held = held_of(MB)
+    with monkeypatch.context() as patched:
+        patched.setattr("zlib.compress", too_short)
+        held.pack()
+    whole = held.last()
+    assert Last.of(whole) == Last(b"m" * MB, b"i" * MB, b"v" * MB, held.check)
+    held.pack()
+    with monkeypatch.context() as patched:
+        patched.setattr("zlib.decompress", too_short)
+        assert held.last() == b"", "the next reading takes nothing over"
+    assert held.last() == whole
 
 
 def test_what_was_damaged_is_not_used() -> None:

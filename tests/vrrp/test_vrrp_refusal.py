@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +22,22 @@ def refuse(*given: Any, **fields: Any) -> Any:
     raise SurroundingsError("not possible here")
 
 
-@pytest.mark.parametrize("is_running", [False, True])
+def too_short() -> str:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("is_running", "pack"),
+    [
+        (False, too_short),
+        (True, lambda: "the names of what runs are packed"),
+        (True, too_short),
+    ],
+)
 def test_memory_goes_back_after_a_refusal(
-    is_running: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_running: bool, pack: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also if there is not enough to pack what runs."""
     done: list[str] = []
 
     async def no_monitor() -> None:
@@ -34,9 +47,7 @@ def test_memory_goes_back_after_a_refusal(
         return
 
     parts: Any = SimpleNamespace(
-        plane=SimpleNamespace(
-            configuration=configuration(), pack=lambda: "the names of what runs are packed"
-        ),
+        plane=SimpleNamespace(configuration=configuration(), pack=pack),
         notifier=SimpleNamespace(share=done.append),
         upkeep=SimpleNamespace(freeze=nothing, thaw=nothing, touches=0),
         surroundings=SimpleNamespace(resolve=refuse),
@@ -60,4 +71,4 @@ def test_memory_goes_back_after_a_refusal(
                 await settled.wait()
 
     asyncio.run(main())
-    assert done == (["the names of what runs are packed"] if is_running else [])
+    assert done == ([] if pack is too_short else ["the names of what runs are packed"])

@@ -35,6 +35,10 @@ class ChildGone(Exception):
     """The child ended before it answered."""
 
 
+class Shortage(Exception):
+    """There is no memory or descriptor for what the child should get; it has got nothing."""
+
+
 class Child:
     """A running child, and all that `spawn` made for it but the socket for its scripts.
 
@@ -81,16 +85,21 @@ class Child:
     async def configure(self, configuration: Part, epoch: int) -> Sequence[str]:
         """Hand over a configuration; returns what changed, for people.
 
-        Raises ChildGone, or ValueError with the child's words when it refused; also if what is
-        kept of `configuration` is damaged.
+        Raises ChildGone, Shortage, or ValueError with the child's words when it refused; also if
+        what is kept of `configuration` is damaged.
         """
-        fd = channel.sealed_memfd("fastvrrp-configuration", configuration.data.get())
+        self._must_live()
+        try:
+            fd = channel.sealed_memfd("fastvrrp-configuration", configuration.data.get())
+            try:
+                self._channel.send(messages.Configure(epoch), [fd])
+            finally:
+                os.close(fd)
+        except (OSError, MemoryError) as exc:
+            reason = str(exc) or "no memory"
+            raise Shortage(f"its configuration cannot be handed over: {reason}") from exc
         answer: asyncio.Future[messages.Configured] = self._loop.create_future()
         self._configures[epoch] = answer
-        try:
-            self._channel.send(messages.Configure(epoch), [fd])
-        finally:
-            os.close(fd)
         self._watch.busy()  # compiling thousands of instances takes its time
         try:
             done = await asyncio.wait_for(answer, self._settings.configure_timeout_s)
@@ -109,6 +118,10 @@ class Child:
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a control request. Raises ControlError."""
+        try:
+            self._must_live()
+        except ChildGone as exc:
+            raise ControlError(UNAVAILABLE, str(exc)) from exc
         number = next(self._ids)
         answer: asyncio.Future[messages.Reply] = self._loop.create_future()
         self._calls[number] = answer
@@ -125,6 +138,14 @@ class Child:
         if reply.error or reply.code:
             raise ControlError(reply.code or INTERNAL, reply.error)
         return reply.result
+
+    def _must_live(self) -> None:
+        """Nobody answers for one that was collected, and the keeper may not know yet."""
+        if self.exited.done():
+            raise self._gone()
+
+    def _gone(self) -> ChildGone:
+        return ChildGone(f"the {self._title} ended")
 
     def send(self, message: messages.AnyMessage) -> None:
         """Send something that has no answer (Stop, Dump, Subscribe, States)."""
@@ -251,7 +272,7 @@ class Child:
         os.close(self._pidfd)
         os.close(self._alarm)
         self._page.close()
-        gone = ChildGone(f"the {self._title} ended")
+        gone = self._gone()
         waiting: list[asyncio.Future[Any]] = [*self._calls.values(), *self._configures.values()]
         for future in waiting:
             if not future.done():

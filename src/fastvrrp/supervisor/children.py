@@ -57,12 +57,14 @@ class Children:
         clean: Callable[[Part, Sequence[InstanceState]], Awaitable[None]],
         on_event: Callable[[dict[str, Any]], None],
         on_change: Callable[[], None],
+        on_running: Callable[[], None],
         on_fatal: Callable[[int, str], None],
         spare: Callable[[Role], Spawned | None],
     ) -> None:
         """`settings`: one for each role. `clean`: after a VRRP process that did not undo its work
         (what an IPVS process left goes on serving, and its successor takes it over). `on_change`:
-        a state or what a child says of itself is another one. `on_fatal`: exit code and reason;
+        a state or what a child says of itself is another one. `on_running`: one of them runs, at
+        the start or again after it died. `on_fatal`: exit code and reason;
         everything has to end. `spare` gives a process that was started before it was needed, if
         there is one of the role."""
         self._executor = executor
@@ -78,6 +80,7 @@ class Children:
                 clean=clean if role.name == VRRP.name else _leave,
                 on_event=on_event,
                 on_change=self._changed,
+                on_running=on_running,
                 on_fatal=lambda code, reason: self._fatal(role, code, reason),
             )
             part = held.parts[role.name]

@@ -41,7 +41,10 @@ class Stowed(msgspec.Struct, array_like=True, gc=False):
             return
         import zlib  # a start has no use for it
 
-        packed = zlib.compress(self.data, 1)
+        try:
+            packed = zlib.compress(self.data, 1)
+        except MemoryError:
+            return  # the next time perhaps
         if len(packed) < len(self.data):
             self.data, self.is_packed = packed, True
 
@@ -101,9 +104,11 @@ class Held(model.Struct):
         try:
             memory = self.memory.get()
             ipvs, vrrp = self.parts[IPVS.name].data.get(), self.parts[VRRP.name].data.get()
+            return msgspec.msgpack.encode(Last(memory, ipvs, vrrp, self.check)) if memory else b""
         except ValueError:
             return b""  # as the reader does with what is not what it was
-        return msgspec.msgpack.encode(Last(memory, ipvs, vrrp, self.check)) if memory else b""
+        except MemoryError:
+            return b""  # everything is read then
 
     def pack(self) -> None:
         """Keep it in little memory; who has a part of it has it so, too."""

@@ -16,6 +16,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from fastvrrp.config import model
 from fastvrrp.supervisor.held import Part
 from fastvrrp.supervisor.messages import InstanceState
@@ -32,12 +34,20 @@ _INTERVAL_LIMIT_CS = 4095  # 12 bits, RFC 9568 5.2.7
 async def clean_up(configuration: Part, states: Sequence[InstanceState], journal: Path) -> None:
     """Priority 0 for the masters among `states`, then everything in the journal removed.
 
-    Never raises for what the network or the kernel says: each failure is logged and the rest done.
+    Never raises for what the network or the kernel says, nor if there is no memory for the
+    configuration, or it is damaged: each failure is logged and the rest done.
     """
     masters = {state.name: state for state in states if state.state == "MASTER"}
     if masters:
-        sent = resign_all(configuration.decode().vrrp_instances, masters)
-        log.warning("sent priority 0 for %d of %d masters", sent, len(masters))
+        from fastvrrp.vrrp.apart import memory_apart  # `load` has loaded it
+
+        try:
+            with memory_apart():  # a supervisor has seen no model yet, and need not stay as large
+                sent = resign_all(configuration.decode().vrrp_instances, masters)
+        except (MemoryError, ValueError, msgspec.MsgspecError) as exc:
+            log.error("no priority 0 for %d masters: %s", len(masters), str(exc) or "no memory")
+        else:
+            log.warning("sent priority 0 for %d of %d masters", sent, len(masters))
     await clean_leftovers(journal)
 
 
@@ -45,7 +55,8 @@ def load() -> None:
     """Import what `clean_up` needs: when a process dies, our files may be another version's, or
     gone. Not at a start, which it would make longer."""
     import fastvrrp._core
-    import fastvrrp.net.janitor  # noqa: F401
+    import fastvrrp.net.janitor
+    import fastvrrp.vrrp.apart  # noqa: F401
 
 
 def resign_all(

@@ -14,7 +14,7 @@ import msgspec
 
 from fastvrrp.control.protocol import UNAVAILABLE, ControlError
 from fastvrrp.supervisor import messages
-from fastvrrp.supervisor.child import Child, ChildGone, ScriptService
+from fastvrrp.supervisor.child import Child, ChildGone, ScriptService, Shortage
 from fastvrrp.supervisor.held import Part
 from fastvrrp.supervisor.process import describe_code
 from fastvrrp.supervisor.spawn import Settings, Spawned, spawn
@@ -46,6 +46,8 @@ class Hooks(msgspec.Struct, frozen=True):
     on_event: Callable[[dict[str, Any]], None]
     on_change: Callable[[], None]
     """State, summary, or the states of instances, changed."""
+    on_running: Callable[[], None]
+    """The child runs, the first one or a later one."""
     on_fatal: Callable[[int, str], bool]
     """Trying again will hardly help: exit code and reason. Returns whether everything ends now;
     otherwise the child is tried again all the same, as after a crash."""
@@ -130,7 +132,7 @@ class Keeper:
             return (f"the {self._title} is not running; it starts with this configuration",)
         try:
             changes = await child.configure(configuration, epoch)
-        except ValueError as exc:
+        except (ValueError, Shortage) as exc:
             raise Refused(str(exc)) from exc
         except ChildGone as exc:
             # It may be what the new configuration did to it: the old one is the safe one.
@@ -273,7 +275,7 @@ class Keeper:
         orderly = child.stopped and code == 0
         if not orderly:
             log.error("the %s %d ended: %s", self._title, child.pid, self.last_exit)
-            await self._hooks.clean(ran, child.states())
+            await self._clean(ran, child)
         elif not self._stopping and self._retiring is None:
             log.warning("the %s %d stopped without being told to", self._title, child.pid)
         if not self._settings.respawn and not self._stopping and self._retiring is None:
@@ -285,12 +287,22 @@ class Keeper:
                 return None
         return loop.time() - began
 
+    async def _clean(self, ran: Part, child: Child) -> None:
+        try:
+            await self._hooks.clean(ran, child.states())
+        except Exception:
+            # Memory is short, say. The next child matters more: until then nobody does its work.
+            log.exception("cleaning up after the %s failed", self._title)
+
     async def _first_configuration(self, child: Child) -> None:
         epoch = self._epoch
         try:
             await child.configure(self._configuration, epoch)
         except ChildGone:
             return  # its end is reported by _one_life
+        except Shortage as exc:
+            child.kill(str(exc))  # it would wait for ever; the next one may get it
+            return
         except ValueError as exc:
             if self._stopping:
                 return  # it has been told to stop meanwhile, and does so in good order
@@ -320,6 +332,7 @@ class Keeper:
             case messages.Ready():
                 if not self._stopping:
                     self._change(State.RUNNING)
+                    self._hooks.on_running()
             case messages.States():
                 self._hooks.on_change()
             case messages.Summary():

@@ -201,6 +201,7 @@ class Supervisor:
             clean=lambda part, states: janitor.clean_up(part, states, self._run_dir.journal),
             on_event=self._publish,
             on_change=self._changed,
+            on_running=self._running,
             on_fatal=self._fatal,
             spare=self._early.take_child,
         )
@@ -346,6 +347,12 @@ class Supervisor:
     def _prepare_for_a_crash(self) -> None:
         if self._source.held.parts[VRRP.name].needed:
             janitor.load()
+
+    def _running(self) -> None:
+        """A child runs; after a start that is over, in place of another. That one's end and this
+        one's beginning took the configuration out of little memory, and more."""
+        if self._ready:
+            self._settle_soon()
 
     def _settle_soon(self) -> None:
         """After a change, when the states that came of it were told."""

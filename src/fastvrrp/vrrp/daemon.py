@@ -198,11 +198,13 @@ class Daemon:
 
     def _settle(self) -> None:
         """Keep what there is now in little memory."""
-        if self._running is not None:
-            self._running.reporter.settle()
-            self._running.notifier.share(self._running.plane.pack())
-        self._end_burst()
-        settle_memory()
+        try:
+            if self._running is not None:
+                self._running.reporter.settle()
+                self._running.notifier.share(self._running.plane.pack())
+        finally:  # also if memory was too short for that
+            self._end_burst()
+            settle_memory()
 
     def _tidy(self) -> None:
         if not self._settling.is_due and not self._changing.locked():  # else that follows
