@@ -83,6 +83,33 @@ def test_a_whole_life(world: World) -> None:
     assert "traceback" not in world.daemon.log().lower()
 
 
+def test_a_parent_that_is_renamed_takes_no_settings_along(world: World) -> None:
+    """They are those of the interface that the configuration names, and restored on the other, also
+    when a reload follows it."""
+    names = ("arp_ignore", "arp_filter", "arp_announce")
+
+    def settings(interface: str) -> list[str]:
+        return [setting(world, interface, name) for name in names]
+
+    before = settings("eth0")
+    ours = ["1", "1", "2"]
+    world.start(config(instance("use_vmac")))
+    assert settings("eth0") == ours
+    world.router.rename_link("eth0", "other0")
+    wait_for(lambda: settings("other0") == before, 5, "the old values")
+    world.router.rename_link("other0", "eth0")
+    wait_for(lambda: settings("eth0") == ours, 5, "our values")
+    world.network.wait_holder(VIP, "r1")
+
+    world.router.rename_link("eth0", "other0")
+    world.daemon.reload(config(instance("use_vmac", interface="other0")))
+    wait_for(lambda: "other0" in json.dumps(device(world)), 5, "a device on other0")
+    world.network.wait_holder(VIP, "r1")
+    assert settings("other0") == ours
+    assert world.daemon.stop() == 0
+    assert settings("other0") == before
+
+
 @pytest.mark.timing
 def test_ipv6_and_reloads(world: World) -> None:
     """RFC 9568 7.4: no address is derived from the virtual MAC address. What a reload does not

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +111,19 @@ def _interfaces() -> list[str]:
         return sorted(path.name for path in (_ROOT / "conf").iterdir())
     except OSError:
         return []
+
+
+def follow(
+    settings: Iterable[Setting], places: Mapping[str, int], observed: Observed
+) -> tuple[Setting, ...]:
+    """The settings under the names that their interfaces have now; `places` has the ifindex of each
+    interface at the time its settings were made. One that was deleted keeps its name: it may be
+    back, or another in its place."""
+    found = []
+    for setting in settings:
+        link = observed.links.get(places.get(setting.interface, 0))
+        found.append(setting if link is None else setting._replace(interface=link.name))
+    return tuple(found)
 
 
 def plan(wanted: Wanted, current: Iterable[Setting] = ()) -> tuple[Setting, ...]:

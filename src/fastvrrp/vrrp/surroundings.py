@@ -68,6 +68,7 @@ class Surroundings:
         self._repair: asyncio.Task[None] | None = None
         self._memberships = Memberships()
         self._settings: tuple[sysctl.Setting, ...] = ()
+        self._places: dict[str, int] = {}  # ifindex of their interfaces
         self._limit = RateLimit(log, burst=1)
         self._left: Contents | None = None  # what the clean-up at the start could not remove
         self._wanted = Contents()  # what could not be written yet
@@ -85,6 +86,7 @@ class Surroundings:
         Raises SurroundingsError; what was there before is then still in effect.
         """
         settings = self._plan(old, new)
+        settings += tuple(s for s in self._settings if s not in settings)  # until it is settled
         both = self._contents(old, settings) | self._contents(new, settings)
         try:
             self._write(both)
@@ -163,7 +165,8 @@ class Surroundings:
         self._apply(settings)
 
     def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
-        """The settings that any of these wants."""
+        """The settings that any of these wants. What is held is found under its new name first."""
+        self._settings = sysctl.follow(self._settings, self._places, self._observed())
         wanted: sysctl.Wanted = {}
         for configuration in configurations:
             wanted |= self._wanted_settings(configuration)
@@ -181,6 +184,8 @@ class Surroundings:
         for problem in sysctl.apply(settings):
             log.warning("%s", problem)
         self._settings = settings
+        interfaces = self._observed().interfaces
+        self._places = {s.interface: interfaces.get(s.interface, 0) for s in settings}
 
     def _restore(self, settings: Sequence[sysctl.Setting]) -> None:
         done, problems = sysctl.restore(settings)
