@@ -83,6 +83,33 @@ def test_a_whole_life(world: World) -> None:
     assert "traceback" not in world.daemon.log().lower()
 
 
+def test_the_mtu_follows_the_parent_s(world: World) -> None:
+    """The kernel only ever lowers it. Below 1280 it takes IPv6 off the device, for good: a master
+    would have no addresses there."""
+    vips = ("fe80::100/64", "2001:db8::100/64")
+    world.start(config(instance("use_vmac"), instance("use_vmac", name="V6", vrid=52, vips=vips)))
+    world.network.wait_holder(vips[1].partition("/")[0], "r1")
+
+    def shown(name: str) -> tuple[object, ...]:
+        link = device(world, name) or {}
+        return link.get("mtu"), "UP" in link.get("flags", ())
+
+    for low in (1400, 1000):
+        world.router.run("ip", "link", "set", "eth0", "mtu", str(low))
+        wait_for(lambda low=low: shown("vrrp.51")[0] == low, 5, "a small MTU")
+        world.router.run("ip", "link", "set", "eth0", "mtu", "1500")
+        for name in ("vrrp.51", "vrrp.52"):
+            wait_for(lambda name=name: shown(name) == (1500, True), 5, f"MTU of {name}")
+        for vip in (VIP, *(text.partition("/")[0] for text in vips)):
+            world.network.wait_holder(vip, "r1")
+        addresses = [a["local"] for a in (device(world, "vrrp.52") or {})["addr_info"]]
+        assert sorted(addresses) == ["2001:db8::100", "fe80::100"]
+        assert setting(world, "vrrp.51", "disable_ipv6", 6) == "1"
+        assert setting(world, "vrrp.52", "accept_ra", 6) == "0"
+    world.router.run("ip", "link", "set", "eth0", "mtu", "2000")
+    wait_for(lambda: shown("vrrp.51") == (2000, True), 5, "a large MTU")
+
+
 def test_a_parent_that_is_renamed_takes_no_settings_along(world: World) -> None:
     """They are those of the interface that the configuration names, and restored on the other, also
     when a reload follows it."""

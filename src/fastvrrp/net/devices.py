@@ -20,6 +20,7 @@ from fastvrrp.net.objects import (
     IFLA_LINK,
     IFLA_LINKINFO,
     IFLA_MASTER,
+    IFLA_MTU,
     Link,
 )
 from fastvrrp.net.observed import Observed
@@ -141,6 +142,17 @@ def go_up(device: Device) -> bytes:
 def set_mac(device: Device) -> bytes:
     """The device gets its MAC address, up or down; the kernel refuses one that is in use there."""
     return _set(device.name, wire.attribute(IFLA_ADDRESS, device.mac))
+
+
+def mtu(parent: Link, observed: Observed) -> int:
+    """Of a virtual MAC device on this parent: the kernel gives it none larger than that of what it
+    really lies on."""
+    below = observed.links.get(lower(parent), parent)
+    return min(parent.mtu, below.mtu)
+
+
+def set_mtu(device: Device, mtu: int) -> bytes:
+    return _set(device.name, wire.u32(IFLA_MTU, mtu))
 
 
 def rename(ifindex: int, name: str) -> bytes:

@@ -33,6 +33,7 @@ from fastvrrp.net.observed import Observed
 from fastvrrp.net.rtnl import NO_SUCH_FAMILY
 from fastvrrp.net.wire import OK_EXIST, OK_GONE
 from fastvrrp.supervisor.ratelimit import RateLimit
+from fastvrrp.vrrp.differences import IPV6_MIN_MTU
 from fastvrrp.vrrp.naming import Identity, Resolver
 
 log = logging.getLogger(__name__)
@@ -198,6 +199,12 @@ class Devices:
             if encoding.vrf(link, observed) != encoding.vrf(parent, observed):
                 move = [(encoding.join_vrf(device, parent, observed), 0)]
                 return _Job(device, parent, move, False)
+            mtu = encoding.mtu(parent, observed)
+            if device.kind == encoding.MACVLAN and device.name in self._made and link.mtu != mtu:
+                # The kernel lowers it with the parent's, and leaves it there.
+                if link.mtu < IPV6_MIN_MTU <= mtu:  # it took IPv6 off it, with its settings
+                    return self._anew(device, parent, link, settings)
+                return _Job(device, parent, [(encoding.set_mtu(device, mtu), 0)], False)
             return None
         if device.name in self._made and self._needs_mac_only(link, device, parent):
             return _Job(device, parent, [(encoding.set_mac(device), 0), *settings], False)

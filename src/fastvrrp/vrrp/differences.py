@@ -54,7 +54,7 @@ def relevant_link_change(old: Link | None, new: Link | None) -> bool:
     """Whether a link's change concerns records: up and down alone is the engine's business."""
     if old is None or new is None:
         return True
-    fields = ("ifindex", "name", "altnames", "mac", "hardware", "master")
+    fields = ("ifindex", "name", "altnames", "mac", "hardware", "master", "mtu")
     if (old.flags ^ new.flags) & IFF_MULTICAST:
         return True
     return forgot_groups(old, new) or any(
