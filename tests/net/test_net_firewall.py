@@ -22,7 +22,8 @@ from fastvrrp.config.model import (
 )
 from fastvrrp.net import namespace as net_namespace
 from fastvrrp.net import nftables
-from fastvrrp.net.firewall import Firewall, FirewallError, is_needed, removal, ruleset
+from fastvrrp.net.firewall import FirewallError, is_needed, removal, ruleset
+from fastvrrp.net.tablekeeper import Firewall
 
 
 def configuration(

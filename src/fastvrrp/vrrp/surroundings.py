@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from fastvrrp.config import model
 from fastvrrp.net import nftables, sysctl
 from fastvrrp.net.firewall import (
-    Firewall,
     FirewallError,
     NoNftables,
     is_needed,
@@ -27,6 +26,7 @@ from fastvrrp.net.journal import Contents, Journal, JournalError, contents_of
 from fastvrrp.net.memberships import Memberships, solicited
 from fastvrrp.net.objects import AddressKey
 from fastvrrp.net.observed import Observed
+from fastvrrp.net.tablekeeper import Firewall
 from fastvrrp.net.tablewatch import TableWatch
 from fastvrrp.supervisor.ratelimit import RateLimit
 from fastvrrp.vrrp.compile import virtual_addresses
