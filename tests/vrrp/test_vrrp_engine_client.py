@@ -10,7 +10,12 @@ import pytest
 from vrrp_tools import Bench, configuration, instance, vip
 
 from fastvrrp import _core
-from fastvrrp.vrrp.engine_client import BURST_EVENTS, BURST_PAUSE_S, EVENTS_PER_TURN
+from fastvrrp.vrrp.engine_client import (
+    BURST_EVENTS,
+    BURST_PAUSE_S,
+    EVENTS_PER_TURN,
+    Transition,
+)
 from fastvrrp.vrrp.slots import CapacityError, SlotTable
 from looping import Clockwork
 
@@ -239,33 +244,34 @@ class TestBursts:
         self.run(bench, test)
 
     def test_a_listener_that_fails_in_a_burst_is_told_the_rest(self, bench: Bench) -> None:
-        usual, failures = bench.listener.event, 0
+        """Of the same batch, too, and whatever comes later."""
+        failures: list[object] = []
+        usual = bench.listener.event
 
         def fail(event: _core.Event) -> None:
-            nonlocal failures
             bench.listener.event = usual  # type: ignore[method-assign]
-            failures += 1
             raise RuntimeError(str(event))
 
         async def test(told: Callable[[], int]) -> None:
             loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda loop, context: None)
-            for _ in range(BURST_EVENTS + 1):
+            loop.set_exception_handler(lambda loop, context: failures.append(context))
+            for _ in range(2 * BURST_EVENTS):
                 bench.engine.tell(_core.EV_LINK_RESYNC)
             began = loop.time()
             while told() < BURST_EVENTS:
                 await asyncio.sleep(0.002)
                 assert loop.time() - began < 5.0
             bench.listener.event = fail  # type: ignore[method-assign]
-            while not failures:
+            while told() < 2 * BURST_EVENTS - 1:
                 await asyncio.sleep(0.002)
                 assert loop.time() - began < 5.0
             bench.engine.tell(_core.EV_LINK_RESYNC)
-            while told() < BURST_EVENTS + 1:
+            while told() < 2 * BURST_EVENTS:
                 await asyncio.sleep(0.002)
                 assert loop.time() - began < 5.0
 
         self.run(bench, test)
+        assert len(failures) == 1
 
     def test_a_pause_ends_with_the_client(self, bench: Bench) -> None:
         async def test(told: Callable[[], int]) -> None:
@@ -277,6 +283,56 @@ class TestBursts:
             assert told() == BURST_EVENTS
 
         self.run(bench, test)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_who_is_master_is_known_even_if_a_listener_fails(bench: Bench, lost: bool) -> None:
+    """Of each: whoever is taken for a backup loses his addresses to the next reconciliation."""
+    wanted = [
+        instance(f"VI_{n}", virtual_router_id=n, virtual_ipaddress=(vip(f"10.0.1.{n}/24"),))
+        for n in range(10, 20)
+    ]
+    bench.apply(configuration(*wanted))
+    usual, told = bench.listener.transition, 0
+
+    def fail(change: Transition) -> None:
+        nonlocal told
+        told += 1
+        if told % 4 == 1:
+            raise RuntimeError(str(change))
+        usual(change)
+
+    bench.listener.transition = fail  # type: ignore[method-assign]
+    bench.engine.advance(5)
+    if lost:
+        bench.engine.queue.clear()
+        bench.engine.lost = True
+    with pytest.raises(RuntimeError):
+        bench.client.poll()
+    assert told == 10
+    assert sorted(bench.client.masters()) == list(range(10))
+    assert bench.listener.resyncs == lost
+    bench.client.poll()  # there is nothing left of it
+
+
+async def _polls_with_a_listener_that_fails(bench: Bench) -> None:
+    loop, failures = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+
+    def fail(event: _core.Event) -> None:
+        raise RuntimeError(event.kind)
+
+    bench.client.attach(loop)
+    bench.listener.event = fail  # type: ignore[method-assign]
+    for _ in range(3):
+        bench.engine.tell(_core.EV_LINK_RESYNC)
+    assert bench.client.poll()
+    assert [type(failure) for failure in failures] == [RuntimeError]  # once for all of the batch
+    bench.client.detach()
+
+
+def test_who_polls_does_not_suffer_from_a_listener_that_fails(bench: Bench) -> None:
+    asyncio.run(_polls_with_a_listener_that_fails(bench))
 
 
 def test_what_was_gathered_is_sent_even_if_a_listener_fails(bench: Bench) -> None:

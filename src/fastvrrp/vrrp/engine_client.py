@@ -84,6 +84,7 @@ class EngineClient:
         self._committed = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._stopped: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None  # of a listener, in the present batch
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # ---------------------------------------------------------------- the loop
@@ -199,19 +200,16 @@ class EngineClient:
     def _resume(self, count: int) -> None:
         """After a pause: deliver everything, `count` of it in earlier turns of the loop."""
         assert self._loop is not None
-        fresh = EVENTS_PER_TURN  # should a listener fail: nobody else would ask again
-        try:
-            fresh = self._drain(EVENTS_PER_TURN)
-        finally:
-            count += fresh
-            if fresh == EVENTS_PER_TURN:
-                self._paused = self._loop.call_soon(self._resume, count)
-            elif count >= BURST_EVENTS:
-                self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
-            else:
-                self._paused = None
-                self._loop.add_reader(self.engine.fileno(), self._readable)
-                self._on_calm()
+        fresh = self._drain(EVENTS_PER_TURN)
+        count += fresh
+        if fresh == EVENTS_PER_TURN:
+            self._paused = self._loop.call_soon(self._resume, count)
+        elif count >= BURST_EVENTS:
+            self._paused = self._loop.call_later(BURST_PAUSE_S, self._resume, 0)
+        else:
+            self._paused = None
+            self._loop.add_reader(self.engine.fileno(), self._readable)
+            self._on_calm()
 
     def _drain(self, limit: int) -> int:
         """Deliver a batch of at most `limit`; how many there were."""
@@ -227,8 +225,27 @@ class EngineClient:
                 self._resync()
         finally:
             if events:
-                self._listener.drained()
+                self._call(self._listener.drained)
+        if (failure := self._failure) is not None:
+            self._failure = None
+            self._report(failure)
         return len(events)
+
+    def _call(self, told: Callable[..., None], *arguments: object) -> None:
+        """A listener's mistake costs nobody else anything: neither the mirrors and the other
+        events of the batch, for an instance that is missing in them would be taken for a backup,
+        nor whoever polled. The first of a batch is reported; there may be hundreds alike."""
+        try:
+            told(*arguments)
+        except Exception as error:
+            self._failure = self._failure or error
+
+    def _report(self, failure: Exception) -> None:
+        if self._loop is None:
+            raise failure
+        self._loop.call_exception_handler(
+            {"message": "an event of the engine could not be told", "exception": failure}
+        )
 
     def _deliver(self, event: _core.Event) -> None:
         assert self._listener is not None
@@ -241,7 +258,7 @@ class EngineClient:
         else:
             if kind in _NOTED:
                 self._note(event)
-            self._listener.event(event)
+            self._call(self._listener.event, event)
 
     def _note(self, event: _core.Event) -> None:
         mirror = self.mirror(event.slot)
@@ -277,9 +294,8 @@ class EngineClient:
     ) -> None:
         assert self._listener is not None
         old, first = self._mirrors.enter(slot, sequence, new, reason, priority, now_ns)
-        self._listener.transition(
-            Transition(slot, old, new, reason, priority, now_ns, fault, first, seen)
-        )
+        change = Transition(slot, old, new, reason, priority, now_ns, fault, first, seen)
+        self._call(self._listener.transition, change)
 
     def _commit_event(self, epoch: int) -> None:
         assert self._listener is not None
@@ -289,7 +305,7 @@ class EngineClient:
         for future in ready:
             if not future.done():
                 future.set_result(None)
-        self._listener.committed(self._committed)
+        self._call(self._listener.committed, self._committed)
 
     def _resync(self) -> None:
         """Events were lost: read every status and report what differs from the mirrors."""
@@ -329,4 +345,4 @@ class EngineClient:
             # The confirmation may be among what was lost; an empty commit is confirmed after it.
             self._epoch += 1
             self.engine.commit([], remove=[], epoch=self._epoch)
-        self._listener.resynced()
+        self._call(self._listener.resynced)
