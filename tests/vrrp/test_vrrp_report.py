@@ -360,6 +360,13 @@ def test_a_failed_removal_is_looked_after(it: Scene) -> None:
     assert it.unsettled == 1
 
 
+def test_a_removal_that_may_have_failed_unheard_is_looked_after(it: Scene) -> None:
+    it.bench.apply(configuration(instance()))
+    it.bench.engine.lost = True
+    it.bench.client.poll()
+    assert it.unsettled == 1
+
+
 def test_floods_are_logged_in_moderation_and_told_completely(
     it: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -92,10 +92,10 @@ class Reporter:
         on_left_out: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_committed` returns the instances that are gone with an epoch. `on_unsettled` is
-        called when a program that removes something failed, `on_refused` with the instance when
-        one that adds did, `on_outdated` when the announcements of an instance should be compiled
-        anew, `on_left_out` when a change was not logged, so that `settle` has to be called
-        later."""
+        called when a program that removes something failed, or may have while events were lost,
+        `on_refused` with the instance when one that adds did, `on_outdated` when the announcements
+        of an instance should be compiled anew, `on_left_out` when a change was not logged, so that
+        `settle` has to be called later."""
         self.notifier: Notifier = Nobody()
         self.subscribed = False
         self.stopping = False
@@ -137,6 +137,7 @@ class Reporter:
                 old = self._groups.get(slot, INIT)
                 new = self._plane.client.engine.group_state(slot)
                 self._group(slot, old, new, time.monotonic_ns())
+        self._on_unsettled()
         self.drained()
 
     def transition(self, change: Transition) -> None:
