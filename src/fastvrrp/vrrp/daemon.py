@@ -67,7 +67,8 @@ class Daemon:
         # After a change, when what it has set in motion is done: adverts, addresses, reports.
         self._settling = Settling(self._settle, MEMORY_S, is_changing=self._changing.locked)
         # After many events: what was made of them had memory of its own.
-        self._tidying = Settling(self._tidy, MEMORY_S)
+        self._is_bursting = False
+        self._tidying = Settling(self._tidy, MEMORY_S, is_changing=lambda: self._is_bursting)
         self._exit_code = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._servers: dict[str, bool] = {}  # tracked virtual servers: whether they have quorum
@@ -171,8 +172,8 @@ class Daemon:
                 pulse=self._pulse,
                 on_tracked=self._tracked,
                 on_left_out=self._arm_chores,
-                on_burst=apart.hold,
-                on_calm=self._tidying.soon,
+                on_burst=self._burst,
+                on_calm=self._calm,
                 on_static=self._static_groups,
             )
             parts.reporter.subscribed = self._subscribed
@@ -206,12 +207,22 @@ class Daemon:
             self._end_burst()
             settle_memory()
 
+    def _burst(self) -> None:
+        self._is_bursting = True
+        apart.hold()
+
+    def _calm(self) -> None:
+        self._is_bursting = False
+        self._tidying.soon()
+
     def _tidy(self) -> None:
         if not self._settling.is_due and not self._changing.locked():  # else that follows
             self._end_burst()
             give_back_memory()
 
     def _end_burst(self) -> None:
+        if self._is_bursting:
+            return  # what is still made of it would lie among what stays
         self._tidying.close()
         address_text.cache_clear()
         apart.release()
