@@ -51,7 +51,8 @@ class Daemon:
         self._subscribed = False
         self._states: dict[str, str] = {}  # of instances we follow
         self._exit_code = 0
-        self._settling = Settling(settle_memory, SETTLE_S)  # once a reload has been answered
+        # Once a reload has been answered.
+        self._settling = Settling(settle_memory, SETTLE_S, is_changing=self._changing.locked)
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._link = Link(
             arguments,
@@ -82,9 +83,10 @@ class Daemon:
                 if self._stopping:
                     raise ConfigurationRefused("the process is stopping")
                 if self._parts is not None:
-                    changes = await self._parts.reload(configuration)
-                    self._settling.soon()
-                    return changes
+                    try:
+                        return await self._parts.reload(configuration)
+                    finally:
+                        self._settling.soon()  # also after a refusal: its model took as much
                 return await self._start(configuration)
         except (ConfigurationRefused, asyncio.CancelledError):
             raise
@@ -168,6 +170,7 @@ class Daemon:
         """Tell who wants to know, then take the services away."""
         self._stopping = True
         async with self._changing:  # a change under way is completed
+            self._settling.close()
             parts, self._parts = self._parts, None
             if parts is not None:
                 keep = self._link.orphaned or self._keep_services
