@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -113,17 +115,24 @@ def _interfaces() -> list[str]:
         return []
 
 
-def follow(
-    settings: Iterable[Setting], places: Mapping[str, int], observed: Observed
-) -> tuple[Setting, ...]:
-    """The settings under the names that their interfaces have now; `places` has the ifindex of each
-    interface at the time its settings were made. One that was deleted keeps its name: it may be
-    back, or another in its place."""
-    found = []
-    for setting in settings:
-        link = observed.links.get(places.get(setting.interface, 0))
-        found.append(setting if link is None else setting._replace(interface=link.name))
-    return tuple(found)
+def places(settings: Iterable[Setting]) -> dict[str, int]:
+    """The ifindex of each interface that is there, for `follow`. The kernel is asked itself: what
+    is written goes by name, and what it has told of may be behind."""
+    found = {}
+    for interface in {setting.interface for setting in settings}:
+        with contextlib.suppress(OSError):
+            found[interface] = socket.if_nametoindex(interface)
+    return found
+
+
+def follow(settings: Iterable[Setting], places: Mapping[str, int]) -> tuple[Setting, ...]:
+    """The settings under the names that their interfaces have now; `places` is from the time they
+    were made. One that was deleted keeps its name: it may be back, or another in its place."""
+    names = {}
+    for interface, ifindex in places.items():
+        with contextlib.suppress(OSError):
+            names[interface] = socket.if_indextoname(ifindex)
+    return tuple(s._replace(interface=names.get(s.interface, s.interface)) for s in settings)
 
 
 def plan(wanted: Wanted, current: Iterable[Setting] = ()) -> tuple[Setting, ...]:

@@ -166,7 +166,7 @@ class Surroundings:
 
     def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
         """The settings that any of these wants. What is held is found under its new name first."""
-        self._settings = sysctl.follow(self._settings, self._places, self._observed())
+        self._settings = sysctl.follow(self._settings, self._places)
         wanted: sysctl.Wanted = {}
         for configuration in configurations:
             wanted |= self._wanted_settings(configuration)
@@ -184,8 +184,7 @@ class Surroundings:
         for problem in sysctl.apply(settings):
             log.warning("%s", problem)
         self._settings = settings
-        interfaces = self._observed().interfaces
-        self._places = {s.interface: interfaces.get(s.interface, 0) for s in settings}
+        self._places = sysctl.places(settings)
 
     def _restore(self, settings: Sequence[sysctl.Setting]) -> None:
         done, problems = sysctl.restore(settings)
@@ -260,7 +259,7 @@ class Surroundings:
         except FirewallError as exc:
             log.error("%s", exc)
             complete = False
-        self._restore(self._settings)
+        self._restore(sysctl.follow(self._settings, self._places))
         self._settings = ()
         if self._retry is not None:
             self._retry.cancel()
