@@ -127,20 +127,21 @@ def _awake(base: Contender) -> Contender:
     return replace(kept_awake(base), global_lines=lines, optional=True, asks_itself=True)
 
 
-_PACKET = _variant(FASTVRRP, "packet", "vrrp_socket_backend packet", optional=True)
+_BY_PACKET = "vrrp_socket_backend packet"
+_THREADS = "vrrp_engine_threads 2"
+_UNREPORTED = "disable_local_igmp"  # the receiver's IP layer then has nothing to do with adverts
+_PACKET = _variant(FASTVRRP, "packet", _BY_PACKET, optional=True)
 # keepalived's own real-time option as it comes, and with the limit out of the way.
 KNOWN = {
     one.name: one
     for one in (
         FASTVRRP,
         _PACKET,
-        _variant(FASTVRRP, "threads", "vrrp_engine_threads 2", optional=True),
+        _variant(FASTVRRP, "packet-quiet", _BY_PACKET, _UNREPORTED, optional=True),
+        _variant(FASTVRRP, "threads", _THREADS, optional=True),
+        _variant(FASTVRRP, "packet-threads", _BY_PACKET, _THREADS, optional=True),
         _variant(
-            FASTVRRP,
-            "packet-threads",
-            "vrrp_socket_backend packet",
-            "vrrp_engine_threads 2",
-            optional=True,
+            FASTVRRP, "packet-quiet-threads", _BY_PACKET, _UNREPORTED, _THREADS, optional=True
         ),
         _awake(FASTVRRP),
         _awake(_PACKET),

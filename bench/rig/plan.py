@@ -17,6 +17,7 @@ from .cases.takeover import Takeover
 
 RAW = ("fastvrrp", "keepalived")
 EVERY_SOCKET = ("fastvrrp", "fastvrrp-packet", "keepalived")
+QUIET = "fastvrrp-packet-quiet"
 AWAKE = ("fastvrrp-awake", "fastvrrp-packet-awake", "keepalived-awake")
 REAL_TIME = ("fastvrrp-rt", "keepalived-rt", "keepalived-rt-unlimited")
 LARGEST_LOADS: tuple[tuple[Literal["raw", "packet"], float], ...] = (
@@ -68,7 +69,7 @@ def steady() -> list[Case]:
         Steady(instances=4096, interval_s=1.0, contenders=EVERY_SOCKET),
         Steady(instances=255, interval_s=0.1, contenders=EVERY_SOCKET),
         Steady(instances=1024, interval_s=0.1, contenders=RAW),
-        Steady(instances=4096, interval_s=0.1, contenders=(*EVERY_SOCKET, *AWAKE)),
+        Steady(instances=4096, interval_s=0.1, contenders=(*EVERY_SOCKET, QUIET, *AWAKE)),
         Steady(instances=32768, interval_s=1.0, contenders=("fastvrrp",)),
     ]
 
@@ -85,7 +86,12 @@ def saturation() -> list[Case]:
         Saturation(
             instances=4096,
             interval_s=0.01,
-            contenders=(*EVERY_SOCKET, "fastvrrp-packet-threads"),
+            contenders=(
+                *EVERY_SOCKET,
+                "fastvrrp-packet-threads",
+                QUIET,
+                f"{QUIET}-threads",
+            ),
         ),
         Saturation(
             instances=4096,
@@ -98,7 +104,7 @@ def saturation() -> list[Case]:
             instances=4096,
             interval_s=0.01,
             seconds=60.0,
-            contenders=("fastvrrp-packet", "fastvrrp-packet-awake"),
+            contenders=(QUIET, f"{QUIET}-threads"),
             rounds=1,
         ),
     ]

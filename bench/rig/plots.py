@@ -13,6 +13,7 @@ TIMELINE = {"due": "-.", "advert": ":", "address": "-", "announced": "--"}
 COLORS = {
     "fastvrrp": "#0b6e4f",
     "fastvrrp-packet": "#6bbf59",
+    "fastvrrp-packet-quiet": "#a9e34b",
     "fastvrrp-threads": "#1c7ed6",
     "fastvrrp-packet-threads": "#74c0fc",
     "fastvrrp-rt": "#9467bd",

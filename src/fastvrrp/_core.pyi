@@ -418,6 +418,7 @@ class Engine:
         up_delay_ns: int = 0,
         ring_frames: int = 1024,
         group_ifindex: int = 0,
+        unreported: bool = False,
     ) -> None:
         """Define or redefine a link slot: sockets for the families (0: only watch up/down) and
         multicast groups given. `rejoin`: the interface may be another one with the index of one
@@ -430,7 +431,8 @@ class Engine:
         then made only if `families` names it as well, for unicast. A ring has `ring_frames` (a
         power of two from 256) and hears what comes in by the interface; the groups are joined on
         `group_ifindex` (0: the same one), so that nothing is sent by an interface that must keep
-        silent. Raises OSError when a socket cannot be made."""
+        silent. `unreported`: the kernel tells nobody of memberships in 224.0.0.0/24, so that a ring
+        does without them. Raises OSError when a socket cannot be made."""
     def accept(
         self,
         slot: int,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastvrrp import _core
+from fastvrrp.lab.network import wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -29,6 +30,14 @@ def _target(entry: Path) -> str:
 
 def _is_socket(target: str) -> bool:
     return target.startswith("socket:")
+
+
+def memberships() -> set[bytes]:
+    """IP multicast groups of this network namespace (net/ipv4/igmp.c, net/ipv6/mcast.c)."""
+    four = [line.split()[0] for line in Path("/proc/net/igmp").read_text().splitlines()[1:]]
+    six = [line.split()[2] for line in Path("/proc/net/igmp6").read_text().splitlines()]
+    little = {bytes.fromhex(word)[::-1] for word in four if len(word) == 8}
+    return little | {bytes.fromhex(word) for word in six}
 
 
 def test_what_is_not_taken_is_closed() -> None:
@@ -55,3 +64,22 @@ def test_an_engine_takes_them() -> None:
     engine.stop()
     assert engine.join(10)
     assert held() == (sockets, rings)
+
+
+def test_only_local_groups_are_joined_silently() -> None:
+    """`unreported`: of the groups whose adverts a ring hears the kernel knows as IP groups only
+    those outside 224.0.0.0/24, also after they are joined again. IPv6 groups it knows as before."""
+    far, six = bytes((239, 1, 2, 3)), bytes.fromhex("ff02" + "00" * 12 + "0012")
+    groups = {"mcast4": [far, GROUP], "mcast6": [six], "packet": 3, "families": 0, "ifindex": 1}
+    engine = _core.Engine(instances=4, links=4, groups=4)
+    engine.start()
+    known = {GROUP, far, six}
+    assert not known & memberships()
+    for unreported, expected in ((True, {far, six}), (False, known), (True, {far, six})):
+        for rejoin in (False, True):
+            engine.link(0, **groups, unreported=unreported, rejoin=rejoin)
+            wait_for(lambda want=expected: known & memberships() == want, 5, str(expected))
+    engine.link(0, ifindex=1, families=1, mcast4=[GROUP], unreported=True)  # a raw socket needs it
+    wait_for(lambda: known & memberships() == {GROUP}, 5, "what the raw socket needs")
+    engine.stop()
+    assert engine.join(10)

@@ -10,6 +10,9 @@ import time
 import pytest
 from interop_scene import MS, VIP6, VIP6_LINK_LOCAL, Scene, now_ns
 
+from fastvrrp.control.client import Client
+from fastvrrp.lab.daemons import Fastvrrp
+from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, config, instance
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
@@ -83,3 +86,29 @@ def test_an_interface_that_goes_down_and_comes_back(make_scene) -> None:
     scene.settle()
     scene.silent("r2-0", 1.0)
     scene.assert_holder("r1")
+
+
+@pytest.mark.parametrize("pair", ["ff", "kf"], indirect=True)
+def test_memberships_that_nobody_is_told_of(make_scene) -> None:
+    """With disable_local_igmp the IP layer knows nothing of the group, and the router hears it all
+    the same; a reload changes that either way unnoticed by the other router."""
+    scene: Scene = make_scene()
+
+    def is_member(name: str) -> bool:
+        return "224.0.0.18" in scene.node(name).run("ip", "maddr", "show", "dev", "eth0")
+
+    quiet = config(instance(priority=100), defs=(*FRAMES, "disable_local_igmp"))
+    scene.start_pair(config(instance(priority=150), defs=FRAMES), quiet)
+    daemon = scene["r2"]
+    assert isinstance(daemon, Fastvrrp)
+    assert not is_member("r2")
+    for text, member in ((config(instance(priority=100), defs=FRAMES), True), (quiet, False)):
+        daemon.config.write_text(text)
+        with Client(daemon.run_dir) as client:
+            assert client.request("reload", {})["ok"]
+        wait_for(lambda want=member: is_member("r2") is want, 5, f"member: {member}")
+        scene.settle()
+        scene.silent("r2-0", 1.0)
+        scene.assert_holder("r1")
+    scene["r1"].stop()
+    scene.network.wait_holder(VIP, "r2")

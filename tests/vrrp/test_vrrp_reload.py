@@ -280,6 +280,14 @@ class TestApply:
         link = bench.engine.links[0]
         assert (link["packet"], link["families"]) == (0, 1)
 
+    def test_memberships_that_nobody_is_told_of(self, bench: Bench) -> None:
+        """disable_local_igmp: the link is defined anew when that changes."""
+        for quiet in (True, False):
+            defs = model.GlobalDefs(vrrp_socket_backend="packet", disable_local_igmp=quiet)
+            bench.apply(configuration(instance(), global_defs=defs))
+            link = bench.engine.links[0]
+            assert (link["packet"], link["unreported"]) == (1, quiet)
+
     def test_an_interface_that_turns_out_to_be_a_tunnel_has_raw_sockets(self, bench: Bench) -> None:
         known = bench.observed.links[1]
         bench.observed.drop_link(1)

@@ -108,10 +108,11 @@ cdef pring_t *map_new_ring(u32 frames, int *error) noexcept nogil:
     return NULL
 
 
-cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups, u32 n,
+cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups, u32 n, u32 silent,
                     const accept_t *accept) noexcept nogil:
     """False with errno. The groups are joined as IP groups too, on `group_ifindex`: switches listen to
-    IGMP and MLD."""
+    IGMP and MLD. Not the first `silent` of them, which nobody is told of: of their packets the IP layer
+    then takes no more notice than of any other group's."""
     cdef sockaddr_ll a
     cdef u32 alen = 16 if r.six else 4
     r.member = socket(AF_INET6 if r.six else AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
@@ -119,7 +120,7 @@ cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups
         return False
     set_filter(r.fd, r.six, True, accept)
     if not join_frames(r.fd, ifindex, groups, n, alen) or not join_groups(
-            r.member, r.six, group_ifindex, groups, n, False):
+            r.member, r.six, group_ifindex, groups + silent * alen, n - silent, False):
         return False
     memset(&a, 0, sizeof(a))
     a.sll_family = AF_PACKET
@@ -129,14 +130,14 @@ cdef bint open_ring(pring_t *r, i32 ifindex, i32 group_ifindex, const u8 *groups
 
 
 cdef pring_t *make_ring(pring_t *prepared, u32 six, i32 ifindex, i32 group_ifindex, u32 frames, const u8 *groups,
-                        u32 n, const accept_t *accept, int *error) noexcept nogil:
+                        u32 n, u32 silent, const accept_t *accept, int *error) noexcept nogil:
     """A ring of so many frames that hears the groups on an interface, of the prepared one, which is taken
     over, or (NULL) of a new one; NULL with *error."""
     cdef pring_t *r = prepared if prepared != NULL else map_new_ring(frames, error)
     if r == NULL:
         return NULL
     r.six = six
-    if open_ring(r, ifindex, group_ifindex, groups, n, accept):
+    if open_ring(r, ifindex, group_ifindex, groups, n, silent, accept):
         return r
     error[0] = ENODEV if fv_errno() == ENXIO else fv_errno()
     free_ring(r)

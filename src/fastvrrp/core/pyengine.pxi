@@ -9,6 +9,9 @@ cdef enum:
     STACK_BYTES = 524288        # neither thread needs a tenth of it, and vrrp_no_swap locks all of it
 
 
+LOCAL_GROUPS4 = bytes((224, 0, 0))     # RFC 5771 4: never forwarded by a router
+
+
 def poll_tick_ns(i64 interval_ns):
     return poll_tick(interval_ns)
 
@@ -220,14 +223,17 @@ cdef class Engine:
     def link(self, u32 slot, *, i32 ifindex, int families=1, i64 garp_interval_ns=0, i64 gna_interval_ns=0,
              int pace_group=-1, list mcast4=None, list mcast6=None, int rx_buffer=0, i32 vrf_ifindex=0,
              bint rejoin=False, bytes vrids4=None, bytes vrids6=None, int any_ttl=3, int packet=0,
-             i64 down_delay_ns=0, i64 up_delay_ns=0, u32 ring_frames=1024, i32 group_ifindex=0):
+             i64 down_delay_ns=0, i64 up_delay_ns=0, u32 ring_frames=1024, i32 group_ifindex=0,
+             bint unreported=False):
         cdef linkdef_t *d
         cdef accept_t accept[2]
         cdef accept_t framed
-        cdef bytes groups4 = b"".join(mcast4 or [])
+        cdef list joined4 = sorted(mcast4 or [])                # those of 224.0.0.0/24 come first
+        cdef bytes groups4 = b"".join(joined4)
         cdef bytes groups6 = b"".join(mcast6 or [])
         cdef i32 device = vrf_ifindex if ifindex == -1 else ifindex
         cdef groups_t *groups
+        cdef u32 silent[2]
         cdef int fresh[4]
         cdef int failed = 0
         cdef u32 six
@@ -242,6 +248,9 @@ cdef class Engine:
             raise ValueError("a multicast group is 4 bytes (IPv4) or 16 bytes (IPv6)")
         if packet and ifindex == -1:
             raise ValueError("a pseudo link has no frames")
+        silent[0] = silent[1] = 0
+        if unreported and packet & 1:
+            silent[0] = sum([group.startswith(LOCAL_GROUPS4) for group in joined4])
         fill_accept(&accept[0], vrids4, any_ttl & 1)
         fill_accept(&accept[1], vrids6, any_ttl & 2)
         d = <linkdef_t *> calloc(1, sizeof(linkdef_t))
@@ -265,7 +274,7 @@ cdef class Engine:
                     framed.every_ttl = 0                # frames are multicast
                     d.ring[six] = make_ring(take_ring(ring_frames), six, device, group_ifindex, ring_frames,
                                             <const u8 *> <const char *> joined, len(joined) // alen,
-                                            &framed, &failed)
+                                            silent[six], &framed, &failed)
                     joined = b""                        # the raw socket beside it is for unicast
                 if families & (1 << six) and not failed:
                     d.fd[six] = make_socket(six, device, <const u8 *> <const char *> joined, len(joined) // alen,
@@ -288,6 +297,7 @@ cdef class Engine:
                 for six in range(2):
                     groups.fd[six] = d.ring[six].member if d.ring[six] != NULL else d.fd[six]
                 groups.ifindex = group_ifindex if packet else ifindex
+                groups4 = groups4[4 * silent[0]:]
                 groups.n[0] = len(groups4) // 4
                 groups.n[1] = len(groups6) // 16
                 groups.addresses = <u8 *> groups + sizeof(groups_t)

@@ -51,6 +51,7 @@ class LinkSpec(NamedTuple):
     up_delay_ns: int = 0
     is_virtual: bool = False  # a virtual MAC device: the groups are joined on its parent
     parent: int = 0  # ifindex of that parent
+    unreported: bool = False  # nobody is told of memberships in 224.0.0.0/24
 
     def accepting(self, other: LinkSpec) -> LinkSpec:
         """These sockets with the other's filters."""
@@ -69,6 +70,7 @@ class LinkSpec(NamedTuple):
             packet=self.packet | other.packet,
             is_virtual=other.is_virtual,
             parent=other.parent,
+            unreported=other.unreported,
         )
 
 
@@ -317,6 +319,7 @@ def link_specs(
             up_delay_ns=delays[key].up_ns if key in delays else 0,
             is_virtual=key in virtual,
             parent=parent_of(key, observed) if key in virtual else 0,
+            unreported=defs.disable_local_igmp,
         )
     return specs
 

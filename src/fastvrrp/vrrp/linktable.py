@@ -189,6 +189,7 @@ class LinkTable:
             up_delay_ns=spec.up_delay_ns,
             ring_frames=_frames(spec),
             group_ifindex=spec.parent,
+            unreported=spec.unreported,
         )
         self._defined[slot] = spec
 
