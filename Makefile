@@ -1,6 +1,6 @@
 # make demo: build what is missing and watch an address move.   make test: install what the tests need and run them all.
 # make sanitize: core and engine under the address, undefined behaviour and thread sanitizers.
-# make bench: measure everything on this machine (about 95 minutes; it must be idle) and write docs/benchmarks.
+# make bench: measure everything on this machine (about 100 minutes; it must be idle) and write docs/benchmarks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -86,12 +86,7 @@ def saturation() -> list[Case]:
         Saturation(
             instances=4096,
             interval_s=0.01,
-            contenders=(
-                *EVERY_SOCKET,
-                "fastvrrp-packet-threads",
-                QUIET,
-                f"{QUIET}-threads",
-            ),
+            contenders=(*EVERY_SOCKET, QUIET, f"{QUIET}-threads"),
         ),
         Saturation(
             instances=4096,

@@ -23,7 +23,7 @@ from .base import Case, LoadCase, Values
 
 _FLOOR = Contender("floor", ("true",), ("true",))
 FLOORS = {one.name: one for one in (_FLOOR, kept_awake(_FLOOR))}
-PARTS = 8  # of the interval, in each of which some adverts leave together, as fastvrrp has it
+PARTS = 16  # of the interval, in each of which some adverts leave together, as fastvrrp has it
 
 
 @dataclass(frozen=True, kw_only=True)

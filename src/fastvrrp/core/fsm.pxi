@@ -18,7 +18,7 @@ cdef enum:
     BURST_BITS = 8              # of slots whose adverts leave together, those of a link, mostly: a wake-up costs more than ten adverts
     BURSTS_MIN = 8              # places of such bursts in an interval, and more where one would be so long
     BURSTS_MAX = 64             # that its last adverts are late:
-    BURST_INSTANCES = 512
+    BURST_INSTANCES = 256
     AHEAD = 4                   # records
     CACHE_LINE = 64             # bytes
     DUE_LINES = 2               # of a vr_t: its deadlines, and what else an advert needs
