@@ -63,11 +63,11 @@ class Ear:
                 self._frames.append(frame)
 
     def adverts(self, vrid: int = 51, since_ns: int = 0) -> list[Advert]:
-        return [
-            f
-            for f in list(self._frames)
-            if isinstance(f, Advert) and f.time_ns >= since_ns and f.vrid == vrid
-        ]
+        return [advert for advert in self.all_adverts(since_ns) if advert.vrid == vrid]
+
+    def all_adverts(self, since_ns: int = 0) -> list[Advert]:
+        """Of every virtual router."""
+        return [f for f in list(self._frames) if isinstance(f, Advert) and f.time_ns >= since_ns]
 
     def announcements(self, since_ns: int = 0) -> Counter[str]:
         """How often each address was announced."""
@@ -138,14 +138,14 @@ class Chaos:
         """How many virtual addresses of `many` a router has."""
         return sum(address.startswith("10.") for address in self[name].addresses())
 
-    def _status(self, name: str) -> dict[str, Any]:
+    def status(self, name: str) -> dict[str, Any]:
         daemon = self.daemons[name]
         found: dict[str, Any] = json.loads(daemon.node.run(*daemon.command("status", "--json")))
         return found
 
     def instances(self, name: str) -> dict[str, dict[str, Any]]:
         """The instances of a router by name."""
-        return {one["name"]: one for one in self._status(name)["instances"]}
+        return {one["name"]: one for one in self.status(name)["instances"]}
 
     def state(self, name: str, instance: str = "VI") -> str:
         return str(self.instances(name)[instance]["state"])
@@ -155,7 +155,7 @@ class Chaos:
 
     def engine(self, name: str) -> dict[str, int]:
         """Counters of the engine, with those of all instances."""
-        status = self._status(name)
+        status = self.status(name)
         total: Counter[str] = Counter()
         for one in status["instances"]:
             total.update(one["counters"])

@@ -126,7 +126,8 @@ ctypedef struct engine_t:
     u64 packets
     u64 copied                  # of them those that came by a socket
     u64 late_turns
-    u64 pauses                  # turns in which instances found that we had stood still
+    u64 pauses                  # turns before which we had stood still
+    i64 shortest_ns             # of the intervals of all instances
     i64 late_max_ns
     u64 lateness[40]
     u64 send_errors
@@ -797,6 +798,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
     cdef u32 tag
     cdef u32 commands
     cdef u64 late
+    cdef i64 stood = 0                                  # how long we did not run when we wanted to
     cdef bint more = False
     cdef u32 catching = 0
     fv_block_signals()
@@ -811,6 +813,7 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         before = now
         now = fv_now_ns()
         note_look(e, before, now)
+        stood = imax(stood, now - imax(due, before))
         e.turns += 1
         fv_store_u64(&e.pulse.due_ns, <u64> now)
         fv_store_u64(&e.pulse.turns, e.turns)
@@ -851,9 +854,12 @@ cdef void engine_loop(engine_t *e) noexcept nogil:
         catching = 0
         if due <= now:
             note_lateness(e, now - due)
+        elif stood >= e.shortest_ns:                    # and what came meanwhile has put every deadline off
+            note_lateness(e, stood)
         late = e.core.late
         more = core_tick(&e.core, now, TICK_BUDGET, &e.out)
-        e.pauses += e.core.late != late
+        e.pauses += e.core.late != late or stood >= e.shortest_ns
+        stood = 0
         if e.out.n:
             engine_flush(e, now)                        # adverts do not wait for commands
         results_drain(e, now)

@@ -33,6 +33,7 @@ cdef void choose_tick(engine_t *e) noexcept nogil:
     for k in range(e.core.high_vr):
         if e.core.vr[k].used:
             shortest = imin(shortest, e.core.cfg[k].advert_int_ns)
+    e.shortest_ns = shortest
     e.tick_ns = poll_tick(shortest)
     e.io.arrivals.grain_ns = e.tick_ns // GRAIN_PARTS
     e.window_length_ns = imax(POLL_WINDOW_NS, imin(POLL_WINDOW_MAX_NS, shortest // 2))
