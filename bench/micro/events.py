@@ -89,6 +89,12 @@ def stays_master(router: Router) -> None:
         assert router.core.status(slot).counters["advert_rcvd"] == 1
 
 
+def yields(router: Router) -> None:
+    assert router.states() == {_core.BACKUP}
+    for slot in range(router.count):
+        assert router.core.status(slot).master_address == OTHER
+
+
 def weighed(count: int) -> Workload:
     """Trackers change the priority of every master."""
 
@@ -140,6 +146,22 @@ def played(count: int) -> Workload:
     return Workload(name, "core", count, lambda: taking_over(count), run, check)
 
 
+def replayed(count: int) -> Workload:
+    """Somebody has deleted an address of every master: it is asked for again."""
+
+    def run(router: Router) -> list[Any]:
+        actions: list[Any] = []
+        for slot in range(count):
+            actions += router.core.replay(slot, now_ns=router.now)
+        return actions
+
+    def check(actions: list[Any]) -> None:
+        assert [(a[0], a[2]) for a in actions] == [("play", _core.P_UP)] * count
+
+    name = f"an address was deleted, {count} masters"
+    return Workload(name, "core", count, lambda: masters(count), run, check)
+
+
 def stopped(count: int) -> Workload:
     def run(router: Router) -> list[Any]:
         actions: list[Any] = []
@@ -158,5 +180,9 @@ MAKERS = [
     heard("advert heard as backup", 200, backups, follows),
     heard("priority 0 heard as backup", 0, backups, waits_for_skew),
     heard("lower priority heard as master", PRIORITY - 1, masters, stays_master),
-    *(Maker(make, 8, (255, 4096)) for make in (damaged, weighed, failed, played, stopped)),
+    heard("higher priority heard as master", PRIORITY + 1, masters, yields),
+    *(
+        Maker(make, 8, (255, 4096))
+        for make in (damaged, weighed, failed, played, replayed, stopped)
+    ),
 ]
