@@ -7,6 +7,7 @@ seen on the wire.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -86,6 +87,17 @@ def hog(seconds: float) -> None:
         sum(itertools.repeat(1, 20_000_000))
 
 
+def collect(objects: int) -> None:
+    """So many objects that only the collector can free: it holds the GIL for seconds."""
+    gc.disable()
+    kept: list[list[object]] = [[None] for _ in range(objects)]
+    for one in kept:
+        one[0] = one
+    del one, kept
+    print(json.dumps({"collected": gc.collect()}), flush=True)
+    gc.enable()
+
+
 def main() -> None:
     what = json.loads(sys.argv[1])
     ifindex = socket.if_nametoindex(what["interface"])
@@ -137,6 +149,8 @@ def obey(
 ) -> None:
     if command == "hog":
         hog(float(argument))
+    elif command == "collect":
+        collect(int(argument))
     elif command == "swap":
         # out of MASTER and back with another address, while the applier is busy with slot 1
         changed = make(argument)[:1]
