@@ -8,11 +8,17 @@ from fastvrrp import _core
 from fastvrrp._core import Core
 
 
+def whole(data: bytes, **how: Any) -> bool:
+    """Whether it is an advert that a router may believe."""
+    code, _ = _core.decode_advert(data, source=how["source"], destination=how["destination"])
+    return code == 0 and how["ttl"] == 255
+
+
 class IgnoresPriorityZero(Core):
     """A backup that does not hurry when the master stops."""
 
     def packet(self, data: bytes, **how: Any) -> Any:
-        if len(data) > 2 and data[2] == 0:
+        if whole(data, **how) and data[2] == 0:
             return 0, []
         return super().packet(data, **how)
 
@@ -21,7 +27,7 @@ class NeverYields(Core):
     """A master that does not hear its betters."""
 
     def packet(self, data: bytes, **how: Any) -> Any:
-        if any(self._master(slot) for slot in range(8)):
+        if whole(data, **how) and any(self._master(slot) for slot in range(8)):
             return 0, []
         return super().packet(data, **how)
 

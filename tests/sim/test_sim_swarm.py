@@ -113,7 +113,7 @@ def calm(options: Options) -> Options:
     ("mutant", "rules"),
     [
         (mutants.IgnoresPriorityZero, {"skew"}),
-        (mutants.NeverYields, {"rivals", "one master"}),
+        (mutants.NeverYields, {"election", "rivals", "one master"}),
         (mutants.NeverAnnounces, {"announce"}),
         (mutants.WinnerIsSilent, {"winner"}),
         (mutants.KeepsAddresses, {"addresses"}),

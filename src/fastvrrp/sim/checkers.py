@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 
 from fastvrrp import _core
 from fastvrrp._core import BACKUP, FAULT, INIT, MASTER, Event
+from fastvrrp.sim.bounds import Bounds
+from fastvrrp.sim.elections import Elections, advertised, longer
 from fastvrrp.sim.lan import Frame, Segment
 from fastvrrp.sim.node import Actions, Node
 
 MS = 1_000_000
-ACTIONS_PER_INSTANCE = 18
 DEATH = 7  # intervals of silence after which every peer has taken over
-ADVERTS_PER_INTERVAL = 12  # periodic ones and answers, of a master that goes on
 COUNTERS_EVERY = 16  # sweeps
 OWNER = 255
 LINES_KEPT = 1000  # of the trace, before they go into its digest
@@ -55,11 +56,19 @@ class Judge:
         # node, slot that gave up in this very step -> whether the slot was among those before
         self.leaving: dict[tuple[int, int], bool] = {}
         self.reconfigured: dict[tuple[int, int], int] = {}  # node, slot -> when
+        self.elections = Elections()
+        self.bounds = Bounds()
+        self.contended: set[tuple[int, int]] = set()  # node, slot: told of another master
         self.joining: set[tuple[int, int]] = set()  # node, group: has members that are new to it
-        self.sent: dict[tuple[int, int], list[int]] = {}  # times of adverts of the last interval
         self.counters: dict[tuple[int, int, int], dict[str, int]] = {}
         self.master_changes = 0
         self.sweeps = 0
+
+    @cached_property
+    def _places(self) -> dict[tuple[int, int, int], int]:
+        """Segment, family and VRID -> slot."""
+        routers = enumerate(self.nodes[0].routers)
+        return {(r.segment, r.family, r.vrid): slot for slot, r in routers}
 
     @property
     def now(self) -> int:
@@ -67,6 +76,10 @@ class Judge:
 
     def fail(self, rule: str, text: str) -> None:
         raise Violation(rule, self.now, text)
+
+    def hold(self, rule: str, wrong: str) -> None:
+        if wrong:
+            self.fail(rule, wrong)
 
     def note(self, text: str) -> None:
         """One line of the trace: time in nanoseconds, then what happened."""
@@ -89,8 +102,7 @@ class Judge:
     # ---- after every step ----
 
     def stepped(self, node: Node, before: dict[int, int], actions: Actions) -> None:
-        if len(actions) > ACTIONS_PER_INSTANCE * len(node.routers):
-            self.fail("bounded", f"{len(actions)} actions in one step of router {node.index}")
+        self.hold("bounded", self.bounds.step(node, len(actions)))
         changed = node.states is not before
         self.leaving.clear()
         for entry in actions:
@@ -100,6 +112,8 @@ class Judge:
                 self._event(node, entry[1], actions)
             elif entry[0] == "announce":
                 self._announces(node, entry[1], actions)
+            elif node.ticking and before[entry[1]] == node.states[entry[1]]:
+                self.hold("bounded", self.bounds.retry(node, entry[1], self.now))
         if changed:
             self._changed(node, before, actions)
 
@@ -108,20 +122,23 @@ class Judge:
             self.fail("speaker", f"router {node.index} advertises {priority} as no master")
         if not priority and (before[slot] != MASTER or node.states[slot] in (BACKUP, MASTER)):
             self.fail("speaker", f"router {node.index} says goodbye without leaving")
+        own = self.elections.priority[node.index, slot]
+        if priority not in (0, own):
+            self.fail("wire", f"router {node.index} of priority {own} advertises {priority}")
         if before[slot] != node.states[slot]:
-            return  # one or two for a change of state: the network cannot ask for these
-        times = self.sent.get((node.index, slot))
-        if times is None:
-            times = self.sent[node.index, slot] = []
-        times.append(self.now)
-        if len(times) > ADVERTS_PER_INTERVAL:
-            if times[0] > self.now - node.members[slot].advert_int_ns:
-                self.fail("bounded", f"router {node.index}: {len(times)} adverts in an interval")
-            times.pop(0)
+            return
+        self.hold("bounded", self.bounds.advert(node, slot, self.now))
+        if node.hearing:
+            self.hold("bounded", self.bounds.answer(node, slot, self.now))
+        else:
+            since = self.reconfigured[node.index, slot]
+            self.hold("pace", self.bounds.beat(node, slot, since, self.now))
 
     def _announces(self, node: Node, slot: int, actions: Actions) -> None:
         if node.states[slot] != MASTER:
             self.fail("silent", f"router {node.index} announces slot {slot} as no master")
+        if node.hearing:
+            self.hold("bounded", self.bounds.announcement(node, slot, self.now))
         if node.frozen_ns <= DEATH * node.members[slot].advert_int_ns:
             return
         # who wins for one member of a group wins for all
@@ -134,15 +151,28 @@ class Judge:
     def _event(self, node: Node, event: Event, actions: Actions) -> None:
         slot = event.slot
         self.note(f"r{node.index} s{slot} event {event.kind} {event.a} {event.b} {event.reason}")
+        self.hold("bounded", self.bounds.event(node, event, self.now))
         if event.kind == _core.EV_STATE:
             if event.b == MASTER:
                 self.master_changes += 1
                 self.told[node.index, slot] = set()
-        elif event.kind == _core.EV_DUAL_MASTER and event.a == 0 and event.b == 1:
+                self.bounds.became_master(node, slot, self.now)
+            self.bounds.changed_state(node, slot)
+            self.hold("hasty", self.elections.changed(node, slot, event.a, event.b, self.now))
+        elif event.kind == _core.EV_PRIORITY:
+            self.elections.priority[node.index, slot] = event.b
+        elif event.kind == _core.EV_DUAL_MASTER:
+            self._contention(node, slot, began=event.a == 1)
+        if event.kind == _core.EV_DUAL_MASTER and event.a == 0 and event.b == 1:
             announces = any(a[0] == "announce" and a[1] == slot for a in actions)
             waits = node.kernel.busy_with(slot)  # and then announces everything
             if self.told.get((node.index, slot)) and not announces and not waits:
                 self.fail("winner", f"router {node.index} won slot {slot} and does not announce")
+
+    def _contention(self, node: Node, slot: int, *, began: bool) -> None:
+        if began == ((node.index, slot) in self.contended):
+            self.fail("events", f"a contention in slot {slot} of router {node.index} has two ends")
+        self.contended ^= {(node.index, slot)}
 
     def _changed(self, node: Node, before: dict[int, int], actions: Actions) -> None:
         groups = set()
@@ -183,7 +213,11 @@ class Judge:
         """A configuration is about to be put into effect."""
         for slot in slots:
             self.reconfigured[node.index, slot] = self.now
-            self.sent.pop((node.index, slot), None)
+            self.elections.configured(node, slot, self.now)
+            fresh = node.states.get(slot, INIT) == INIT
+            self.bounds.reconfigured(node, slot, fresh=fresh)
+            if fresh:
+                self.contended.discard((node.index, slot))
             if node.states.get(slot, INIT) == INIT:
                 # a new member of a running group has a detection time to listen first
                 self.joining.add((node.index, node.routers[slot].group))
@@ -197,26 +231,50 @@ class Judge:
         if node.core is not None and node.core.next_due_ns() <= node.local():
             self.fail("overdue", f"router {node.index} leaves a deadline in the past")
 
-    def received(self, node: Node, segment: int, frame: Frame, code: int, actions: Actions) -> None:
-        """After a packet that was rejected, or of priority 0."""
+    def received(
+        self,
+        node: Node,
+        segment: int,
+        frame: Frame,
+        code: int,
+        before: dict[int, int],
+        actions: Actions,
+    ) -> None:
+        """After a packet, whatever became of it."""
         if code:
             if any(entry[0] != "event" or entry[1].kind != _core.EV_RX_ERROR for entry in actions):
                 self.fail("deaf", f"router {node.index} acts on a packet it rejects: {actions}")
             # its configuration changed while the packet was on its way
             self.unheard.update(s for s, data in self.farewell.items() if data == frame.data)
             return
-        core = node.core
         family = 4 if len(frame.source) == 4 else 6
-        for slot, router in enumerate(node.routers):
-            fits = (router.segment, router.family, router.vrid) == (segment, family, frame.data[1])
-            if fits and router.group < 0 and node.states[slot] == BACKUP and core is not None:
-                # priority 0 must leave a backup at most one skew from taking over
-                status = core.status(slot)
-                if status.next_due_ns - node.local() > status.skew_time_ns:
-                    self.fail("skew", f"router {node.index} ignores priority 0 in slot {slot}")
+        slot = self._places[segment, family, frame.data[1]]
+        self._credible(node, segment, slot, frame)
+        self.hold("election", self.elections.heard(node, slot, frame, before[slot], self.now))
+        core = node.core
+        if not frame.data[2] and node.routers[slot].group < 0 and core is not None:
+            # priority 0 must leave a backup at most one skew from taking over
+            status = core.status(slot)
+            late = status.next_due_ns - node.local() > status.skew_time_ns
+            if node.states[slot] == BACKUP and late:
+                self.fail("skew", f"router {node.index} ignores priority 0 in slot {slot}")
+
+    def _credible(self, node: Node, segment: int, slot: int, frame: Frame) -> None:
+        """What was accepted is a whole advert of another router (RFC 9568 7.1, RFC 3768 7.1)."""
+        router, version = node.routers[slot], frame.data[0] >> 4
+        own = node.sources[segment][router.family]
+        fits = version == router.version
+        if version == 2:
+            fits = fits and frame.data[5] * 1000 * MS == node.members[slot].advert_int_ns
+        elif fits:
+            fits = advertised(frame) > 0
+        if not fits or frame.damaged or frame.ttl != 255 or frame.source == own:
+            self.fail("gullible", f"router {node.index} believes {frame} in slot {slot}")
 
     def transmitted(self, node: Node, slot: int, frame: Frame, lost: set[int]) -> None:
         self.note(f"r{node.index} s{slot} advert {frame.data.hex()}")
+        if slot not in node.absent:
+            self._says(node, slot, frame.data)
         others = self.masters.get(slot, set()) - {node.index}
         number = node.routers[slot].segment
         if others and self.segments[number].weather.is_calm(self.now):
@@ -226,6 +284,16 @@ class Judge:
             if hearing == others and self.leaving.get((node.index, slot)) is False:
                 self.unheard.discard(slot)
                 self.farewell[slot] = frame.data
+
+    def _says(self, node: Node, slot: int, data: bytes) -> None:
+        """The router's own interval and addresses."""
+        interval, addresses = node.members[slot].advert_int_ns, b"".join(node.addresses[slot])
+        if data[0] >> 4 == 2:
+            right = data[5] * 1000 * MS == interval
+        else:
+            right = int.from_bytes(data[4:6], "big") * 10 * MS == interval
+        if not right or data[8 : 8 + len(addresses)] != addresses:
+            self.fail("wire", f"router {node.index} of slot {slot} advertises {data.hex()}")
 
     def _hears(self, node: Node, speaker: Node, slot: int, lost: set[int]) -> bool:
         return (
@@ -272,6 +340,8 @@ class Judge:
                 self._addresses(node, slot, state)
             elif held.get(slot):
                 self._addresses(node, slot, state)
+            if state == BACKUP and node.routers[slot].group < 0:
+                self.hold("asleep", self.elections.overdue(node, slot, self.now))
         if self.sweeps % COUNTERS_EVERY == 0:
             for slot in node.present:
                 self._status(node, slot, node.states[slot])
@@ -293,12 +363,12 @@ class Judge:
             self.fail("addresses", f"{text}, should hold {len(wanted)}")
 
     def _beat(self, node: Node, slot: int) -> None:
-        """A running master is silent at most for its interval and one listening time."""
+        """A running master is silent at most for its interval."""
         interval = node.members[slot].advert_int_ns
         since = max(
             node.last_sent.get(slot, 0), node.awake_since, self.reconfigured[node.index, slot]
         )
-        if self.now - since > interval + interval // 2 + MS:
+        if self.now - since > longer(interval):
             self.fail("beat", f"master {node.index} of slot {slot} has been silent too long")
 
     def _status(self, node: Node, slot: int, state: int) -> None:
@@ -369,6 +439,9 @@ class Judge:
         """Later on: who is right stays."""
         if self.master_changes != made:
             self.fail("stable", f"{self.master_changes - made} masters made with nothing wrong")
+        endless = sorted(key for key in self.contended if self.nodes[key[0]].core is not None)
+        if endless:
+            self.fail("events", f"contentions without an end: {endless}")
 
     def _settled_slot(self, slot: int, alive: list[Node], ports: list[int]) -> None:
         masters = [n for n in alive if n.states[slot] == MASTER]

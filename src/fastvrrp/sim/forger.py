@@ -53,4 +53,4 @@ def forged(rng: random.Random, router: VirtualRouter, named: Node, slot: int) ->
     elif kind < 0.25:
         data = rng.randbytes(rng.randrange(64))
     ttl = 255 if rng.random() < 0.85 else rng.choice((0, 1, 64, 254))
-    return Frame(data, source, destination, ttl)
+    return Frame(data, source, destination, ttl, damaged=kind < 0.25)

@@ -32,7 +32,13 @@ class Observer(Protocol):
     def stepped(self, node: Node, before: dict[int, int], actions: Actions) -> None: ...
     def ticked(self, node: Node) -> None: ...
     def received(
-        self, node: Node, segment: int, frame: Frame, code: int, actions: Actions
+        self,
+        node: Node,
+        segment: int,
+        frame: Frame,
+        code: int,
+        before: dict[int, int],
+        actions: Actions,
     ) -> None: ...
     def transmitted(self, node: Node, slot: int, frame: Frame, lost: set[int]) -> None: ...
     def announced(self, node: Node, slot: int, address: bytes, lost: set[int]) -> None: ...
@@ -86,6 +92,9 @@ class Node:
         self.life = 0  # incarnation: what belongs to an earlier one is dead
         self.last_sent: dict[int, int] = {}  # slot -> simulation time
         self.awake_since = 0
+        self.held_until: dict[int, int] = {}  # slot -> end of its start-up delay
+        self.hearing = False  # this step is what a packet causes
+        self.ticking = False  # or time
         self._wake = 0
         self._deaf = False
         self._frozen_at = 0
@@ -118,6 +127,7 @@ class Node:
         self._deferred.clear()
         self.states = dict.fromkeys(range(len(self.routers)), _core.INIT)
         self.awake_since = self.scheduler.now
+        self.held_until = {s: self.scheduler.now + self.members[s].hold_ns for s in self.present}
         self.frozen_ns = 0
         self._wake = 0
         self.core = self.make_core(
@@ -241,7 +251,7 @@ class Node:
             self.tick()
 
     def _packet(self, segment: int, frame: Frame) -> None:
-        core = self.core
+        core, before = self.core, self.states
         assert core is not None
         code, actions = core.packet(
             frame.data,
@@ -252,11 +262,12 @@ class Node:
             now_ns=self.local(),
         )
         if actions:
+            self.hearing = True
             self._carry_out(core, actions)
+            self.hearing = False
         else:
             self._schedule(core)
-        if code or not frame.data[2]:
-            self.observer.received(self, segment, frame, code, actions)
+        self.observer.received(self, segment, frame, code, before, actions)
 
     def control(self, command: Command) -> None:
         """A command of the control plane; waits while the machine is frozen."""
@@ -296,6 +307,7 @@ class Node:
                     self.kernel.kept[slot] = self.kernel.wanted.get(slot, -1)
                 self.addresses[slot] = addresses
             self.absent.discard(slot)
+            self.held_until.pop(slot, None)
             made.append(self.instance(slot, before=before))
         self.observer.committed(self, slots)
         return made
@@ -351,7 +363,9 @@ class Node:
 
     def tick(self) -> None:
         """Fires what is due."""
+        self.ticking = True
         self.step(lambda core, now: core.tick(now))
+        self.ticking = False
         self.observer.ticked(self)
 
     def _schedule(self, core: Core) -> None:
