@@ -172,6 +172,39 @@ def test_a_reload_that_kills_one(tmp_path: Path) -> None:
         assert len(daemon.lives()) == 1
 
 
+def test_who_was_not_there_to_refuse_a_reload_has_what_it_had(tmp_path: Path) -> None:
+    settings = {"backoff_s": (600.0,)}  # until somebody reloads
+    with both(tmp_path, "run", "refuse", "run", settings=settings) as daemon:
+        daemon.ready()
+        os.kill(daemon.lives()[0][1], signal.SIGKILL)
+        wait_for(lambda: state(daemon, "vrrp") == "down", "down")
+        daemon.configure(BOTH + SECOND)
+        assert daemon.request("reload")["ok"] is True
+        wait_for(lambda: daemon.child_said("configure 2 V1 V2"), "it refuses it")
+        wait_for(lambda: daemon.did().count("configure 1 V1\n") == 2, "what it had, at once")
+        wait_for(lambda: state(daemon, "vrrp") == "running", "running")
+        assert daemon.logged("the VRRP process goes back to the configuration that it had")
+        assert len(daemon.lives("ipvs")) == 1
+        daemon.configure(BOTH)
+        assert daemon.request("reload")["ok"] is True
+        assert daemon.child_said("configure 3 V1\n")
+
+
+@pytest.mark.parametrize(("comes", "runs"), [("ipvs", "vrrp"), ("vrrp", "ipvs")])
+def test_who_comes_with_a_reload_and_cannot_run_ends_nobody(
+    tmp_path: Path, comes: str, runs: str
+) -> None:
+    plans = {runs: ("run",), comes: ("refuse", "run")}
+    text = {"vrrp": PLAIN, "ipvs": ALONE}[runs]
+    with both(tmp_path, *plans["vrrp"], servers=plans["ipvs"], text=text) as daemon:
+        daemon.ready()
+        daemon.configure(BOTH)
+        assert daemon.request("reload")["ok"] is True
+        wait_for(lambda: state(daemon, comes) == "running", "tried again")
+        assert len(daemon.lives(comes)) == 2
+        assert len(daemon.lives(runs)) == 1
+
+
 def test_it_comes_and_goes_with_its_work(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.ready()

@@ -47,7 +47,7 @@ def part(*, short: int = 0) -> Part:
 
 def settings(directory: Path, *argv: str) -> Settings:
     fake = (sys.executable, "-P", str(FAKE), "vrrp")
-    return Settings(directory, VRRP._replace(argv=argv or fake), backoff_s=(0.0, 0.1))
+    return Settings(directory, VRRP._replace(argv=argv or fake))
 
 
 class Scripts:
@@ -59,12 +59,18 @@ class Scripts:
 
 
 def keeper(
-    directory: Path, configuration: Part, monkeypatch: pytest.MonkeyPatch, **hooks: Any
+    directory: Path,
+    configuration: Part,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    plan: Sequence[str] = ("run",),
+    backoff_s: Sequence[float] = (0.0, 0.1),
+    **hooks: Any,
 ) -> Keeper:
     """Of a fake child."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(SOURCE), *sys.path)))
     monkeypatch.setenv("FAKE_LOG", str(directory))
-    monkeypatch.setenv("FAKE_PLAN", json.dumps({"vrrp": ["run"]}))
+    monkeypatch.setenv("FAKE_PLAN", json.dumps({"vrrp": plan}))
 
     async def clean(part: Part, states: Sequence[InstanceState]) -> None:
         return
@@ -77,7 +83,8 @@ def keeper(
         "on_running": lambda: None,
         "on_fatal": lambda code, reason: pytest.fail(reason),
     }
-    return Keeper(settings(directory), Hooks(**usual | hooks), configuration, 1)
+    ours = settings(directory)._replace(backoff_s=backoff_s)
+    return Keeper(ours, Hooks(**usual | hooks), configuration, 1)
 
 
 def test_a_configuration_for_which_memory_was_short_is_handed_over_later(
@@ -109,6 +116,30 @@ def test_a_reload_for_which_memory_is_short_is_refused(
             await kept.configure(part(short=1), 2)
         assert await kept.configure(part(), 2) == ("instances: V",)
         assert kept.restarts == 0
+        await kept.stop(10)
+
+    asyncio.run(main())
+
+
+def test_nobody_goes_back_to_what_was_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two reloads while nobody runs: one needs nobody, and the other is refused."""
+
+    async def main() -> None:
+        kept = keeper(tmp_path, part(), monkeypatch, plan=("run", "refuse"), backoff_s=(600.0,))
+        kept.start()
+        await until(lambda: kept.state is State.RUNNING, 20)
+        assert kept.pid is not None
+        os.kill(kept.pid, 9)
+        await until(lambda: kept.state is State.DOWN, 20)
+        await kept.configure(Part(), 2)
+        await until(lambda: kept.state is State.DISABLED, 20)
+        await kept.configure(part(), 3)
+        await until(lambda: kept.restarts == 2, 20)
+        assert kept.last_exit == "it refuses its configuration: it does not please me"
+        assert "configure 1" not in (tmp_path / "vrrp.log").read_text().partition("configure 3")[2]
+        assert kept.state is State.DOWN
         await kept.stop(10)
 
     asyncio.run(main())

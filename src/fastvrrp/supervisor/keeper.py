@@ -74,6 +74,8 @@ class Keeper:
         self._configuration = configuration
         self._epoch = epoch
         self._proven = False  # the configuration has run
+        self._before: tuple[Part, int] | None = None  # one that has, where this has not
+        self._is_first = True  # it is what the daemon was started with
         self._refusal = ""  # of the configuration, by the last child
         self._child: Child | None = None
         self._subscribed = False
@@ -125,6 +127,11 @@ class Keeper:
             await self._retiring
         child = self._child
         if child is None:
+            self._is_first = False
+            if not configuration.needed:
+                self._before = None  # nobody can refuse that
+            elif self._proven and self._configuration.needed:
+                self._before = self._configuration, self._epoch
             self._configuration, self._epoch, self._proven = configuration, epoch, False
             self._wake.set()
             if not configuration.needed:
@@ -138,6 +145,7 @@ class Keeper:
             # It may be what the new configuration did to it: the old one is the safe one.
             raise Refused(f"{exc}; it is restarted with the old configuration") from exc
         self._configuration, self._epoch, self._proven = configuration, epoch, True
+        self._before = None
         if self.role.retires and not configuration.needed and self._child is child:
             self._retiring = asyncio.get_running_loop().create_future()
             child.send(messages.Stop())
@@ -307,12 +315,22 @@ class Keeper:
             if self._stopping:
                 return  # it has been told to stop meanwhile, and does so in good order
             log.error("the %s refuses the configuration: %s", self._title, exc)
-            if not self._proven:
+            if self._before is not None:
+                self._go_back(*self._before)
+            elif self._is_first and not self._proven:
                 self._hooks.on_fatal(2, f"the configuration cannot be run: {exc}")
             self._refusal = f"it refuses its configuration: {exc}"
             child.kill("it refuses its configuration")
             return
         self._proven = True
+        self._before = None
+
+    def _go_back(self, configuration: Part, epoch: int) -> None:
+        """A reload came while nobody was there to refuse it: what it had counts, as otherwise."""
+        log.error("the %s goes back to the configuration that it had", self._title)
+        self._configuration, self._epoch, self._proven = configuration, epoch, True
+        self._before = None
+        self._wake.set()  # it has run: no reason to wait
 
     async def _sleep(self, delay: float | None) -> bool:
         """Wait; returns True when a configuration or a stop ends it, or came already."""
