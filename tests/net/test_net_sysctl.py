@@ -18,20 +18,22 @@ def test_settings_are_found_under_the_name_of_now(link: Callable[..., int]) -> N
     link("v0")
     held = sysctl.plan(WANTED)
     assert sysctl.apply(held) == []
-    places = sysctl.places(held)
-    assert sysctl.follow(held, places) == held
+    places = {setting: sysctl.index_of("v0") for setting in held}
+    assert sysctl.follow(places) == places
 
     ip("link set v0 name other")
     ip("link set v0p name otherp")
     link("v0")  # and somebody else has the old one
-    followed = sysctl.follow(held, places)
+    followed = sysctl.follow(places)
     assert {setting.interface for setting in followed} == {"other"}
-    done, problems = sysctl.restore(followed)
+    done, problems = sysctl.restore(tuple(followed))
     assert (len(done), problems) == (2, [])
     assert sysctl.read("other", "arp_ignore") == sysctl.read("other", "arp_announce") == "0"
 
     ip("link del other")
-    assert sysctl.follow(held, places) == held, "one that is gone keeps its name"
+    found = sysctl.follow(places)
+    assert tuple(found) == held, "one that is gone keeps its name"
+    assert set(found.values()) == {sysctl.index_of("v0")}
 
 
 def test_a_rename_there_and_back_is_none(link: Callable[..., int]) -> None:
@@ -39,7 +41,7 @@ def test_a_rename_there_and_back_is_none(link: Callable[..., int]) -> None:
     link("v0")
     held = sysctl.plan(WANTED)
     sysctl.apply(held)
-    places = sysctl.places(held)
+    places = {setting: sysctl.index_of("v0") for setting in held}
     ip("link set v0 name other")
     ip("link set other name v0")
-    assert sysctl.plan(WANTED, sysctl.follow(held, places)) == held
+    assert sysctl.plan(WANTED, sysctl.follow(places)) == held

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -115,24 +114,35 @@ def _interfaces() -> list[str]:
         return []
 
 
-def places(settings: Iterable[Setting]) -> dict[str, int]:
-    """The ifindex of each interface that is there, for `follow`. The kernel is asked itself: what
-    is written goes by name, and what it has told of may be behind."""
+def follow(held: Mapping[Setting, int]) -> dict[Setting, int]:
+    """Settings with the ifindex of the interface that has them (0: of none), under the name that it
+    has now. The kernel is asked itself: a setting is written by name, and what the kernel has told
+    of may be behind. A setting of an interface that was deleted keeps its name: it may be back, or
+    another in its place."""
     found = {}
-    for interface in {setting.interface for setting in settings}:
-        with contextlib.suppress(OSError):
-            found[interface] = socket.if_nametoindex(interface)
+    for setting, ifindex in held.items():
+        name = name_of(ifindex)
+        if name is None:
+            found[setting] = index_of(setting.interface)
+        else:
+            found[setting._replace(interface=name)] = ifindex
     return found
 
 
-def follow(settings: Iterable[Setting], places: Mapping[str, int]) -> tuple[Setting, ...]:
-    """The settings under the names that their interfaces have now; `places` is from the time they
-    were made. One that was deleted keeps its name: it may be back, or another in its place."""
-    names = {}
-    for interface, ifindex in places.items():
-        with contextlib.suppress(OSError):
-            names[interface] = socket.if_indextoname(ifindex)
-    return tuple(s._replace(interface=names.get(s.interface, s.interface)) for s in settings)
+def name_of(ifindex: int) -> str | None:
+    """Of an interface, as the kernel has it now."""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return None
+
+
+def index_of(interface: str) -> int:
+    """The same the other way round, 0 when there is none."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return 0
 
 
 def plan(wanted: Wanted, current: Iterable[Setting] = ()) -> tuple[Setting, ...]:

@@ -67,8 +67,7 @@ class Surroundings:
         self._tables = TableWatch(self._tables_changed)
         self._repair: asyncio.Task[None] | None = None
         self._memberships = Memberships()
-        self._settings: tuple[sysctl.Setting, ...] = ()
-        self._places: dict[str, int] = {}  # ifindex of their interfaces
+        self._settings: dict[sysctl.Setting, int] = {}  # with the ifindex of its interface, or 0
         self._limit = RateLimit(log, burst=1)
         self._left: Contents | None = None  # what the clean-up at the start could not remove
         self._wanted = Contents()  # what could not be written yet
@@ -160,13 +159,20 @@ class Surroundings:
 
     def _update(self, configuration: model.Configuration) -> None:
         settings = self._plan(configuration)
-        self._restore([setting for setting in self._settings if setting not in settings])
+        dropped = [setting for setting in self._settings if setting not in settings]
+        self._restore(dropped)
+        settings += tuple(filter(self._is_on_the_move, dropped))
         self._write(self._contents(configuration, settings))
         self._apply(settings)
 
+    def _is_on_the_move(self, setting: sysctl.Setting) -> bool:
+        """Whether its interface got another name just now, of which the kernel is going to tell."""
+        is_there = sysctl.name_of(self._settings[setting]) is not None
+        return is_there and sysctl.read(setting.interface, setting.name) is None
+
     def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
         """The settings that any of these wants. What is held is found under its new name first."""
-        self._settings = sysctl.follow(self._settings, self._places)
+        self._settings = sysctl.follow(self._settings)
         wanted: sysctl.Wanted = {}
         for configuration in configurations:
             wanted |= self._wanted_settings(configuration)
@@ -183,8 +189,8 @@ class Surroundings:
     def _apply(self, settings: tuple[sysctl.Setting, ...]) -> None:
         for problem in sysctl.apply(settings):
             log.warning("%s", problem)
-        self._settings = settings
-        self._places = sysctl.places(settings)
+        held = self._settings
+        self._settings = {s: held.get(s) or sysctl.index_of(s.interface) for s in settings}
 
     def _restore(self, settings: Sequence[sysctl.Setting]) -> None:
         done, problems = sysctl.restore(settings)
@@ -259,8 +265,8 @@ class Surroundings:
         except FirewallError as exc:
             log.error("%s", exc)
             complete = False
-        self._restore(sysctl.follow(self._settings, self._places))
-        self._settings = ()
+        self._restore(tuple(sysctl.follow(self._settings)))
+        self._settings = {}
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
