@@ -7,9 +7,6 @@ with the kernel's stamps, less what the machine took from everybody (shown by `p
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,13 +18,13 @@ from chaos_scene import BEAT_NS, MS, Chaos, many, now_ns
 
 from fastvrrp.lab.network import wait_for
 from keepalived_text import VIP, block, config, instance
+from netlink_storm import NetlinkStorm
 
 pytestmark = [pytest.mark.netns, pytest.mark.timing]
 
 RELOADS = 30
 FORKERS = 4
 SCRIPTS = 20
-MESSAGES = 4000  # of netlink at a time
 FEWEST_FORKS = 2000  # less would be no storm
 ROUTERS = 100
 
@@ -106,14 +103,6 @@ def test_reloads_in_a_loop(pair: Chaos) -> None:
     pair.network.wait_holder(VIP, "r1", timeout_s=1)
 
 
-def overflows(pid: int) -> dict[str, int]:
-    """Inode of each netlink socket of a process -> how many messages the kernel threw away."""
-    own = {re.sub(r"\D", "", str(fd.readlink())) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-    _head, *lines = Path(f"/proc/{pid}/net/netlink").read_text().splitlines()
-    rows = [line.split() for line in lines]  # sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
-    return {row[9]: int(row[8]) for row in rows if row[9] in own and int(row[8])}
-
-
 def test_98_messages_that_the_kernel_threw_away(lone: Chaos) -> None:
     """ENOBUFS for the engine and for Python: an address that went and a carrier that went, or came,
     meanwhile are noticed all the same."""
@@ -121,29 +110,13 @@ def test_98_messages_that_the_kernel_threw_away(lone: Chaos) -> None:
     lone.start("r1", config(instance(), other), holds=VIP)
     wait_for(lambda: lone.state("r1", "OTHER") == "MASTER", 5, "both are masters")
     node, pid = lone["r1"], lone.vrrp_pid("r1")
-    node.link("add", ifname="busy0", kind="veth", peer={"ifname": "busy1"})
-    node.set_link("busy0", "up")  # the kernel tells nothing of an alias while it is down
-    names = "".join(f"link set busy0 alias a{n}\n" for n in range(MESSAGES))
-
-    def batch(lines: str) -> None:
-        node.call(subprocess.run, ["ip", "-b", "-"], input=lines.encode(), check=True)
-
-    def missed(what: str) -> None:
-        """The engine's socket and Python's have no room when this happens."""
-        before = overflows(pid)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            while sum(n > before.get(sock, 0) for sock, n in overflows(pid).items()) < 2:
-                batch(names)
-            batch(what)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-
-    missed(f"addr del {VIP}/24 dev eth0\nlink set eth1 down\n")
+    storm = NetlinkStorm(node)
+    both = 2  # the engine's and Python's
+    storm.hide(f"addr del {VIP}/24 dev eth0\nlink set eth1 down\n", pid, sockets=both)
     wait_for(lambda: lone.state("r1", "OTHER") == "FAULT", 5, "the carrier is missed")
     lone.network.wait_holder(VIP, "r1", timeout_s=5)
     assert "10.9.9.9" not in node.addresses("eth1")
-    missed("link set eth1 up\n")
+    storm.hide("link set eth1 up\n", pid, sockets=both)
     wait_for(lambda: lone.state("r1", "OTHER") == "MASTER", 8, "the carrier is back")
     wait_for(lambda: "10.9.9.9" in node.addresses("eth1"), 3, "and the address")
     begin = now_ns()

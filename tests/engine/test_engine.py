@@ -18,6 +18,7 @@ from fastvrrp import _core
 from fastvrrp.lab.network import Network, wait_for
 from fastvrrp.lab.sniffer import Sniffer
 from machine import ALLOWANCE_NS, MS, Machine, now_ns
+from netlink_storm import NetlinkStorm
 
 pytestmark = pytest.mark.netns
 NS = 1_000_000_000
@@ -109,6 +110,21 @@ def test_link_down_and_up_without_python(network: Network, start: Start) -> None
             _core.BACKUP,
             _core.MASTER,
         ]
+    finally:
+        worker.close()
+
+
+def test_link_events_that_the_kernel_threw_away(network: Network, start: Start) -> None:
+    """ENOBUFS: the engine asks the links themselves, and nobody else tells it."""
+    worker = start(network)
+    node = network["r1"]
+    storm = NetlinkStorm(node)
+    try:
+        wait_for(lambda: "10.0.0.100" in node.addresses(), 5, "address")
+        storm.hide("link set eth0 down\n", worker.process.pid, sockets=1)
+        wait_for(lambda: worker.states()[-1] == _core.FAULT, 5, "it is missed")
+        storm.hide("link set eth0 up\n", worker.process.pid, sockets=1)
+        wait_for(lambda: worker.states()[-1] == _core.MASTER, 5, "and found again")
     finally:
         worker.close()
 
