@@ -35,6 +35,8 @@ from fastvrrp.vrrp.devices import Devices
 log = logging.getLogger(__name__)
 
 JOURNAL_RETRY_S = 10.0
+LOOK_S = 0.25  # until settings that were hidden are looked for again
+LOOKS_MAX = 4  # after each change of interfaces
 
 
 class SurroundingsError(Exception):
@@ -68,6 +70,8 @@ class Surroundings:
         self._repair: asyncio.Task[None] | None = None
         self._memberships = Memberships()
         self._settings: dict[sysctl.Setting, int] = {}  # with the ifindex of its interface, or 0
+        self._look: asyncio.TimerHandle | None = None  # the next one at them
+        self._looks = 0
         self._limit = RateLimit(log, burst=1)
         self._left: Contents | None = None  # what the clean-up at the start could not remove
         self._wanted = Contents()  # what could not be written yet
@@ -143,6 +147,7 @@ class Surroundings:
     def interfaces_changed(self, configuration: model.Configuration) -> None:
         """Interfaces came, went or were renamed: settings and journal have to follow, before
         anything is put on them."""
+        self._looks = 0
         self._update(configuration)
         self._join(configuration)
         if self._devices is not None:
@@ -160,18 +165,41 @@ class Surroundings:
     def _update(self, configuration: model.Configuration) -> None:
         settings = self._plan(configuration)
         dropped = [setting for setting in self._settings if setting not in settings]
-        self._restore(dropped)
-        settings += tuple(filter(self._is_on_the_move, dropped))
+        hidden = {setting for setting in dropped if self._is_hidden(setting)}
+        self._restore([setting for setting in dropped if setting not in hidden])
+        settings += tuple(hidden)
         self._write(self._contents(configuration, settings))
         self._apply(settings)
+        if hidden or self._lacks(configuration):
+            self._look_again(configuration)
 
-    def _is_on_the_move(self, setting: sysctl.Setting) -> bool:
-        """Whether its interface got another name just now, of which the kernel is going to tell."""
+    def _is_hidden(self, setting: sysctl.Setting) -> bool:
+        """Whether its interface is there, and its settings are not, for a moment: the kernel tells
+        of a new name before it moves them."""
         is_there = sysctl.name_of(self._settings[setting]) is not None
         return is_there and sysctl.read(setting.interface, setting.name) is None
 
+    def _lacks(self, configuration: model.Configuration) -> bool:
+        """Whether an interface does not have what it should, for the same reason."""
+        interfaces = self._observed().interfaces
+        wanted = self._wanted_settings(configuration)
+        return any(
+            interface in interfaces and sysctl.read(interface, name) != value
+            for (interface, name), value in wanted.items()
+        )
+
+    def _look_again(self, configuration: model.Configuration) -> None:
+        """A few times, for it may be that the kernel does not have the setting at all."""
+        if self._looks < LOOKS_MAX:
+            self._looks += 1
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(LOOK_S, self._update, configuration)
+
     def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
         """The settings that any of these wants. What is held is found under its new name first."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._settings = sysctl.follow(self._settings)
         wanted: sysctl.Wanted = {}
         for configuration in configurations:
@@ -265,6 +293,9 @@ class Surroundings:
         except FirewallError as exc:
             log.error("%s", exc)
             complete = False
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._restore(tuple(sysctl.follow(self._settings)))
         self._settings = {}
         if self._retry is not None:
