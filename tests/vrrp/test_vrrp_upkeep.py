@@ -190,6 +190,34 @@ async def test_the_addresses_of_a_takeover_do_not_ask_for_its_events(it: Scene) 
 
 
 @scene
+async def test_what_is_gone_already_is_not_removed_again(it: Scene) -> None:
+    """The down programs of many are told of in lots, so a look may come in between."""
+    it.run_as_master(configuration(instance()))
+    core, now_ns = it.bench.engine.core, it.bench.engine.now_ns
+    it.bench.engine.take(core.link(0, ifindex=1, up=False, now_ns=now_ns))
+    waiting = ["10.0.1.100"]
+
+    def drain() -> None:
+        while waiting:
+            it.gone(waiting.pop())
+
+    it.monitor.drain = drain  # type: ignore[method-assign]
+    await it.upkeep.run()
+    assert waiting == []
+    assert it.monitor.played == []
+
+
+@scene
+async def test_what_has_become_a_masters_meanwhile_is_not_removed(it: Scene) -> None:
+    it.bench.apply(configuration(instance()))
+    it.bench.add_vip("10.0.1.100", "VI_1")
+    it.monitor.drain = lambda: it.bench.engine.advance(5)  # type: ignore[method-assign]
+    await it.upkeep.run()
+    assert it.bench.plane.state("VI_1") == _core.MASTER
+    assert it.monitor.played == []
+
+
+@scene
 async def test_what_goes_with_us_is_not_brought_back(it: Scene) -> None:
     it.run_as_master(configuration(instance()))
     it.upkeep.leave()

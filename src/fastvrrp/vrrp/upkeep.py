@@ -369,8 +369,13 @@ class Upkeep:
         """One pass: replays for masters, the rest played here."""
         plane = self._plane
         await plane.client.catch_up()
-        observed = self._monitor.observed
-        operations = reconcile(plane.desired, observed, plane.active())
+        operations = self._differences()
+        if to_play(operations):
+            # The kernel may not have told yet of what our own programs removed, nor the engine of
+            # who has become master since.
+            self._monitor.drain()
+            plane.client.poll()
+            operations = self._differences()
         lacking = [o for o in sorted(owners_to_replay(operations)) if self._vips_up(o)]
         if lacking:
             # What the engine calls played by now is told by the kernel by now: look again.
@@ -385,6 +390,10 @@ class Upkeep:
         plane.purge_retired(lambda item: is_present(item, self._monitor.observed))
         self._look_at_groups()
         self._tell_strangers()
+
+    def _differences(self) -> list[Operation]:
+        plane = self._plane
+        return reconcile(plane.desired, self._monitor.observed, plane.active())
 
     def _fell(self, link: Link) -> None:
         """An interface went down, which counts when it has lasted (interface_up_down_delays)."""
