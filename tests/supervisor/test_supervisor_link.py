@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -88,6 +89,39 @@ def test_a_supervisor_that_does_not_read(
         asyncio.run(main())
     assert len(heard) < 2000
     assert caplog.text.count("events are lost") == 1
+
+
+def test_states_that_could_not_be_sent_are_sent_with_the_next(
+    ends: pulse.Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many need a descriptor, and there may be none left."""
+    told: dict[str, str] = {}
+
+    def heard(message: messages.AnyMessage, fds: list[int]) -> None:
+        if isinstance(message, messages.States):
+            told.update((state.name, state.state) for state in message.states)
+
+    def no_memfd(name: str, data: bytes) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def main() -> None:
+        ours, theirs = pair()
+        scripts, unused = pair()
+        child = Link(Arguments(theirs, scripts, ends, Path("/nonexistent")), Nothing())
+        channel = Channel(ours, heard, lambda exc: None)
+        many = {f"V{number}": "MASTER" for number in range(4000)}
+        states = [InstanceState(name, state) for name, state in many.items()]
+        with monkeypatch.context() as patch:
+            patch.setattr("fastvrrp.supervisor.channel.sealed_memfd", no_memfd)
+            with pytest.raises(OSError, match="open files"):
+                child.states(states)
+        child.states([InstanceState("V7", "BACKUP")])
+        await until(lambda: told == {**many, "V7": "BACKUP"})
+        channel.close()
+        for sock in (scripts, unused):
+            sock.close()
+
+    asyncio.run(main())
 
 
 def test_a_ping_is_answered_in_the_page(ends: pulse.Ends) -> None:

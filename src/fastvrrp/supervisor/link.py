@@ -218,9 +218,9 @@ class Link:
         self._tell_states()
 
     def _tell_states(self) -> None:
-        states, self._untold = tuple(self._untold.values()), {}
-        if states:
-            self._channel.send(messages.States(states))
+        if self._untold:
+            self._channel.send(messages.States(tuple(self._untold.values())))
+            self._untold = {}  # not before: there may have been no descriptor for that many
 
     def event(self, record: dict[str, Any]) -> None:
         """One record for the subscribers of the event stream; lost while the supervisor does not
