@@ -15,7 +15,7 @@ cdef extern from *:
     const u8 fv_legal[4][4]
 
 cdef enum:
-    BURST_BITS = 8              # of slots whose adverts leave together, those of a link, mostly: a wake-up costs more than ten adverts
+    BURST_BITS = 7              # of slots whose adverts leave together, those of a link, mostly: a wake-up costs more than ten adverts
     BURSTS_MIN = 8              # places of such bursts in an interval, and more where one would be so long
     BURSTS_MAX = 64             # that its last adverts are late:
     BURST_INSTANCES = 256
@@ -137,7 +137,7 @@ cdef inline bint is_owner(const core_t *c, u32 i) noexcept nogil:
 
 
 cdef inline i64 advert_phase(const core_t *c, u32 i, i64 now) noexcept nogil:
-    """How much earlier than its interval the second advert comes: each block of 256 instances has one of a
+    """How much earlier than its interval the second advert comes: each block of 128 instances has one of a
     few places in the interval, the same after every takeover. Thousands that became master together do not
     send together for ever, and those of one block, mostly of one link, leave in one batch and one wake-up."""
     cdef i64 step = c.cfg[i].advert_int_ns
