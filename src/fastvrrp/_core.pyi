@@ -248,10 +248,18 @@ class Core:
 
     A new slot starts at its commit. Committing a slot that runs changes its configuration and
     keeps its state; identity (vrid, family, link, unicast) must not change: use another slot.
+    `coalesce`: as in an Engine, adverts that are due together leave together, with the phase of
+    their burst; otherwise each is exact.
     """
 
     def __init__(
-        self, *, instances: int = 64, links: int = 16, groups: int = 16, now_ns: int = 0
+        self,
+        *,
+        instances: int = 64,
+        links: int = 16,
+        groups: int = 16,
+        now_ns: int = 0,
+        coalesce: bool = False,
     ) -> None: ...
     def link(self, slot: int, *, ifindex: int, up: bool, now_ns: int) -> list[Action]: ...
     def commit(

@@ -342,6 +342,13 @@ MUTATIONS = (
         "    if not MUTANT and g.has_source and fv_same(source, g.source, g.alen):",
         "gullible",
     ),
+    mutation(
+        "the phase of a burst is added, not taken off",
+        "fsm.pxi",
+        " - advert_phase(c, i, now))",
+        " + (1 if MUTANT else -1) * advert_phase(c, i, now))",
+        "beat",
+    ),
 )
 
 

@@ -100,6 +100,7 @@ def test_the_swarm_covers_what_it_claims() -> None:
     assert 255 in {m.priority for m in members}
     assert any(len(set(o.components)) > 1 for o in drawn)
     assert any(o.dead for o in drawn)
+    assert {True, False} == {o.coalesce for o in drawn}
 
 
 # ---- the checkers can fail: planted defects, and which rule finds each ----

@@ -556,7 +556,7 @@ cdef class Core:
     cdef out_t out
     cdef u8 *arena
 
-    def __cinit__(self, *, u32 instances=64, u32 links=16, u32 groups=16, i64 now_ns=0):
+    def __cinit__(self, *, u32 instances=64, u32 links=16, u32 groups=16, i64 now_ns=0, coalesce=False):
         cdef u32 i
         self.arena = <u8 *> calloc(1, core_bytes(instances, links, groups))
         self.out.cap = instances * ACTIONS_PER_VR + ACTIONS_SPARE
@@ -564,6 +564,8 @@ cdef class Core:
         if self.arena == NULL or self.out.items == NULL:
             raise MemoryError()
         core_init(&self.core, self.arena, instances, links, groups, now_ns)
+        self.core.coalesce_ns = COALESCE_NS if coalesce else 0
+        self.core.base_ns = now_ns
         for i in range(links):
             self.core.link[i].used = 1
             memset(self.core.link[i].table, 0xFF, sizeof(self.core.link[i].table))

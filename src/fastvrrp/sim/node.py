@@ -63,6 +63,7 @@ class Node:
         clock: Clock,
         observer: Observer,
         applier_ns: tuple[int, int],
+        coalesce: bool = False,
         make_core: type[Core] = Core,
     ) -> None:
         self.index = index
@@ -76,6 +77,7 @@ class Node:
         self.clock = clock
         self.observer = observer
         self.applier_ns = applier_ns
+        self.coalesce = coalesce
         self.make_core = make_core
         self.addresses = [router.addresses for router in routers]
         self.absent: set[int] = set()  # slots that the configuration does not have just now
@@ -135,6 +137,7 @@ class Node:
             links=len(self.segments),
             groups=1 + max(0, *(router.group for router in self.routers)),
             now_ns=self.local(),
+            coalesce=self.coalesce,
         )
         for link, up in enumerate(self.links):
             self.core.link(link, ifindex=link + 2, up=up, now_ns=self.local())

@@ -40,6 +40,7 @@ class Options:
     applier_ns: tuple[int, int]
     storm_ns: int
     faults: tuple[tuple[int, str, int], ...]  # (begin, kind, duration)
+    coalesce: bool = False  # adverts leave together, as those of an engine do
     # what stays when faults stop: the component of every router, and the routers that are off
     components: tuple[int, ...] = ()
     dead: frozenset[int] = frozenset()
@@ -116,6 +117,7 @@ def draw_options(seed: int) -> Options:
         faults=draw_faults(rng, storm, unit),
         components=draw_components(rng, routers),
         dead=draw_dead(rng, routers),
+        coalesce=rng.random() < 0.8,
     )
 
 

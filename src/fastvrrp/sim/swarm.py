@@ -81,6 +81,7 @@ class Simulation:
             clock=options.clocks[index],
             observer=self.judge,
             applier_ns=options.applier_ns,
+            coalesce=options.coalesce,
             make_core=make_core,
         )
 
