@@ -233,12 +233,12 @@ class Daemon:
         configuration = parts.surroundings.resolve(configuration)
         draft = parts.plane.prepare(configuration)
         old = parts.plane.configuration
-        if await parts.surroundings.prepare(old, configuration):
-            try:
+        try:
+            if await parts.surroundings.prepare(old, configuration):
                 draft = parts.plane.prepare(configuration)  # with the devices there are now
-            except RefusedError:
-                await parts.surroundings.restore(old)
-                raise
+        except (OSError, RefusedError):
+            await parts.surroundings.restore(old)
+            raise
         return draft
 
     def _commit(self, parts: Parts, draft: Draft) -> None:
@@ -254,7 +254,12 @@ class Daemon:
         parts.upkeep.freeze()
         try:
             touches = parts.upkeep.touches
-            draft = await self._prepare(parts, configuration)
+            try:
+                draft = await self._prepare(parts, configuration)
+            except PermissionError:
+                raise
+            except OSError as exc:  # no descriptors, say: what runs needs no new ones
+                raise ConfigurationRefused(str(exc)) from exc
             configuration = draft.configuration
             await parts.trackers.reload(configuration)
             await parts.notifier.reload(configuration)

@@ -34,6 +34,10 @@ class LinkTable:
     def name(self, slot: int) -> str | None:
         return next((key for key, s in self.slots.slots.items() if s == slot), None)
 
+    def unusable(self, observed: Observed) -> set[str]:
+        """Those that are there and were refused sockets the last time."""
+        return {key for key in self._unusable if ifindex_of(key, observed) != ABSENT}
+
     # ---------------------------------------------------------------- a new configuration
 
     def rename(self, slots: SlotTable[str], keys: Collection[str], observed: Observed) -> None:
@@ -144,7 +148,7 @@ class LinkTable:
 
     def define(self, key: str, spec: LinkSpec, *, anew: bool = False) -> None:
         """Bring a link to `spec`, with `anew` also if it is so already; a refusal leaves it
-        absent, to be tried again at the next change of its interface."""
+        absent, to be tried again by the next refresh."""
         slot = self.slots[key]
         known = self._defined.get(slot)
         if known == spec and not anew:

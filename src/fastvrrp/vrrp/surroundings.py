@@ -134,7 +134,7 @@ class Surroundings:
         try:
             await self.prepare(old, old)
             await self.settle(old)
-        except SurroundingsError as exc:
+        except (OSError, SurroundingsError) as exc:
             log.error("cannot go back to the old surroundings: %s", exc)
 
     async def settle(self, configuration: model.Configuration) -> None:
@@ -148,10 +148,18 @@ class Surroundings:
         """Interfaces came, went or were renamed: settings and journal have to follow, before
         anything is put on them."""
         self._looks = 0
-        self._update(configuration)
+        self._follow(configuration)
         self._join(configuration)
         if self._devices is not None:
             self._devices.wake()
+
+    def _follow(self, configuration: model.Configuration) -> None:
+        try:
+            self._update(configuration)
+        except OSError as exc:  # what else there is to do does not wait for it
+            text = "settings cannot follow a change of interfaces: %s"
+            self._limit.log("follow", logging.ERROR, text, exc)
+            self._look_again(configuration)
 
     def _join(self, configuration: model.Configuration) -> None:
         interfaces = self._observed().interfaces
@@ -193,7 +201,7 @@ class Surroundings:
         if self._looks < LOOKS_MAX:
             self._looks += 1
             loop = asyncio.get_running_loop()
-            self._look = loop.call_later(LOOK_S, self._update, configuration)
+            self._look = loop.call_later(LOOK_S, self._follow, configuration)
 
     def _plan(self, *configurations: model.Configuration) -> tuple[sysctl.Setting, ...]:
         """The settings that any of these wants. What is held is found under its new name first."""

@@ -102,6 +102,8 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._retry_s = 0.0
+        self._unusable: asyncio.TimerHandle | None = None  # the next attempt to get sockets
+        self._unusable_s = 0.0
         self._closed = False
 
     # ---------------------------------------------------------------- the monitor says
@@ -332,6 +334,19 @@ class Upkeep:
         except RefusedError as exc:
             # It ran before and cannot now: what runs is left as it is.
             log.error("cannot follow a change of interfaces: %s", exc)
+        self._try_links_again()
+
+    def _try_links_again(self) -> None:
+        """What an interface was refused for want of descriptors or memory may be there later."""
+        if self._unusable is not None:
+            self._unusable.cancel()
+            self._unusable = None
+        names = self._plane.links.unusable(self._plane.observed)
+        if not names:
+            self._unusable_s = 0.0
+            return
+        self._unusable_s = min(max(2 * self._unusable_s, 1.0), RETRY_MAX_S)
+        self._unusable = self._loop.call_later(self._unusable_s, self.touch, names)
 
     # ---------------------------------------------------------------- reconciliation
 
@@ -475,7 +490,8 @@ class Upkeep:
         """Stop reacting: what goes from now on goes because we do."""
         self._closed = True
         self._replays.close()
-        for handle in (self._timer, self._refresh_handle, self._doubts, self._restoring):
+        handles = (self._timer, self._refresh_handle, self._doubts, self._restoring, self._unusable)
+        for handle in handles:
             if handle is not None:
                 handle.cancel()
 
