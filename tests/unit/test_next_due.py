@@ -3,10 +3,12 @@ what becomes of deadlines when adverts are not read before the next tick."""
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections import deque
+from collections import Counter, deque
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import example, given, settings
 
 from fastvrrp import _core
@@ -17,25 +19,28 @@ GROUP, VIP = socket.inet_aton("224.0.0.18"), socket.inet_aton("192.0.2.100")
 DOWN_NS = 3 * 100 * MS + 156 * 100 * MS // 256  # RFC 9568 6.1, priority 100, 100 ms
 
 
-def backups(count: int, *, interval_ns: int = 100 * MS, priority: int = 100) -> _core.Core:
-    core = _core.Core(instances=count)
-    core.link(0, ifindex=1, up=True, now_ns=0)
-    made = [
-        _core.Instance(
-            slot=k,
-            vrid=k + 1,
-            family=4,
-            version=3,
-            priority=priority,
-            advert_int_ns=interval_ns,
-            link=0,
-            source=OWN,
-            destination=GROUP,
-            addresses=[VIP],
-        )
-        for k in range(count)
-    ]
-    core.commit(made, now_ns=0)
+def instance(slot: int, interval_ns: int, priority: int) -> _core.Instance:
+    return _core.Instance(
+        slot=slot,
+        vrid=slot % 255 + 1,
+        family=4,
+        version=3,
+        priority=priority,
+        advert_int_ns=interval_ns,
+        link=slot // 255,
+        source=OWN,
+        destination=GROUP,
+        addresses=[VIP],
+    )
+
+
+def made(
+    count: int, interval_ns: int = 100 * MS, priority: int = 100, *, coalesce: bool = False
+) -> _core.Core:
+    core = _core.Core(instances=count, links=count // 255 + 1, coalesce=coalesce)
+    for link in range(count // 255 + 1):
+        core.link(link, ifindex=link + 1, up=True, now_ns=0)
+    core.commit([instance(k, interval_ns, priority) for k in range(count)], now_ns=0)
     return core
 
 
@@ -55,7 +60,7 @@ def hear(core: _core.Core, slot: int, now_ns: int, *, interval_ns: int = 100 * M
 
 def test_a_backup_that_hears_its_master_seldom_wakes() -> None:
     """100 adverts put the deadline off as often; the engine wakes when the master falls silent."""
-    core = backups(1)
+    core = made(1)
     wakes = 0
     for k in range(1, 101):
         while core.next_due_ns() < k * 100 * MS:
@@ -71,7 +76,7 @@ def test_a_backup_that_hears_its_master_seldom_wakes() -> None:
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 40)), max_size=200))
 def test_never_later_than_any_deadline(steps: list[tuple[int, int]]) -> None:
     """Whoever hears what and when: the earliest deadline of all is not slept over."""
-    core, now = backups(20), 0
+    core, now = made(20), 0
     for slot, wait_ms in steps:
         end = now + wait_ms * MS
         while core.next_due_ns() <= end:
@@ -91,7 +96,7 @@ def test_never_later_than_any_deadline(steps: list[tuple[int, int]]) -> None:
 def test_a_horizon_hides_no_deadline(steps: list[tuple[int, int]], horizons_ms: list[int]) -> None:
     """Whoever looks again by then anyway is told of every deadline up to then, and of one beyond it
     nothing worse than too early; who asks without a horizon afterwards is told as ever."""
-    core, now = backups(20), 0
+    core, now = made(20), 0
     for slot, wait_ms in steps:
         now += wait_ms * MS
         core.tick(now)
@@ -139,10 +144,33 @@ def test_reading_by_tick_never_takes_over_early_and_at_most_a_tick_late(
     interval = interval_cs * 10 * MS
     tick = _core.poll_tick_ns(interval)
     assert tick <= max(MS, interval // 25)
-    core = backups(1, interval_ns=interval, priority=priority)
+    core = made(1, interval_ns=interval, priority=priority)
     arrivals = [k * interval for k in range(1, adverts + 1)]
     taken = becomes_master_ns(
         core, arrivals, interval_ns=interval, tick_ns=tick, begin_ns=int(phase * tick)
     )
     down = 3 * interval + (256 - priority) * interval // 256
     assert arrivals[-1] + down <= taken <= arrivals[-1] + down + tick
+
+
+@pytest.mark.parametrize("interval_ns", [10 * MS, 100 * MS])
+@pytest.mark.parametrize("count", [1024, 4096])
+def test_bursts_do_not_take_others_along(count: int, interval_ns: int) -> None:
+    """Awake a little late, an engine sends what is due together and nothing of the next burst: from
+    one advert of a router to the next it is an interval, but for that little."""
+    little = 20_000
+    core = made(count, interval_ns, 255, coalesce=True)
+    sent: dict[int, list[int]] = {k: [] for k in range(count)}
+    turn = now = 0
+    while now < 25 * interval_ns:
+        turn += 1
+        now = max(now, core.next_due_ns()) + turn * 7919 % little
+        for action in core.tick(now):
+            if action[0] == "tx" and now > 5 * interval_ns:  # masters, in their places
+                sent[action[1]].append(now)
+    for times in sent.values():
+        assert len(times) >= 17
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert max(abs(gap - interval_ns) for gap in gaps) <= 2 * little
+    together = Counter(at for times in sent.values() for at in times)
+    assert max(together.values()) <= 256

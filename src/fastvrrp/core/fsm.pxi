@@ -136,16 +136,21 @@ cdef inline bint is_owner(const core_t *c, u32 i) noexcept nogil:
     return c.cfg[i].priority == PRIORITY_OWNER
 
 
+cdef inline u32 advert_places(const core_t *c) noexcept nogil:
+    cdef u32 places = BURSTS_MIN
+    while places < BURSTS_MAX and places * BURST_INSTANCES < c.high_vr:
+        places *= 2
+    return places
+
+
 cdef inline i64 advert_phase(const core_t *c, u32 i, i64 now) noexcept nogil:
     """How much earlier than its interval the second advert comes: each block of 128 instances has one of a
     few places in the interval, the same after every takeover. Thousands that became master together do not
     send together for ever, and those of one block, mostly of one link, leave in one batch and one wake-up."""
     cdef i64 step = c.cfg[i].advert_int_ns
-    cdef u32 places = BURSTS_MIN
+    cdef u32 places = advert_places(c)
     if c.coalesce_ns == 0:
         return 0
-    while places < BURSTS_MAX and places * BURST_INSTANCES < c.high_vr:
-        places *= 2
     return (now + step - c.base_ns - ((i >> BURST_BITS) % places) * (step / places)) % step
 
 

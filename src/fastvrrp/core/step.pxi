@@ -267,14 +267,16 @@ cdef void core_played(core_t *c, u32 i, u32 generation, u32 program, i32 error, 
 
 cdef void tick_coalesce(core_t *c, i64 now, u32 budget, out_t *out) noexcept nogil:
     """Awake anyway: adverts of the rest of this wheel tick (about a millisecond) leave now. Their
-    phase does not change, and nothing but adverts is ever early."""
+    phase does not change, and nothing but adverts is ever early. Those of the next place in the
+    interval wait for it: they would leave early one time and not the next."""
     cdef u32 s = <u32> ((now >> TICK_BITS) & 255)
     cdef u32 i = c.wheel.head[s]
     cdef u32 n = 0
     cdef u32 k
+    cdef u32 halves = 2 * advert_places(c)                # of the way to the next place
     while i != NONE and n < budget:
         if c.vr[i].state == S_MASTER and \
-                c.vr[i].due[D_ADVERT] <= now + imin(c.coalesce_ns, c.cfg[i].advert_int_ns / 16):
+                c.vr[i].due[D_ADVERT] <= now + imin(c.coalesce_ns, c.cfg[i].advert_int_ns / halves):
             c.scratch[n] = i
             n += 1
         i = c.vr[i].node.next
