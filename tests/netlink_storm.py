@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from fastvrrp.lab.network import Node
+from fastvrrp.lab.network import Node, wait_for
 
 MESSAGES = 4000  # at a time; several times as many fill a buffer
 
@@ -33,13 +34,24 @@ class NetlinkStorm:
     def _batch(self, lines: str) -> None:
         self._node.call(subprocess.run, ["ip", "-b", "-"], input=lines.encode(), check=True)
 
-    def hide(self, what: str, pid: int, *, sockets: int) -> None:
-        """Lines for ip(8) that so many sockets of a process do not get to know."""
+    def hide(
+        self,
+        what: str,
+        pid: int,
+        *,
+        sockets: int,
+        shown: str = "",
+        until: Callable[[], object] = lambda: True,
+    ) -> None:
+        """Lines for ip(8) that so many sockets of a process do not get to know, behind others that
+        they do; nor what follows of them `until` then."""
         before = overflows(pid)
         os.kill(pid, signal.SIGSTOP)
         try:
+            self._batch(shown)
             while sum(n > before.get(sock, 0) for sock, n in overflows(pid).items()) < sockets:
                 self._batch(self._noise)
             self._batch(what)
+            wait_for(until, 5, "the last of it")
         finally:
             os.kill(pid, signal.SIGCONT)

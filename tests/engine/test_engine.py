@@ -129,6 +129,28 @@ def test_link_events_that_the_kernel_threw_away(network: Network, start: Start) 
         worker.close()
 
 
+def test_link_events_from_before_others_that_were_thrown_away(
+    network: Network, start: Start
+) -> None:
+    """A link went down, which the kernel tells, and came back, which it cannot: it is up."""
+    worker = start(network)
+    node = network["r1"]
+    storm = NetlinkStorm(node)
+    try:
+        wait_for(lambda: "10.0.0.100" in node.addresses(), 5, "address")
+        storm.hide(
+            "link set eth0 up\n",
+            worker.process.pid,
+            sockets=1,
+            shown="link set eth0 down\n",
+            until=lambda: "LOWER_UP" in node.run("ip", "link", "show", "eth0"),
+        )
+        time.sleep(1)  # the kernel tells of a carrier once a second at most
+        wait_for(lambda: worker.states()[-1] == _core.MASTER, 5, "master, or again")
+    finally:
+        worker.close()
+
+
 def test_stop_says_priority_zero_and_takes_the_address_away(network: Network, start: Start) -> None:
     """RFC 9568 6.4.3 Shutdown."""
     with Sniffer(network["switch"], ports=network.ports()) as sniffer:

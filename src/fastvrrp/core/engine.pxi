@@ -128,6 +128,7 @@ ctypedef struct engine_t:
     u64 late_turns
     u64 pauses                  # turns before which we had stood still
     i64 shortest_ns             # of the intervals of all instances
+    u8 links_lost               # the kernel has thrown events of links away
     i64 late_max_ns
     u64 lateness[40]
     u64 send_errors
@@ -346,16 +347,17 @@ cdef void link_define(engine_t *e, linkdef_t *d, i64 now) noexcept nogil:
         link_state(e, d.slot, up, now)
 
 
-cdef void links_resync(engine_t *e, i64 now) noexcept nogil:
-    """Events were lost: ask the devices themselves, never act on a partial view."""
+cdef void links_ask(engine_t *e, i64 now) noexcept nogil:
+    """What the devices themselves say."""
     cdef u32 k
     for k in range(e.high_link):
         if e.core.link[k].used and e.links[k].ifindex > 0:
             link_heard(e, k, fv_link_up(e.control_fd, e.links[k].ifindex) == 1, now)
-    tell_simple(e, EV_LINK_RESYNC, NONE, 0, 0, now)
 
 
 cdef void links_drain(engine_t *e, i64 now) noexcept nogil:
+    """Once events were lost, those that are left tell of a time before; and until the last of them is
+    read the kernel throws more away without saying so again. Then the devices are asked."""
     cdef ssize_t n
     cdef u32 at
     cdef i32 ifindex = 0
@@ -377,13 +379,18 @@ cdef void links_drain(engine_t *e, i64 now) noexcept nogil:
         n = recvmsg(e.link_fd, &m, MSG_DONTWAIT)
         if n < 0:
             if fv_errno() == ENOBUFS:
-                links_resync(e, now)
+                e.links_lost = 1
                 continue
+            if e.links_lost:
+                e.links_lost = 0
+                links_ask(e, now)
+                tell_simple(e, EV_LINK_RESYNC, NONE, 0, 0, now)
             return
         if sender.nl_pid != 0:                              # only the kernel is believed
             continue
         if m.msg_flags & MSG_TRUNC:
-            links_resync(e, now)
+            e.links_lost = 1
+        if e.links_lost:
             continue
         at = 0
         while next_link_event(e.io.rx_buffer, <u32> n, &at, &ifindex, &flags):
@@ -392,6 +399,8 @@ cdef void links_drain(engine_t *e, i64 now) noexcept nogil:
                 link_heard(e, slot, flags & IFF_UP != 0 and flags & IFF_RUNNING != 0, now)
         if e.out.n * 2 > e.out.cap:                         # one interface may carry everything, and flap
             engine_flush(e, now)
+    if e.links_lost:                                        # there is no end of them
+        links_ask(e, now)
 
 
 # ---- flush ----
