@@ -66,6 +66,9 @@ def look(path: Path, data: bytes) -> None:
 @example(pieces=["a: \ud800"])
 @example(pieces=["- " * 5000])
 @example(pieces=["? [a]\n: b"])
+@example(pieces=["\x85", "<n>: "])
+@example(pieces=["\u2028", "<n>: "])
+@example(pieces=["#\u2029", "<n>: "])
 def test_any_text(path: Path, pieces: list[str]) -> None:
     look(path, "".join(pieces).encode(errors="surrogatepass"))
 

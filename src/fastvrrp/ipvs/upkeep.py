@@ -117,6 +117,7 @@ class Upkeep:
         self._mine = dict(self._left)
         self._filling = dict.fromkeys(key for key in journal.filling if key in observed)
         self.settings.start(journal.daemons, journal.timeouts)
+        self._note()  # what is gone is not ours if somebody makes it again
         self._watch = asyncio.create_task(self._look_again_and_again())
         return observed
 

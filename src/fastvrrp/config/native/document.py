@@ -259,13 +259,18 @@ class _Composer:
         return Scalar("", value.file, value.line, value.column)
 
 
+# Line breaks for YAML 1.1 and its libraries; for YAML 1.2 (5.4), editors and whoever counts lines
+# they are characters like others.
+_BREAKS_OF_OLD = dict.fromkeys((0x85, 0x2028, 0x2029), " ")
+
+
 def compose(
     diagnostics: Diagnostics, text: str, file: str, notes: Notes | None = None
 ) -> Yaml | None:
     """The document of a file; None if it is empty or no YAML, which is said then. Nothing of the
     text gets into a message, because it may be a secret."""
     composer = _Composer(diagnostics, file, notes)
-    text = text.encode(errors="replace").decode()
+    text = text.encode(errors="replace").decode().translate(_BREAKS_OF_OLD)
     try:
         composer.read(yaml.parse(io.StringIO(text), Loader=_Loader))
     except _Refused:
