@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from table_contract import (
     D1,
@@ -278,6 +278,22 @@ def test_without_a_journal_nothing_is_ours_but_what_is_wanted(
     assert "not a journal" in caplog.text
 
 
+def test_what_others_removed_is_ours_no_more(play: Play) -> None:
+    """Whoever makes it again may keep it, though the process ended before it noticed."""
+
+    async def scene(world: World) -> None:
+        await world.start(entry(K4, D1), entry(K5, D1))
+        await done(world.table, delete(K4))
+        await world.crash()
+        await world.upkeep.start()
+        await world.crash()
+        await done(world.table, add(Service(K4, "sh")))
+        await world.start(entry(K5, D1))
+        assert (await world.table.services()).keys() == {K4, K5}
+
+    play(scene)
+
+
 def test_flush_at_the_start_spares_what_is_wanted(play: Play) -> None:
     """lvs_flush: what nobody wants goes, whoever made it; the rest keeps its connections."""
 
@@ -463,6 +479,20 @@ def test_an_edit_that_is_refused_leaves_the_service(play: Play) -> None:
     play(scene)
 
 
+def test_what_others_do_beside_a_refusal_is_put_right(play: Play) -> None:
+    """Within one look, though what is refused is tried again in it."""
+
+    async def scene(world: World) -> None:
+        await world.start(entry(K4, D1))
+        world.upkeep.want("V", wanted(entry(K4, D1, scheduler="nope")))
+        await world.look()
+        await done(world.table, put(K4, D2))
+        await world.look()
+        assert await world.table.dump() == wanted(entry(K4, D1))
+
+    play(scene)
+
+
 def test_many_refusals_are_few_lines(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def scene(world: World) -> None:
         await world.start(entry(K4, *(destination("224.0.0.1", n) for n in range(1, 100))))
@@ -612,6 +642,24 @@ steps = st.lists(
 
 @settings(deadline=None, max_examples=150)
 @given(story=steps)
+@example(  # found: a destination was left for a round in a service whose edit is refused
+    [
+        ("want", wanted(entry(K5))),
+        ("look", None),
+        ("want", wanted(entry(K5, scheduler="nope"))),
+        ("look", None),
+        ("foreign", put(K5, destination(port=1, weight=0))),
+    ]
+)
+@example(  # found: a service that others removed was still in the journal
+    [
+        ("want", wanted(entry(K4))),
+        ("look", None),
+        ("want", {}),
+        ("foreign", delete(K4)),
+        ("crash", None),
+    ]
+)
 def test_whatever_happens_the_table_is_as_wanted(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, object]]
 ) -> None:

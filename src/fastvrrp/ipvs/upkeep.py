@@ -307,6 +307,9 @@ class Upkeep:
                 there = [key for key in keys[first : first + PORTION] if key in self._observed]
                 self._compare_destinations(await self._table.destinations(there))
             spent_s += loop.time() - begin
+        # Once more each round, and last: with what others did beside it, which was seen by now
+        self._dirty.update(dict.fromkeys(self.refused))
+        self._go()
         self._asked()
         return spent_s
 
@@ -322,8 +325,6 @@ class Upkeep:
             else:
                 self._doubtful[key] = None
         self._found_changed(changed)
-        self._dirty.update(dict.fromkeys(self.refused))  # once more each round
-        self._go()
 
     def _compare_destinations(self, seen: Mapping[ServiceKey, Destinations]) -> None:
         changed = []
