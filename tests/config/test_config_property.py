@@ -36,14 +36,15 @@ PIECES = st.one_of(
 TEXTS = st.lists(PIECES, max_size=40).map(" ".join)
 
 
-def check(loaded: Loaded, path: Path) -> None:
-    """What holds for every load."""
+def check(loaded: Loaded, path: Path, *, behind: int = 0) -> None:
+    """What holds for every load. A message is about a place in the file, or so many columns
+    `behind` the end of a line, where something is missing."""
     lines = path.read_bytes().decode("latin-1").split("\n")
     for message in loaded.messages:
         at = message.position
         assert at.file == str(path)
         assert 1 <= at.line <= len(lines)
-        assert 1 <= at.column <= max(len(lines[at.line - 1]), 1)
+        assert 1 <= at.column <= max(len(lines[at.line - 1]) + behind, 1)
         assert "\n" not in str(message)
         str(message).encode()  # no lone surrogates
     failed = any(m.severity is Severity.ERROR for m in loaded.messages)

@@ -58,7 +58,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def look(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    check(load(path, config_id="r1", environ={}, host=FakeHost()), path)
+    check(load(path, config_id="r1", environ={}, host=FakeHost()), path, behind=1)
 
 
 @settings(max_examples=80, deadline=None)
@@ -66,6 +66,9 @@ def look(path: Path, data: bytes) -> None:
 @example(pieces=["a: \ud800"])
 @example(pieces=["- " * 5000])
 @example(pieces=["? [a]\n: b"])
+@example(pieces=["?"])
+@example(pieces=["instances:"])
+@example(pieces=["\r", "<n>: "])
 @example(pieces=["\x85", "<n>: "])
 @example(pieces=["\u2028", "<n>: "])
 @example(pieces=["#\u2029", "<n>: "])

@@ -262,6 +262,13 @@ class _Composer:
 # Line breaks for YAML 1.1 and its libraries; for YAML 1.2 (5.4), editors and whoever counts lines
 # they are characters like others.
 _BREAKS_OF_OLD = dict.fromkeys((0x85, 0x2028, 0x2029), " ")
+_BREAK_FOR_SOME = re.compile(r"\r(?!\n|\Z)")  # a line break for YAML, none for most editors
+
+
+def with_lines(text: str) -> str:
+    """The text as the parser is to see it: its lines are those that an editor counts. What cannot
+    be written in UTF-8 is replaced."""
+    return text.encode(errors="replace").decode().translate(_BREAKS_OF_OLD)
 
 
 def compose(
@@ -270,7 +277,14 @@ def compose(
     """The document of a file; None if it is empty or no YAML, which is said then. Nothing of the
     text gets into a message, because it may be a secret."""
     composer = _Composer(diagnostics, file, notes)
-    text = text.encode(errors="replace").decode().translate(_BREAKS_OF_OLD)
+    text = with_lines(text)
+    if (found := _BREAK_FOR_SOME.search(text)) is not None:
+        before = text[: found.start()].split("\n")
+        at = Position(file=file, line=len(before), column=len(before[-1]) + 1)
+        diagnostics.add(
+            at, Severity.ERROR, "a carriage return within a line", "end each line with a line feed"
+        )
+        return None
     try:
         composer.read(yaml.parse(io.StringIO(text), Loader=_Loader))
     except _Refused:

@@ -11,7 +11,7 @@ import yaml
 
 from fastvrrp.config.comments import Comment, Layout
 from fastvrrp.config.diagnostics import Diagnostics, TooManyErrors
-from fastvrrp.config.native.document import Mapping, compose
+from fastvrrp.config.native.document import Mapping, compose, with_lines
 from fastvrrp.config.native.names import NODES
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -19,14 +19,14 @@ _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _BEHIND = re.compile(r"(?:[\s:,\]}?-]*\s)?#(.*)")
 # What a text of several lines begins with, in the line above them.
 _HEADER = re.compile(r"(?:[&!]\S*\s+)*[|>][-+0-9]*")
-_BREAK = re.compile("\r\n?|[\n\x85\u2028\u2029]")  # as the parser counts lines
+_BREAK = re.compile("\r\n?|\n")  # as the parser counts lines
 
 
 def yaml_comments(text: str) -> Iterator[Comment]:
     """Those of a file that can be parsed; nothing of one that cannot."""
     ends: dict[int, int] = {}  # column behind the last value, by line
     inside: set[int] = set()  # lines in which a value goes on
-    text = text.removeprefix("\ufeff")  # which the parser does not count as a column
+    text = with_lines(text).removeprefix("\ufeff")  # which the parser does not count as a column
     lines = _BREAK.split(text)
     layout = Layout(lines, by_indentation=True)
     try:
