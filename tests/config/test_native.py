@@ -215,8 +215,8 @@ WRONG = {
     "literally",
     "a: 1\n---\nb: 1": "2:1: error: a second document; write it to a file of its own",
     "[" * 100_000: "1:51: error: more than 50 levels; write fewer",
-    "# a\n# b\rglobal: {}": "2:4: error: a carriage return within a line; end each line with a line "
-    "feed",
+    "# a\n# b\rglobal: {}": "2:4: error: a carriage return within a line; end each line with "
+    "a line feed",
     "{global: {}, global: {}}": "1:14: error: 'global' is there already; the first one is in "
     "line 1; keep one",
 }
