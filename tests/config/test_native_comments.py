@@ -135,6 +135,14 @@ def test_of_included_files(tmp_path: Path) -> None:
     assert re.findall("# (.*)", text) == ["all of them", "more", "of V"]
 
 
+def test_what_is_no_utf_8(tmp_path: Path) -> None:
+    """Read as the configuration is: as Latin-1, and a carriage return ends no line."""
+    path = tmp_path / "k.conf"
+    path.write_bytes(CONF.encode() + b"# Gr\xfc\xdfe\ran alle\n")
+    result = convert(path, "yaml", host=Here(), config_id="r1", environ={})
+    assert "# Grüße an alle" in result.text
+
+
 def test_behind_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "k.yaml"
     path.write_text(

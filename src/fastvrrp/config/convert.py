@@ -23,6 +23,7 @@ from fastvrrp.config.native.remarks import yaml_comments, yaml_nodes
 from fastvrrp.config.native.shorten import shortened
 from fastvrrp.config.native.text import yaml_text
 from fastvrrp.config.node import Node
+from fastvrrp.config.text import Texts
 
 SUFFIXES = {"yaml": ".yaml", "keepalived": ".conf"}
 NODES_MAX = 32  # other routers whose comments are told apart: each means reading the files again
@@ -114,11 +115,12 @@ def _comments(
         result = statements(file, Diagnostics(), host=host, config_id="", environ={})
     found: dict[str, list[Comment]] = {}
     nodes: dict[str, None] = {}
+    texts = Texts(Diagnostics())  # what is wrong with them has been said
     for name in files:
-        try:
-            content = Path(name).read_text("utf-8", "replace").replace("\r\n", "\n")
-        except OSError:
+        data = texts.content(Path(name))
+        if data is None:
             continue  # it was there a moment ago
+        content = texts.decoded(data, name)
         comments = yaml_comments if _is_yaml(name) else conf_comments
         found[name] = list(comments(content))
         if found[name]:
