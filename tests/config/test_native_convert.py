@@ -152,6 +152,18 @@ def test_generated_documents(module_trip: Trip, document: dict[str, object]) -> 
     assert trip.same(path, back) == ""
 
 
+@pytest.mark.parametrize("odd", "\x85\u2028\u2029\ufeff\t")
+def test_words_with_what_some_take_for_line_breaks(trip: Trip, odd: str) -> None:
+    path = trip.directory / "k.conf"
+    path.write_text(instance(f'notify "/bin/true a{odd}b"'), "utf-8")
+    there, result = trip.to(path, "yaml")
+    assert result.difference == "", result.text
+    assert left_out(result) == []
+    back, result = trip.to(there, "keepalived")
+    assert result.difference == "", result.text
+    assert trip.same(path, back) == ""
+
+
 def test_what_is_not_understood_is_named_and_the_rest_converted(trip: Trip) -> None:
     path = trip.directory / "k.conf"
     path.write_text(instance("priority 300", "prioritty 5", "garp_master_delay 3"))

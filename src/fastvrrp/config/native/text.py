@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 WIDTH = 100
+_BREAKS_OF_OLD = re.compile("[\x85\u2028\u2029]")
 _FLOW_MAX = 72  # characters of a list or mapping that stands in one line
 
 
@@ -58,6 +60,13 @@ def _list(dumper: yaml.SafeDumper, data: _LineList) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 
 
+def _word(dumper: yaml.SafeDumper, data: str) -> yaml.Node:
+    # The library would write these as the line breaks that they no longer are (`with_lines`).
+    style = '"' if _BREAKS_OF_OLD.search(data) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _word)
 _Dumper.add_representer(_Line, _mapping)
 _Dumper.add_representer(_LineList, _list)
 
