@@ -6,13 +6,14 @@ import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import pytest
 import uvloop
 
 from fastvrrp.ipvs.presence import Presence
 from fastvrrp.net import namespace as net_namespace
+from fastvrrp.net.objects import Address
 from looping import until
 
 pytestmark = pytest.mark.netns
@@ -95,6 +96,32 @@ def test_an_address_on_two_interfaces(home: None) -> None:
         ip("address del 192.0.2.80/32 dev v1")
         await until(lambda: len(it.changes) == 2)
         assert it.changes == [(FOUR, True), (FOUR, False)]
+
+    play(story)
+
+
+def test_each_of_many_is_looked_at_alone(home: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A takeover brings thousands: not all addresses are gone through for each of them."""
+
+    async def story(it: Scene) -> None:
+        many = [socket.inet_aton(f"192.0.2.{n}") for n in range(1, 51)]
+        await it.presence.want(many)
+        assert it.presence._monitor is not None
+        passes: list[None] = []
+        everything = it.presence._monitor.observed.all_addresses
+
+        def counted() -> Iterable[Address]:
+            passes.append(None)
+            return everything()
+
+        monkeypatch.setattr(it.presence._monitor.observed, "all_addresses", counted)
+        for n in range(1, 51):
+            ip(f"address add 192.0.2.{n}/32 dev v0")
+        await until(lambda: it.changes == [(address, True) for address in many])
+        ip("address flush dev v0")
+        await until(lambda: len(it.changes) == 100)
+        assert not any(map(it.presence.is_here, many))
+        assert not passes
 
     play(story)
 

@@ -7,6 +7,7 @@ it is keeps its checks, its states and its connections, and costs a comparison.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,9 @@ class Plane:
         self._is_here = is_here
         self._clock = clock
         self._states: dict[str, str] = {}  # of instances, for the sync daemon
+        self._wanting: dict[str, None] = {}  # want another table since the last turn of the loop
+        self._asking: asyncio.Handle | None = None
+        self._by_address: dict[bytes, list[Running]] = {}  # those with ha_suspend
 
     @property
     def ipvs(self) -> servers.Ipvs:
@@ -98,6 +102,7 @@ class Plane:
         for key, virtual_server in new.items():
             running = self.running[key] = self._made(key, virtual_server)
             running.resume(left, observed)
+        self._index_addresses()
         self.upkeep.want_all({key: running.want() for key, running in self.running.items()})
         await self.settle_daemons()
         await self.upkeep.settled()
@@ -139,6 +144,7 @@ class Plane:
             self.running[key] = running
         # In the order of the file, which is that of the table's listing.
         self.running = {key: self.running[key] for key in plan.new}
+        self._index_addresses()
         # Those that stayed the same are the old objects: the new ones need no memory.
         kept = tuple(running.virtual_server for running in self.running.values())
         ipvs = msgspec.structs.replace(configuration.ipvs, virtual_servers=kept)
@@ -147,8 +153,10 @@ class Plane:
             again = {one: it for one, it in self._subscriptions().items() if renewed(it.check)}
             self.checks.change({}, again)
             fresh |= again
+        self._ask()
         self.upkeep.want_all({key: running.entries for key, running in self.running.items()})
         self.checks.change(fresh, gone)
+        self._ask()  # who shares a check heard of it at once
         await self.settle_daemons()
         await self.upkeep.settled()
         self.reload_changes = self.upkeep.changes - before
@@ -210,7 +218,21 @@ class Plane:
             actions += pool.result(subscriber.server, position, report.up, report.outcome.detail)
         if actions:
             self._act(running, actions)
-            self.upkeep.want(running.key, running.want())
+            self._wanting[running.key] = None
+            if self._asking is None:
+                self._asking = asyncio.get_running_loop().call_soon(self._ask)
+
+    def _ask(self) -> None:
+        """What those want of the table of whom there was news: once for all news of a turn, because
+        what one with thousands of servers wants takes milliseconds to say."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        wanting, self._wanting = self._wanting, {}
+        for key in wanting:
+            running = self.running.get(key)
+            if running is not None:
+                self.upkeep.want(key, running.want())
 
     def _act(self, running: Running, actions: Sequence[Action]) -> None:
         if actions:
@@ -230,14 +252,19 @@ class Plane:
 
     def address_changed(self, address: bytes) -> None:
         """A virtual address came to this host or left it."""
-        for running in self.running.values():
-            if suspending_address(running.virtual_server) != address:
-                continue
+        for running in self._by_address.get(address, ()):
             suspended = self._is_suspended(running)
             if suspended != running.suspended:
                 running.suspended = suspended
                 self._log_suspension(running)
                 self.checks.suspend(list(running.subscribers()), suspended)
+
+    def _index_addresses(self) -> None:
+        self._by_address = {}
+        for running in self.running.values():
+            address = suspending_address(running.virtual_server)
+            if address is not None:
+                self._by_address.setdefault(address, []).append(running)
 
     def _log_suspension(self, running: Running) -> None:
         for server in running.servers.values():
@@ -277,4 +304,5 @@ class Plane:
         """End the checks and the pools; returns what is to be told of that. The table is not
         touched."""
         self.checks.stop()
+        self._ask()
         return [(r.virtual_server, r.pool.stop()) for r in self.running.values()]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastvrrp.net.monitor import Monitor
-    from fastvrrp.net.objects import Address
+    from fastvrrp.net.objects import Address, AddressKey
 
 # Addresses only: no full table of routes comes by here.
 _TABLES = frozenset(("addresses",))
@@ -27,7 +27,9 @@ class Presence:
     def __init__(self, on_change: Callable[[bytes], None]) -> None:
         self._on_change = on_change
         self._wanted: frozenset[bytes] = frozenset()
-        self._here: set[bytes] = set()
+        # Of what is wanted, where it is: thousands come together at a takeover, so that the whole
+        # of the observed must not be gone through for each.
+        self._here: dict[bytes, set[AddressKey]] = {}
         self._monitor: Monitor | None = None
 
     async def want(self, addresses: Collection[bytes]) -> None:
@@ -61,19 +63,28 @@ class Presence:
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None
-        self._here = set()
+        self._here = {}
 
-    def _present(self) -> set[bytes]:
+    def _present(self) -> dict[bytes, set[AddressKey]]:
         assert self._monitor is not None
-        addresses = self._monitor.observed.all_addresses()
-        return {a.key.address for a in addresses if a.key.address in self._wanted}
+        found: dict[bytes, set[AddressKey]] = {}
+        for address in self._monitor.observed.all_addresses():
+            if address.key.address in self._wanted:
+                found.setdefault(address.key.address, set()).add(address.key)
+        return found
 
     def _address(self, ifindex: int, address: Address, came: bool) -> None:
         # One that went from an interface may still be on another one.
         name = address.key.address
-        if name not in self._wanted or came == (name in self._here):
+        if name not in self._wanted:
             return
-        here = self._present()
-        if (name in here) != (name in self._here):
-            self._here = here
+        was = name in self._here
+        if came:
+            self._here.setdefault(name, set()).add(address.key)
+        elif was:
+            places = self._here[name]
+            places.discard(address.key)
+            if not places:
+                del self._here[name]
+        if was != (name in self._here):
             self._on_change(name)
