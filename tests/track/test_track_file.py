@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -216,6 +219,59 @@ def test_change_behind_a_symbolic_link(
         await watched.watcher.stop()
 
     run(scene())
+
+
+@contextlib.contextmanager
+def no_descriptor_free() -> Iterator[None]:
+    """As in a process of thousands of sockets."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = os.dup(0)
+    os.close(highest)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_without_a_free_descriptor_a_file_keeps_its_value(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is known of it then: 0 would change priorities, weights of servers, or fail them.
+    What it holds counts as soon as it can be read, and so does that it is gone."""
+    monkeypatch.setattr(file_module, "LOOK_PERIOD_S", 0.05)
+    written, gone = tmp_path / "written", tmp_path / "gone"
+    for path in (written, gone):
+        path.write_text("-30")
+    spare = written.with_name("spare")
+    spare.write_text("-20")
+
+    async def scene() -> None:
+        watched = Watched(written, gone)
+        watched.watcher.start()
+        with no_descriptor_free():
+            spare.rename(written)
+            gone.unlink()
+            await asyncio.sleep(0.3)
+            assert watched.log == []
+            started = Watched(written)
+            started.watcher.start()
+            assert started.watcher.value("written") == 0
+        await until(lambda: len(watched.log) == 2)
+        assert sorted(watched.log) == [("gone", 0), ("written", -20)]
+        await until(lambda: started.log == [("written", -20)])
+        await watched.watcher.stop()
+        await started.watcher.stop()
+
+    run(scene())
+    told = [record.getMessage() for record in caplog.records if "it still" in record.getMessage()]
+    assert len(told) == 3, "once for each, however often it is looked at"
 
 
 def test_a_directory_with_two_names(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -42,9 +43,15 @@ _NUMBER = re.compile(rb"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 
 Signature = tuple[int, ...] | None
 
+_SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
 
 class ValueOutOfRange(ValueError):
     """A number that no tracked file may hold; the file keeps the value it had."""
+
+
+class Shortage(OSError):
+    """This process or host lacks what opening a file takes: that says nothing about the file."""
 
 
 def parse(content: bytes) -> int | None:
@@ -67,18 +74,21 @@ def parse(content: bytes) -> int | None:
 
 def read_value(path: str, previous: int = 0) -> int:
     """The value of a tracked file: 0 when it is missing, empty, no number or no regular file, and
-    `previous` when the number is out of range."""
+    `previous` when the number is out of range. Raises Shortage."""
     return _value(path, _content(path), previous)
 
 
 def _content(path: str) -> bytes | None:
-    """The beginning of a tracked file; None when there is none that could be read."""
+    """The beginning of a tracked file; None when there is none that could be read. Raises
+    Shortage."""
     try:
         # O_NONBLOCK: a FIFO in its place must not stop us.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in _SHORT:
+            raise Shortage(error.errno, error.strerror) from error
         log.warning("track_file %s: %s", path, error.strerror)
         return None
     try:
@@ -142,6 +152,7 @@ class _File(msgspec.Struct):
     signature: Signature = None  # when last read
     candidate: Signature = None  # when last looked at
     empty: asyncio.TimerHandle | None = None  # found empty, to be looked at again
+    short: bool = False  # the last attempt to read it met a shortage
 
 
 class FileWatcher:
@@ -236,9 +247,15 @@ class FileWatcher:
         for definition in definitions:
             path = Path(definition.file)
             file = _File(definition, str(path.parent), path.name)
-            file.signature = file.candidate = _signature(definition.file)
+            signature = _signature(definition.file)
             known = old.get(definition.name)
-            file.value = read_value(definition.file, known.value if known is not None else 0)
+            file.value = known.value if known is not None else 0
+            try:
+                file.value = read_value(definition.file, file.value)
+            except Shortage as error:
+                self._later(file, signature, error)
+            else:
+                file.signature = file.candidate = signature
             self._files[definition.name] = file
 
     def _watch_directories(self) -> None:
@@ -284,11 +301,15 @@ class FileWatcher:
     def _told(self, file: _File) -> None:
         """Something happened to a file. Whoever writes a file empties it before: an empty one
         counts only if nothing more has happened to it a moment later."""
-        signature = _signature(file.definition.file)
-        content = _content(file.definition.file)
         if file.empty is not None:
             file.empty.cancel()
             file.empty = None
+        signature = _signature(file.definition.file)
+        try:
+            content = _content(file.definition.file)
+        except Shortage as error:
+            self._later(file, signature, error)
+            return
         if content == b"" and self._loop is not None:
             file.empty = self._loop.call_later(EMPTY_S, self._still_empty, file, signature)
         else:
@@ -307,16 +328,33 @@ class FileWatcher:
             self._watch_directories()
             for file in list(self._files.values()):
                 signature = _signature(file.definition.file)
-                if signature != file.signature and signature == file.candidate:
+                changed = file.short or signature != file.signature
+                if changed and signature == file.candidate:
                     self._told(file)
                     continue
                 file.candidate = signature
 
     def _read(self, file: _File) -> None:
         signature = _signature(file.definition.file)
-        self._take(file, signature, _content(file.definition.file))
+        try:
+            self._take(file, signature, _content(file.definition.file))
+        except Shortage as error:
+            self._later(file, signature, error)
+
+    def _later(self, file: _File, signature: Signature, error: Shortage) -> None:
+        """It keeps its value, and the next look reads it."""
+        file.candidate = signature
+        if not file.short:
+            file.short = True
+            log.warning(
+                "track_file %s: %s; it still counts as %d",
+                file.definition.file,
+                error.strerror,
+                file.value,
+            )
 
     def _take(self, file: _File, signature: Signature, content: bytes | None) -> None:
+        file.short = False
         file.signature = file.candidate = signature
         value = _value(file.definition.file, content, file.value)
         if value != file.value:
