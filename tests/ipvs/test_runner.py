@@ -278,6 +278,24 @@ def test_who_comes_late_hears_the_state_at_once() -> None:
     assert len(scene.probes) == 1
 
 
+def test_who_cannot_hear_the_state_keeps_it_from_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.add(a=plain())
+    scene.loop.run(5 * S)
+    hear = scene.checks._listener
+
+    def deaf(who: str, report: Report) -> None:
+        if who == "b":
+            raise RuntimeError(who)
+        hear(who, report)
+
+    scene.checks._listener = deaf
+    scene.heard()
+    scene.add(b=plain(), c=plain())
+    assert scene.heard() == [("c", "state", True)]
+    assert "news of a check" in caplog.text
+
+
 def test_who_comes_before_the_first_result_hears_it_with_the_others() -> None:
     scene = Scene()
     scene.add(a=plain())

@@ -14,10 +14,12 @@ from fastvrrp.ipvs.lines import check_name, server_name
 from fastvrrp.ipvs.pool import (
     Action,
     CheckChanged,
+    FirstFailed,
     QuorumChanged,
     ServerChanged,
     SorryChanged,
     WeightChanged,
+    Why,
 )
 from fastvrrp.supervisor.messages import InstanceState
 from fastvrrp.words import counted
@@ -103,6 +105,8 @@ def _record(virtual_server: VirtualServer, action: Action) -> dict[str, Any]:
             more = {"kind": "check", "check": name, "up": action.up, "detail": action.detail}
         case ServerChanged():
             more = {"kind": "server", "up": action.up, "reason": action.why.value}
+        case FirstFailed():
+            more = {"kind": "server", "up": False, "reason": Why.CHECK.value}
         case SorryChanged():
             more = {"kind": "sorry", "active": action.active}
         case WeightChanged():

@@ -55,6 +55,13 @@ class View(NamedTuple):
 Listener = Callable[[S, Report], None]
 
 
+def _tell(listener: Listener[S], subscriber: S, report: Report) -> None:
+    try:
+        listener(subscriber, report)
+    except Exception:  # the others are to hear of it, and of what comes next
+        log.exception("news of a check: %s", report.outcome.detail)
+
+
 class _Entry(Generic[S]):
     """One check that runs, or is about to."""
 
@@ -81,10 +88,7 @@ class _Entry(Generic[S]):
             self.said = (report.outcome.weight, report.outcome.weight_is)
         for subscriber, subscription in list(self.subscribers.items()):
             if report.kind is not Kind.FAILURE or subscription.check.schedule.log_all_failures:
-                try:
-                    self._listener(subscriber, report)
-                except Exception:  # the others are to hear of it, and of what comes next
-                    log.exception("news of a check: %s", report.outcome.detail)
+                _tell(self._listener, subscriber, report)
 
     def known(self) -> Report | None:
         """For somebody who comes later: the state, None before there is one."""
@@ -165,7 +169,7 @@ class Checks(Generic[S]):
             self._begin(new, begin)
             self._settle_all(touched)
         for subscriber, report in news:
-            self._listener(subscriber, report)
+            _tell(self._listener, subscriber, report)
 
     def _settle_all(self, touched: Iterable[_Entry[S]]) -> None:
         for entry in touched:
