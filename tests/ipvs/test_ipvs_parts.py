@@ -23,6 +23,7 @@ from fastvrrp.ipvs.parts import Parts
 from fastvrrp.supervisor import pulse
 from fastvrrp.supervisor.link import ConfigurationRefused
 from fastvrrp.supervisor.messages import InstanceState
+from fastvrrp.track.runner import Outcome, Result
 from looping import FakeRunner, Run, until
 
 SOON = Schedule(delay_loop_ns=NS_PER_S, warmup_ns=0, retry=0)
@@ -56,12 +57,13 @@ class Scene:
         self.table = MemoryTable()
         self.pulse = pulse.Ends(pulse.create(), pulse.create_alarm())
         self.page = pulse.Page(self.pulse.page)
+        self.runner = FakeRunner()
         self.parts: Parts
 
     async def __aenter__(self) -> Scene:
-        journal, runner = self.directory / "journal", FakeRunner()
+        journal = self.directory / "journal"
         self.parts = await Parts.make(
-            self.first, journal, runner, self.supervisor, pulse=self.pulse, table=self.table
+            self.first, journal, self.runner, self.supervisor, pulse=self.pulse, table=self.table
         )
         await self.parts.start(self.first, {})
         return self
@@ -133,6 +135,36 @@ def test_a_life(run: Run, tmp_path: Path) -> None:
                 await until(lambda: it.page.read().turns > turns)
 
     run(scene())
+
+
+def test_the_services_go_while_scripts_of_the_end_run(run: Run, tmp_path: Path) -> None:
+    """The process may be killed before these are over: nobody would remove the services then."""
+
+    class Slow(FakeRunner):
+        def __init__(self) -> None:
+            self.begun: list[str] = []
+            self.over = asyncio.Event()
+
+        async def program(self, command: model.Command, timeout_ns: int) -> Result:
+            self.begun.append(command.argv[0])
+            await self.over.wait()
+            return Result(outcome=Outcome.EXITED)
+
+    async def main() -> None:
+        down = model.Command(argv=("/bin/down",))
+        server = msgspec.structs.replace(unchecked(1), notify_down=down)
+        it = Scene(tmp_path, configuration(virtual(1, server, omega=True)))
+        it.runner = runner = Slow()
+        await it.__aenter__()
+        assert await it.table.services()
+        stopping = asyncio.create_task(it.__aexit__())
+        await until(lambda: runner.begun == ["/bin/down"] and not it.parts.upkeep._mine)
+        assert not await it.table.services()
+        assert not stopping.done()
+        runner.over.set()
+        await stopping
+
+    run(main())
 
 
 def test_a_burst_is_one_summary(run: Run, tmp_path: Path) -> None:

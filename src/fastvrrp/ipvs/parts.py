@@ -165,7 +165,11 @@ class Parts:
         return changes
 
     async def stop(self, *, keep_table: bool) -> None:
-        """Tell the end, then give everything up; the table is cleared unless it is to stay."""
+        """Tell the end and give everything up; the table is cleared unless it is to stay.
+
+        It does not wait for who is told: slow scripts and a mail server that is away may take
+        longer than this process has until it is killed, and the services would stay for good.
+        """
         if self._following is not None:
             self._following.cancel()
         if self._telling is not None:
@@ -176,10 +180,12 @@ class Parts:
         self.reporter.close()
         self._presence.close()
         await self._files.stop()
-        await self._notifier.stop(() if keep_table else last)
-        if not keep_table:
+        if keep_table:
+            await self._notifier.stop()
+        else:
             self._ping_range.set(False)
-            await self.upkeep.clear(flush=flush == "all")
+            telling = self._notifier.stop(last)
+            await asyncio.gather(self.upkeep.clear(flush=flush == "all"), telling)
         await self.upkeep.close()
         if not await asyncio.to_thread(self._prober.join, JOIN_LIMIT_S):
             log.error("the prober does not end")
