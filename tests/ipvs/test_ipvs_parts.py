@@ -16,7 +16,15 @@ from balancing import real, virtual
 
 from fastvrrp.config import model, servers
 from fastvrrp.config.base import NS_PER_S
-from fastvrrp.config.servers import Connection, HttpCheck, MiscCheck, Schedule, TcpCheck, Url
+from fastvrrp.config.servers import (
+    Connection,
+    HttpCheck,
+    MiscCheck,
+    Schedule,
+    TcpCheck,
+    UdpCheck,
+    Url,
+)
 from fastvrrp.ipvs import dumps, status
 from fastvrrp.ipvs.memory_table import MemoryTable
 from fastvrrp.ipvs.parts import Parts
@@ -163,6 +171,27 @@ def test_the_services_go_while_scripts_of_the_end_run(run: Run, tmp_path: Path) 
         assert not stopping.done()
         runner.over.set()
         await stopping
+
+    run(main())
+
+
+def test_the_largest_numbers_that_a_file_may_have(run: Run, tmp_path: Path) -> None:
+    """Neither the prober nor the event loop's checks refuse what was accepted before."""
+    schedule = Schedule(
+        delay_loop_ns=4_294_967 * NS_PER_S,
+        delay_before_retry_ns=4_294_967 * NS_PER_S,
+        warmup_ns=4_294_967 * NS_PER_S,
+        retry=2**32 - 1,
+    )
+    connection = Connection(
+        address="127.0.0.1", port=65535, timeout_ns=4_294_967_295_000, fwmark=2**32 - 1
+    )
+    checks = [kind(connection=connection, schedule=schedule) for kind in (TcpCheck, UdpCheck)]
+
+    async def main() -> None:
+        it = Scene(tmp_path, configuration(virtual(1, real(1, *checks, weight=2**31 - 1))))
+        async with it:
+            assert len(it.parts.plane.checks) == 2
 
     run(main())
 

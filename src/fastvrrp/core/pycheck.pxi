@@ -14,7 +14,7 @@ cdef class Check:
 
     def __init__(self, *, delay_loop_ns, delay_before_retry_ns, warmup_ns=0, retry=1, steps=1, fast_recovery=False,
                  http=False):
-        in_range("retry", retry, 0, 0x7FFFFFFF)
+        in_range("retry", retry, 0, 0xFFFFFFFF)
         in_range("steps", steps, 1, CHECK_STEPS_MAX if http else 1)
         for name, value in (("delay_loop_ns", delay_loop_ns), ("delay_before_retry_ns", delay_before_retry_ns),
                             ("warmup_ns", warmup_ns)):

@@ -194,7 +194,7 @@ cdef class Prober:
         check_delay("delay_loop_ns", delay_loop_ns)
         check_delay("delay_before_retry_ns", delay_before_retry_ns)
         check_delay("warmup_ns", warmup_ns)
-        in_range("retry", retry, 0, 0x7FFFFFFF)
+        in_range("retry", retry, 0, 0xFFFFFFFF)
         in_range("urls", len(urls), 0, CHECK_STEPS_MAX)
         memset(&c, 0, sizeof(c))
         put_address(c.target, address, port)
